@@ -1,0 +1,1 @@
+"""What one trial is: tasks, rewards, policies, engines and learners."""

@@ -1,0 +1,54 @@
+"""Handing a policy's adapter to an engine: a fresh id, name and folder for every version of its weights."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdapterVersion:
+    """An adapter's weights at one moment, saved as a PEFT folder. No two versions share id, name or path."""
+
+    id: int
+    name: str
+    path: Path
+    r: int
+
+
+class AdapterFolder:
+    """A folder that holds the newest version of each live adapter.
+
+    vLLM 0.32 keys its prefix cache by adapter name and path, not by id: with either reused, new weights are
+    served cached tokens of the old ones. So versions are numbered for as long as the folder lives.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._ids = itertools.count(1)
+        self._newest: dict[str, AdapterVersion] = {}
+
+    def publish(self, owner: str, policy: Any, r: int) -> AdapterVersion:
+        """Saves the policy's adapter as it is now, and forgets the owner's older version.
+
+        Args:
+            owner: Whose adapter this is; one per trial.
+            policy: A PEFT model.
+            r: Its rank.
+        """
+        number = next(self._ids)
+        name = f"{owner}-v{number}"
+        version = AdapterVersion(id=number, name=name, path=self.path / name, r=r)
+        # "auto" would ask the hub whether the base model's vocabulary had grown.
+        policy.save_pretrained(str(version.path), save_embedding_layers=False)
+        self.forget(owner)
+        self._newest[owner] = version
+        return version
+
+    def forget(self, owner: str) -> None:
+        """Removes the owner's newest version, if there is one."""
+        if (old := self._newest.pop(owner, None)) is not None:
+            shutil.rmtree(old.path, ignore_errors=True)

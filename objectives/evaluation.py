@@ -1,0 +1,76 @@
+"""Scoring a policy on held-out prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from objectives.adapters import AdapterVersion
+from objectives.engines.protocol import Completion, Engine, Sampling
+from objectives.rewards import total_rewards
+from objectives.tasks.protocol import Row, Task
+from objectives.trial import HeldOutScore
+
+
+def prompt_ids(tokenizer: Any, prompt: Any) -> list[int]:
+    """Tokens of a prompt: plain text as it stands, chat messages through the tokenizer's chat template."""
+    if isinstance(prompt, str):
+        return list(tokenizer(prompt)["input_ids"])
+    encoded = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=True, return_dict=True)
+    return list(encoded["input_ids"])
+
+
+def completion_texts(tokenizer: Any, rows: Sequence[Row], completions: Sequence[Completion]) -> list[Any]:
+    """Completions as reward functions get them: a string, or a list of one chat message if the prompt is chat."""
+    texts = tokenizer.batch_decode([list(c.token_ids) for c in completions], skip_special_tokens=True)
+    return [
+        text if isinstance(row["prompt"], str) else [{"role": "assistant", "content": text}]
+        for row, text in zip(rows, texts, strict=True)
+    ]
+
+
+EVALUATION, TRAINING = 0, 1
+"""What a sampling seed is for: evaluation and training never share one."""
+
+
+def sampling_seeds(*key: int, n: int) -> list[int]:
+    """Independent seeds for n completions, a function of the key alone."""
+    return [int(seed) for seed in np.random.SeedSequence(key).generate_state(n, np.uint32)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluator:
+    """Scores adapters on the same held-out prompts.
+
+    The seed of a score decides its sampling alone: trials that share a seed are paired, and the sampling noise
+    of trials that don't is independent, so that it averages out over seeds.
+    """
+
+    engine: Engine
+    tokenizer: Any
+    task: Task
+    rows: Sequence[Row]
+    temperature: float
+
+    def score(self, adapter: AdapterVersion | None, *, step: int, seed: int) -> HeldOutScore:
+        """Mean reward of one completion for every held-out prompt, sampled and greedy."""
+        return HeldOutScore(
+            step=step,
+            sampled=self._mean(adapter, self.temperature, seed),
+            greedy=self._mean(adapter, 0.0, seed),
+            prompts=len(self.rows),
+        )
+
+    def _mean(self, adapter: AdapterVersion | None, temperature: float, seed: int) -> float:
+        completions = self.engine.rollout(
+            [prompt_ids(self.tokenizer, row["prompt"]) for row in self.rows],
+            [adapter] * len(self.rows),
+            Sampling(temperature=temperature, max_tokens=self.task.max_completion_tokens),
+            sampling_seeds(seed, EVALUATION, n=len(self.rows)),
+        )
+        texts = completion_texts(self.tokenizer, self.rows, completions)
+        rewards = total_rewards(self.task, self.rows, texts, [c.token_ids for c in completions])
+        return float(np.mean(rewards))

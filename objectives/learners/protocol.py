@@ -1,0 +1,47 @@
+"""What a learner is: it takes trials from a feed, trains them, and tells the feed how they go."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from objectives.trial import StepMetrics, TrialResult, TrialSpec
+
+
+class TrialFeed(Protocol):
+    """Where trials come from and where their news goes."""
+
+    def take(self) -> TrialSpec | None:
+        """The next trial, waiting for it if need be; None when there will be no more."""
+        ...
+
+    def progress(self, number: int, metrics: StepMetrics) -> None:
+        """A step of this trial is done."""
+        ...
+
+    def pruned(self, number: int) -> bool:
+        """Whether this trial should end at its next step."""
+        ...
+
+    def finish(self, number: int, result: TrialResult) -> None:
+        """This trial has ended, by itself or pruned."""
+        ...
+
+    def fail(self, number: int, error: BaseException) -> None:
+        """This trial cannot go on."""
+        ...
+
+
+class Learner(Protocol):
+    """Trains trials, `slots` of them at a time."""
+
+    @property
+    def slots(self) -> int:
+        """How many trials run at once."""
+
+    def serve(self, feed: TrialFeed) -> None:
+        """Runs trials until the feed has no more. A trial that fails does not end the others.
+
+        Raises:
+            RewardError: where a reward function breaks its contract: every other trial would meet it too.
+        """
+        ...

@@ -1,0 +1,257 @@
+"""GRPO by TRL's GRPOTrainer: one trial at a time, on rollouts from our engine."""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+import time
+from collections import defaultdict
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
+
+import torch
+from datasets import Dataset
+from transformers import PrinterCallback, TrainerCallback
+from trl import GRPOConfig, GRPOTrainer
+
+from objectives.adapters import AdapterFolder
+from objectives.engines.protocol import Engine, Sampling
+from objectives.errors import TaskError
+from objectives.evaluation import TRAINING, Evaluator, prompt_ids, sampling_seeds
+from objectives.learners.protocol import TrialFeed
+from objectives.learners.trial_log import trial_boundary
+from objectives.policies.protocol import Policy
+from objectives.rewards import checked
+from objectives.settings import WorkerSettings
+from objectives.tasks.protocol import Task
+from objectives.trial import HeldOutScore, StepMetrics, TrialResult, TrialSpec
+
+HORIZON = (0.25, 0.5)
+"""Shares of the budget at which a trial is scored, besides its end."""
+
+
+class TrlLearner:
+    """Trains each trial with a trainer of its own, on the one base model and engine of its worker."""
+
+    slots = 1
+
+    def __init__(
+        self,
+        *,
+        settings: WorkerSettings,
+        policy: Policy,
+        engine: Engine,
+        task: Task,
+        evaluator: Evaluator,
+        adapters: AdapterFolder,
+    ) -> None:
+        self._settings = settings
+        self._policy = policy
+        self._engine = engine
+        self._task = task
+        self._evaluator = evaluator
+        self._adapters = adapters
+        rows = task.train_rows(settings.task.train_prompts)
+        if len(rows) < settings.budget.prompts_per_step:
+            raise TaskError(
+                f"task {task.name} has {len(rows)} training prompts; budget.prompts_per_step="
+                f"{settings.budget.prompts_per_step} needs as many"
+            )
+        self._dataset = Dataset.from_list(rows)
+
+    def serve(self, feed: TrialFeed) -> None:
+        """See `Learner.serve`."""
+        while (spec := feed.take()) is not None:
+            with trial_boundary(feed, spec.number, self._settings.log_folder):
+                feed.finish(spec.number, self._train(spec, feed))
+
+    def _train(self, spec: TrialSpec, feed: TrialFeed) -> TrialResult:
+        clock = Clock()
+        with clock.section("build"):
+            model = self._policy.build(spec.lora, seed=spec.seed)
+        run = _Run(learner=self, spec=spec, feed=feed, model=model, clock=clock)
+        try:
+            with tempfile.TemporaryDirectory(prefix="rank-sweep-trl-") as folder:
+                trainer = GRPOTrainer(
+                    model=model,
+                    args=self._arguments(spec, folder),
+                    reward_funcs=[checked(function) for function in self._task.reward_functions],
+                    train_dataset=self._dataset,
+                    processing_class=self._policy.tokenizer,
+                    rollout_func=run.rollout,
+                    callbacks=[run],
+                )
+                trainer.remove_callback(PrinterCallback)  # it would print every metric of every step
+                with clock.section("train"):
+                    trainer.train()
+            steps = trainer.state.global_step
+            run.score(steps)
+            clock.seconds["train"] -= clock.seconds["rollout"]
+            return TrialResult(
+                scores=tuple(run.scores),
+                steps=steps,
+                pruned=steps < self._settings.budget.steps,
+                tokens=run.tokens,
+                adapter_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
+                seconds=dict(clock.seconds),
+            )
+        finally:
+            self._adapters.forget(run.owner)
+            self._policy.release()
+
+    def _arguments(self, spec: TrialSpec, folder: str) -> GRPOConfig:
+        learner, budget, model = self._settings.learner, self._settings.budget, self._settings.model
+        micro_batch = learner.micro_batch_size or budget.completions_per_step
+        accumulation = budget.completions_per_step // micro_batch
+        return GRPOConfig(
+            output_dir=folder,
+            seed=spec.seed,
+            data_seed=spec.seed,
+            learning_rate=spec.learning_rate,
+            lr_scheduler_type="constant",
+            warmup_steps=0,
+            max_steps=budget.steps,
+            per_device_train_batch_size=micro_batch,
+            gradient_accumulation_steps=accumulation,
+            steps_per_generation=accumulation,
+            num_generations=budget.group_size,
+            max_completion_length=self._task.max_completion_tokens,
+            temperature=learner.temperature,
+            beta=learner.beta,
+            epsilon=learner.epsilon,
+            loss_type=learner.loss_type,
+            scale_rewards=learner.scale_rewards,
+            num_iterations=learner.num_iterations,
+            max_grad_norm=learner.max_grad_norm,
+            reward_weights=list(self._task.reward_weights),
+            optim="adamw_torch",
+            bf16=model.dtype == "bfloat16" and torch.cuda.is_available(),
+            fp16=model.dtype == "float16" and torch.cuda.is_available(),
+            use_cpu=not torch.cuda.is_available(),
+            gradient_checkpointing=model.gradient_checkpointing != "off",
+            logging_steps=1,
+            save_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+        )
+
+
+@dataclass
+class Clock:
+    """Adds up seconds by what they were spent on."""
+
+    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+
+    def section(self, name: str) -> _Section:
+        """A context whose time is added to `name`."""
+        return _Section(self, name)
+
+
+class _Section:
+    def __init__(self, clock: Clock, name: str) -> None:
+        self._clock, self._name = clock, name
+
+    def __enter__(self) -> None:
+        self._start = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self._clock.seconds[self._name] += time.perf_counter() - self._start
+
+
+class _Run(TrainerCallback):  # type: ignore[misc]
+    """One trial under way: its rollouts, its news to the feed, its scores along the horizon."""
+
+    def __init__(self, *, learner: TrlLearner, spec: TrialSpec, feed: TrialFeed, model: Any, clock: Clock) -> None:
+        self._learner, self._spec, self._feed, self._model, self._clock = learner, spec, feed, model, clock
+        steps = learner._settings.budget.steps
+        self._horizon = {max(1, round(share * steps)) for share in HORIZON} - {steps}
+        self.owner = f"trial-{spec.number}"
+        self.scores: list[HeldOutScore] = []
+        self.tokens = 0
+        self._rollouts = 0
+        self._step_began = time.perf_counter()
+
+    def rollout(self, prompts: list[Any], trainer: GRPOTrainer) -> dict[str, list[list[Any]]]:
+        """Samples one completion for each prompt from the policy as it is now; TRL's `rollout_func`."""
+        learner = self._learner
+        with self._clock.section("rollout"):
+            ids = [prompt_ids(learner._policy.tokenizer, prompt) for prompt in prompts]
+            version = learner._adapters.publish(self.owner, self._model, self._spec.lora.r)
+            completions = learner._engine.rollout(
+                ids,
+                [version] * len(ids),
+                Sampling(
+                    temperature=learner._settings.learner.temperature,
+                    max_tokens=learner._task.max_completion_tokens,
+                ),
+                sampling_seeds(self._spec.seed, TRAINING, self._rollouts, n=len(ids)),
+            )
+        self._rollouts += 1
+        self.tokens += sum(len(completion.token_ids) for completion in completions)
+        return {
+            "prompt_ids": ids,
+            "completion_ids": [list(completion.token_ids) for completion in completions],
+            # TRL reads these in its own vLLM modes only: here no importance-sampling correction is on.
+            "logprobs": [list(completion.logprobs) for completion in completions],
+        }
+
+    def score(self, step: int) -> None:
+        """Scores the policy as it is now on held-out prompts."""
+        with self._clock.section("evaluate"):
+            version = self._learner._adapters.publish(self.owner, self._model, self._spec.lora.r)
+            self.scores.append(self._learner._evaluator.score(version, step=step, seed=self._spec.seed))
+        print(f"step {step}: held-out reward {self.scores[-1].sampled:.3f}", flush=True)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Scores the trial along its horizon."""
+        if state.global_step in self._horizon:
+            self.score(state.global_step)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any) -> Any:
+        """Reports a step, and ends the trial if the supervisor has pruned it."""
+        if "reward" in logs:
+            now = time.perf_counter()
+            metrics = step_metrics(state.global_step, logs, tokens=self.tokens, seconds=now - self._step_began)
+            self._step_began = now
+            print(
+                f"step {metrics.step}/{args.max_steps}: reward {metrics.reward:.3f}, "
+                f"{metrics.groups_without_signal:.0%} of groups without signal, {metrics.seconds:.2f} s",
+                flush=True,
+            )
+            self._feed.progress(self._spec.number, metrics)
+            control.should_training_stop |= self._feed.pruned(self._spec.number)
+        return control
+
+
+def step_metrics(step: int, logs: dict[str, Any], *, tokens: int, seconds: float) -> StepMetrics:
+    """Reads a step's metrics from what TRL 1.13 logs."""
+    rewards = {
+        key.removeprefix("rewards/").removesuffix("/mean"): value
+        for key, value in logs.items()
+        if key.startswith("rewards/") and key.endswith("/mean") and value is not None
+    }
+    return StepMetrics(
+        step=step,
+        reward=_number(logs["reward"], default=math.nan),
+        reward_std=_number(logs["reward_std"], default=math.nan),
+        groups_without_signal=_number(logs["frac_reward_zero_std"], default=0.0),
+        completion_length=_number(logs["completions/mean_length"], default=0.0),
+        tokens=tokens,
+        seconds=seconds,
+        entropy=logs.get("entropy"),
+        kl=logs.get("kl"),
+        clip_ratio=logs.get("clip_ratio/region_mean"),
+        loss=logs.get("loss"),
+        grad_norm=logs.get("grad_norm"),
+        rewards=rewards,
+    )
+
+
+def _number(value: Any, *, default: float) -> float:
+    with suppress(TypeError, ValueError):
+        return float(value)
+    return default

@@ -1,0 +1,66 @@
+"""A LoRA policy through plain Transformers and PEFT: the reference that Unsloth's is compared with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+
+from objectives.errors import PolicyError
+from objectives.lora import LoraSpec
+from objectives.policies.protocol import check_adapter
+from objectives.settings import ModelSettings
+
+
+class PeftPolicy:
+    """Loads the base through `AutoModelForCausalLM` and wraps it with `peft.get_peft_model`."""
+
+    name = "peft"
+    engine = None
+
+    def __init__(self, settings: ModelSettings) -> None:
+        self._settings = settings
+        self._adapted: Any | None = None
+        quantization = BitsAndBytesConfig(load_in_4bit=True) if settings.load_in_4bit else None
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        try:
+            self._base: Any = AutoModelForCausalLM.from_pretrained(
+                settings.path,
+                dtype=getattr(torch, settings.dtype),
+                quantization_config=quantization,
+                device_map={"": device} if quantization else None,
+            )
+            self.tokenizer: Any = AutoTokenizer.from_pretrained(settings.path, padding_side="left")
+        except (ValueError, OSError) as error:
+            raise PolicyError(f"Transformers could not load {settings.name!r}: {error}") from error
+        if quantization is None:
+            self._base.to(device)
+
+    def build(self, lora: LoraSpec, *, seed: int) -> Any:
+        """See `Policy.build`."""
+        if self._adapted is not None:
+            raise PolicyError("this policy already has an adapter; release it first")
+        config = LoraConfig(
+            task_type="CAUSAL_LM",
+            r=lora.r,
+            lora_alpha=lora.alpha,
+            target_modules=list(lora.target_modules),
+            lora_dropout=lora.dropout,
+            bias=lora.bias,
+            use_rslora=lora.use_rslora,
+        )
+        torch.manual_seed(seed)
+        if self._settings.gradient_checkpointing != "off":
+            self._base.gradient_checkpointing_enable({"use_reentrant": False})
+            self._base.enable_input_require_grads()
+        self._adapted = get_peft_model(self._base, config)
+        check_adapter(self._adapted, lora)
+        return self._adapted
+
+    def release(self) -> None:
+        """See `Policy.release`."""
+        if self._adapted is not None:
+            self._base = self._adapted.unload()
+            self._adapted = None

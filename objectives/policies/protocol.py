@@ -1,0 +1,59 @@
+"""What a policy is: one frozen base model that becomes a LoRA model for a trial, and is itself again after it."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from objectives.errors import PolicyError
+from objectives.lora import LoraSpec
+
+
+class Policy(Protocol):
+    """Holds the base model for as long as its worker lives."""
+
+    @property
+    def name(self) -> str:
+        """The name that reports print."""
+
+    @property
+    def tokenizer(self) -> Any:
+        """The base model's tokenizer."""
+
+    @property
+    def engine(self) -> Any | None:
+        """The vLLM `LLM` that shares this policy's weights, where it has one."""
+
+    def build(self, lora: LoraSpec, *, seed: int) -> Any:
+        """Wraps the base with a new adapter, initialised from the seed.
+
+        Returns:
+            A PeftModelForCausalLM that is ready to be trained: only its adapter has gradients.
+
+        Raises:
+            PolicyError: where the wrapped model's rank or scaling is not the one asked for.
+        """
+        ...
+
+    def release(self) -> None:
+        """Takes the adapter off again. The base is then what it was before, to the bit."""
+        ...
+
+
+def check_adapter(model: Any, lora: LoraSpec) -> None:
+    """Reads rank and scaling back from every wrapped module.
+
+    A second wrapping of a wrapped model keeps the first rank without a word (Unsloth 2026.10.9, CPU).
+
+    Raises:
+        PolicyError: where they are not the ones asked for, or where nothing is wrapped.
+    """
+    wrapped = [module for module in model.modules() if "default" in getattr(module, "lora_A", ())]
+    if not wrapped:
+        raise PolicyError(f"no module was wrapped; target_modules={', '.join(lora.target_modules)}")
+    for module in wrapped:
+        r, scaling = module.r["default"], module.scaling["default"]
+        if r != lora.r or abs(scaling - lora.scaling) > 1e-9:
+            raise PolicyError(
+                f"the wrapped model has r={r}, scaling={scaling:g}; the trial asked for r={lora.r}, "
+                f"alpha={lora.alpha}, so scaling={lora.scaling:g}"
+            )

@@ -1,0 +1,160 @@
+"""The study file's sections that say what one trial is: model, task, learner and episode budget.
+
+These are what a worker is given. They import without any GPU package.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from objectives.lora import TARGET_MODULES
+
+SHIPPED_MODELS = Path(__file__).parent / "models"
+
+
+class Section(BaseModel):
+    """A section of a study file: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class ModelSettings(Section):
+    """The base model, how it becomes a policy, and which engine rolls out from it."""
+
+    name: str = Field(min_length=1)
+    """A hub id, a local folder, or `shipped/tiny`, the policy that comes with the project."""
+
+    policy: Literal["unsloth", "peft"] = "unsloth"
+    """Who wraps the base model with an adapter: Unsloth, or plain PEFT."""
+
+    engine: Literal["vllm", "transformers"] = "vllm"
+    """Who samples completions: vLLM, or Transformers' `generate` (slow; needs no engine)."""
+
+    max_lora_rank: int = Field(ge=1, le=512)
+    """The wall: the engine sets memory aside for this rank when it loads. Rounded up to a rank vLLM permits."""
+
+    target_modules: tuple[str, ...] = Field(default=TARGET_MODULES, min_length=1)
+    """The linear modules that get an adapter."""
+
+    load_in_4bit: bool = False
+    """Keep the frozen base in 4 bits (bitsandbytes)."""
+
+    dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
+    """Number format of the base model's weights and of the engine."""
+
+    max_seq_length: int = Field(default=1024, ge=8)
+    """Tokens of prompt and completion together, at most."""
+
+    gpu_memory_utilization: float = Field(default=0.5, gt=0, lt=1)
+    """Share of the GPU's memory for the engine. Ignored on a CPU."""
+
+    gradient_checkpointing: Literal["unsloth", "standard", "off"] = "unsloth"
+    """Recompute activations in the backward pass to save memory."""
+
+    @property
+    def path(self) -> str:
+        """What a loader is given: a folder for shipped models, else the name as it stands."""
+        prefix, _, rest = self.name.partition("/")
+        return str(SHIPPED_MODELS / rest) if prefix == "shipped" else self.name
+
+
+class StringOpsSettings(Section):
+    """The shipped task: apply the function that a symbol names to four letters."""
+
+    name: Literal["string_ops"]
+    """Which task."""
+
+    symbols: Literal[1, 4, 12] = 12
+    """How many functions are in play: the more, the more capacity the task asks for."""
+
+    train_prompts: int = Field(default=4096, ge=1)
+    """Prompts to train on, at most."""
+
+    held_out_prompts: int = Field(default=1024, ge=1)
+    """Prompts that a trial is scored on, at most. Never trained on."""
+
+
+TaskSettings = Annotated[StringOpsSettings, Field()]
+
+
+class LearnerSettings(Section):
+    """GRPO (Shao et al., 2024: DeepSeekMath) and its optimizer."""
+
+    name: Literal["trl"] = "trl"
+    """Who trains: `trl` is TRL's GRPOTrainer, one trial at a time."""
+
+    loss_type: Literal["grpo", "dapo", "dr_grpo"] = "dapo"
+    """How token losses are averaged, as TRL names them."""
+
+    beta: float = Field(default=0.0, ge=0)
+    """Weight of the KL penalty towards the base policy."""
+
+    temperature: float = Field(default=1.0, gt=0)
+    """Sampling temperature of training rollouts and of the held-out score."""
+
+    scale_rewards: Literal["group", "batch", "none"] = "group"
+    """What advantages are divided by: the standard deviation of the group, of the batch, or nothing."""
+
+    epsilon: float = Field(default=0.2, gt=0)
+    """Clipping range of the probability ratio."""
+
+    num_iterations: int = Field(default=1, ge=1)
+    """Optimizer passes over each rollout batch."""
+
+    micro_batch_size: int | None = Field(default=None, ge=1)
+    """Completions a forward and backward pass. Must divide the completions of a step; default: all of them."""
+
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    """Gradient norm above which gradients are scaled down."""
+
+    importance_sampling_correction: Literal["none"] = "none"
+    """Correction for the engine and the trainer disagreeing on log-probabilities. TRL applies one only in its
+    own vLLM modes, never to rollouts that it is handed."""
+
+
+class BudgetSettings(Section):
+    """What every trial may spend: the same for all, so that ranks can be compared."""
+
+    steps: int = Field(ge=1)
+    """GRPO steps a trial."""
+
+    prompts_per_step: int = Field(ge=1)
+    """Prompts a step. Each is answered by one group of completions."""
+
+    group_size: int = Field(ge=2)
+    """Completions a prompt. Advantages compare completions within such a group."""
+
+    @property
+    def completions_per_step(self) -> int:
+        """Completions sampled in one step."""
+        return self.prompts_per_step * self.group_size
+
+    @property
+    def episodes(self) -> int:
+        """Completions that one trial may sample in training."""
+        return self.steps * self.completions_per_step
+
+
+class WorkerSettings(Section):
+    """Everything a worker needs to know before its first trial."""
+
+    study: str
+    model: ModelSettings
+    task: TaskSettings
+    learner: LearnerSettings
+    budget: BudgetSettings
+    seed: int = Field(default=0, ge=0)
+    log_folder: Path
+
+    @model_validator(mode="after")
+    def _check_micro_batch(self) -> WorkerSettings:
+        size, completions = self.learner.micro_batch_size, self.budget.completions_per_step
+        if size is not None and completions % size:
+            raise ValueError(
+                f"learner.micro_batch_size={size} must divide the {completions} completions of a step "
+                "(budget.prompts_per_step x budget.group_size)"
+            )
+        return self

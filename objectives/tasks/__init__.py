@@ -1,0 +1,1 @@
+"""Tasks: prompts with references, and the reward functions that score completions."""

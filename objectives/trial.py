@@ -1,0 +1,131 @@
+"""What passes between a supervisor and its worker: plain data, no Optuna and no tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from objectives.lora import LoraSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialSpec:
+    """One trial to run. `seed` decides adapter initialisation, prompt order and sampling."""
+
+    number: int
+    lora: LoraSpec
+    learning_rate: float
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepMetrics:
+    """What one GRPO step measured. Rewards are over the step's completions; lengths and tokens count tokens."""
+
+    step: int
+    reward: float
+    reward_std: float
+    groups_without_signal: float
+    """Share of groups in [0, 1] whose rewards are all equal, so that their advantages are zero."""
+    completion_length: float
+    tokens: int
+    """Completion tokens sampled since the trial began."""
+    seconds: float
+    entropy: float | None = None
+    kl: float | None = None
+    clip_ratio: float | None = None
+    loss: float | None = None
+    grad_norm: float | None = None
+    rewards: Mapping[str, float] = field(default_factory=dict)
+    """Mean of each reward function, by its name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldOutScore:
+    """Mean reward on held-out prompts, sampled at the study's temperature and greedy, after `step` steps."""
+
+    step: int
+    sampled: float
+    greedy: float
+    prompts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialResult:
+    """What a finished trial measured. `scores` holds the held-out score along the budget, last one last."""
+
+    scores: tuple[HeldOutScore, ...]
+    steps: int
+    pruned: bool
+    tokens: int
+    adapter_parameters: int
+    seconds: Mapping[str, float]
+
+    @property
+    def held_out(self) -> HeldOutScore:
+        """The score after the trial's last step."""
+        return self.scores[-1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """Worker to supervisor, once: the model and the engine are loaded."""
+
+    slots: int
+    baseline: HeldOutScore
+    facts: Mapping[str, Any]
+    """Versions, hardware and settings in force that a reader needs to repeat the study."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlotFree:
+    """Worker to supervisor: give me a trial."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """Worker to supervisor: a step is done."""
+
+    number: int
+    metrics: StepMetrics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """Worker to supervisor: a trial has spent its budget or was pruned."""
+
+    number: int
+    result: TrialResult
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """Worker to supervisor: a trial, or with `number` None the worker itself, cannot go on."""
+
+    number: int | None
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """Supervisor to worker: run this trial."""
+
+    spec: TrialSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prune:
+    """Supervisor to worker: end this trial at its next step, and score it."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    """Supervisor to worker: no more trials."""
+
+
+FromWorker = Ready | SlotFree | Progress | Finished | Failed
+ToWorker = Start | Prune | Stop

@@ -1,0 +1,1 @@
+"""Choices: one TOML file a study, and report notebooks."""

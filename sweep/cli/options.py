@@ -1,0 +1,28 @@
+"""Arguments and options that several subcommands share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+DEFAULT_STORAGE = "sqlite:///rank-sweep.db"
+
+StudyArgument = Annotated[
+    str, typer.Argument(metavar="STUDY", help="A shipped study's name (see `sweep studies`) or a .toml file.")
+]
+StorageOption = Annotated[
+    str,
+    typer.Option(
+        "--storage",
+        metavar="URL",
+        envvar="SWEEP_STORAGE",
+        show_envvar=False,
+        help="Where studies are stored: an Optuna storage URL.",
+    ),
+]
+SetOption = Annotated[
+    list[str],
+    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override one key of the study file; may be repeated."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]

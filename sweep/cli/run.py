@@ -1,0 +1,63 @@
+"""`sweep run`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from sweep.cli.options import DEFAULT_STORAGE, SetOption, StorageOption, StudyArgument
+from sweep.errors import TrialsFailedError
+
+
+def run(
+    study: StudyArgument,
+    storage: StorageOption = DEFAULT_STORAGE,
+    trials: Annotated[
+        int | None,
+        typer.Option("--trials", min=1, help="Trials in all, instead of the study's `search.trials`."),
+    ] = None,
+    overrides: SetOption = [],  # noqa: B006 - typer reads the default, nothing changes it
+) -> None:
+    """Run a study, or go on with it.
+
+    Every rank first gets the same number of (alpha, learning rate) points; then Optuna's TPE adapts. Each trial wraps
+    the base model with a new adapter, trains it by GRPO for the study's budget, and is scored on held-out prompts.
+
+    Ctrl-C stops; the same command goes on from there. Logs lie beside the storage, one for each trial.
+
+    Examples: `sweep run tiny`, `sweep run my_study.toml --trials 12 --set budget.steps=40`
+    """
+    from rich.console import Console
+
+    from sweep.progress import make_progress
+    from sweep.search import make_sampler
+    from sweep.storage import create_or_match_study, log_folder, open_storage, study_lock
+    from sweep.study_file import load_study
+    from sweep.summary import summarize
+    from sweep.supervisor import Supervisor
+    from sweep.tables import study_table
+
+    if trials is not None:
+        overrides = [*overrides, f"search.trials={trials}"]
+    config = load_study(study, overrides)
+    console = Console()
+    if config.engine_max_lora_rank != config.model.max_lora_rank:
+        console.print(
+            f"max_lora_rank {config.model.max_lora_rank} is rounded up to {config.engine_max_lora_rank} for the "
+            "engine: vLLM permits no value between. The search stays at or below what you asked for.",
+            highlight=False,
+        )
+    opened = open_storage(storage, create=True)
+    logs = log_folder(storage, config.study.name)
+    with study_lock(logs):
+        design_size = config.search.points_per_rank * len(config.search_space().r)
+        sampler = make_sampler(design_size=design_size, seed=config.study.seed)
+        stored = create_or_match_study(opened, config, sampler)
+        progress = make_progress(console)
+        Supervisor(stored, config, log_folder=logs, progress=progress).run()
+    summary = summarize(stored)
+    console.print(study_table(summary))
+    if not summary.ranks:
+        reason = next((trial.reason for trial in reversed(summary.trials) if trial.reason), "no reason stored")
+        raise TrialsFailedError(f"every trial failed, the last one so: {reason}")

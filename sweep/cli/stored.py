@@ -1,0 +1,30 @@
+"""Reading a study that was run before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    import optuna
+
+StoredStudyArgument = Annotated[
+    str,
+    typer.Argument(metavar="STUDY", help="The study's name in storage, or the .toml file it was run from."),
+]
+
+
+def open_stored(study: str, storage: str) -> optuna.Study:
+    """The stored study.
+
+    Raises:
+        StorageError: where the storage or the study does not exist.
+        StudyFileError: where a file was named that cannot be read.
+    """
+    from sweep.storage import open_storage, open_study
+    from sweep.study_file import load_study
+
+    name = load_study(study).study.name if Path(study).suffix == ".toml" else study
+    return open_study(open_storage(storage, create=False), name)

@@ -1,0 +1,57 @@
+"""`sweep studies`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import typer
+
+from sweep.cli.options import DEFAULT_STORAGE, JsonOption, StorageOption
+
+
+def studies(storage: StorageOption = DEFAULT_STORAGE, as_json: JsonOption = False) -> None:
+    """List the studies that come with the project, and how far each has been run in this storage."""
+    from sweep.storage import open_storage, sqlite_path
+    from sweep.study_file import load_study, shipped_studies
+
+    path = sqlite_path(storage)
+    stored: dict[str, int] = {}
+    if path is None or path.is_file():
+        import optuna
+
+        opened = open_storage(storage, create=False)
+        for summary in optuna.study.get_all_study_summaries(opened, include_best_trial=False):
+            stored[summary.study_name] = _ended(optuna.load_study(study_name=summary.study_name, storage=opened))
+    rows: list[dict[str, Any]] = []
+    for name, file in shipped_studies().items():
+        config = load_study(str(file))
+        rows.append(
+            {
+                "study": name,
+                "trials": config.search.trials,
+                "ended": stored.pop(config.study.name, 0),
+                "description": config.study.description,
+                "file": str(file),
+            }
+        )
+    rows += [
+        {"study": name, "trials": None, "ended": ended, "description": "in storage only", "file": None}
+        for name, ended in sorted(stored.items())
+    ]
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("study", "trials", "ended here", "what it is")
+    for row in rows:
+        table.add_row(row["study"], str(row["trials"] or ""), str(row["ended"]), row["description"])
+    Console().print(table)
+
+
+def _ended(study: Any) -> int:
+    from sweep.search import REDONE
+
+    return sum(t.state.is_finished() and REDONE not in t.user_attrs for t in study.get_trials(deepcopy=False))

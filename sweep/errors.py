@@ -1,0 +1,36 @@
+"""What can go wrong for a user, each with the exit code that the README lists."""
+
+from __future__ import annotations
+
+
+class SweepError(Exception):
+    """A user's mistake or a fault that ends a command: one line on stderr, and this exit code.
+
+    Every subclass takes its whole message as its only argument, so that it survives pickling.
+    """
+
+    exit_code = 1
+
+
+class StudyFileError(SweepError, ValueError):
+    """The study file, an override or an option says something that cannot be."""
+
+    exit_code = 2
+
+
+class StudyMismatchError(SweepError, ValueError):
+    """The study in storage was run with other settings."""
+
+    exit_code = 3
+
+
+class StorageError(SweepError, OSError):
+    """The storage cannot be read, written or reached, or is in use."""
+
+    exit_code = 4
+
+
+class TrialsFailedError(SweepError, RuntimeError):
+    """No trial succeeded, or a fault that every trial would meet stopped the study."""
+
+    exit_code = 5

@@ -1,0 +1,58 @@
+"""Held-out reward by rank: every trial a mark, every rank its mean, the base policy a line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+
+from sweep.plots.style import INK, styled
+from sweep.summary import StudySummary, TrialSummary
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ByRankInfo:
+    """What is drawn. `trials` holds those with a value; `means` is one (r, mean) for each rank, ascending."""
+
+    trials: tuple[TrialSummary, ...]
+    means: tuple[tuple[int, float], ...]
+    baseline: float | None
+
+
+def by_rank_info(summary: StudySummary) -> ByRankInfo:
+    """Reads what is drawn from a study."""
+    return ByRankInfo(
+        trials=tuple(trial for trial in summary.trials if trial.value is not None),
+        means=tuple((rank.r, rank.mean) for rank in summary.ranks),
+        baseline=summary.baseline,
+    )
+
+
+def by_rank_figure(info: ByRankInfo) -> go.Figure:
+    """Draws it. Ranks stand side by side at equal distances; within a rank, learning rates do."""
+    figure = go.Figure()
+    places = {r: place for place, (r, _) in enumerate(info.means)}
+    rates = sorted({trial.learning_rate or 0.0 for trial in info.trials})
+    shift = {rate: (i - (len(rates) - 1) / 2) * 0.5 / max(len(rates), 1) for i, rate in enumerate(rates)}
+    for rate in rates:
+        for collapsed in (False, True):
+            trials = [t for t in info.trials if t.learning_rate == rate and t.collapsed == collapsed]
+            if trials:
+                figure.add_scatter(
+                    x=[places[t.r or 0] + shift[rate] for t in trials],
+                    y=[t.value for t in trials],
+                    mode="markers",
+                    marker={"size": 11, "symbol": "x" if collapsed else "circle", "opacity": 0.8},
+                    name=f"learning rate {rate:g}" + (", collapsed" if collapsed else ""),
+                    customdata=[[t.number, t.alpha, t.seed, t.reason or ""] for t in trials],
+                    hovertemplate="trial %{customdata[0]}: %{y:.3f}<br>alpha %{customdata[1]}, seed %{customdata[2]}"
+                    "<br>%{customdata[3]}<extra></extra>",
+                )
+    for r, mean in info.means:
+        figure.add_shape(
+            type="line", x0=places[r] - 0.38, x1=places[r] + 0.38, y0=mean, y1=mean, line={"color": INK, "width": 3}
+        )
+    if info.baseline is not None:
+        figure.add_hline(y=info.baseline, line_dash="dot", line_color=INK, annotation_text="base policy")
+    figure.update_xaxes(tickvals=list(places.values()), ticktext=[str(r) for r in places])
+    return styled(figure, x="rank r (bar: mean of its trials)", y="held-out reward")

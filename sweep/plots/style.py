@@ -1,0 +1,37 @@
+"""How every figure looks: legible on a light and on a dark page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import plotly.graph_objects as go
+
+INK = "#7d8590"
+GRID = "rgba(125, 133, 144, 0.25)"
+SEQUENTIAL = "Viridis"
+
+
+def styled(figure: go.Figure, *, x: str, y: str, height: int = 420, **layout: Any) -> go.Figure:
+    """Gives a figure its axis titles and the common look."""
+    figure.update_layout(
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"color": INK, "family": "system-ui, sans-serif", "size": 13},
+        margin={"l": 60, "r": 20, "t": 20, "b": 50},
+        height=height,
+        xaxis_title=x,
+        yaxis_title=y,
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
+        **layout,
+    )
+    figure.update_xaxes(gridcolor=GRID, zeroline=False)
+    figure.update_yaxes(gridcolor=GRID, zeroline=False)
+    return figure
+
+
+def rank_colors(ranks: list[int]) -> dict[int, str]:
+    """A colour for each rank, dark to light in order of rank, legible on white and on black."""
+    from plotly.colors import sample_colorscale
+
+    stops = [0.5] if len(ranks) == 1 else [0.15 + 0.7 * i / (len(ranks) - 1) for i in range(len(ranks))]
+    return dict(zip(ranks, sample_colorscale(SEQUENTIAL, stops), strict=True))

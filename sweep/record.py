@@ -1,0 +1,67 @@
+"""What is stored of a trial, under which names, besides what Optuna stores by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from typing import TYPE_CHECKING, Any
+
+from objectives.trial import HeldOutScore, Ready, StepMetrics, TrialResult
+
+if TYPE_CHECKING:
+    import optuna
+
+BASELINE = "baseline"
+"""Study attribute: the base policy's held-out score."""
+FACTS = "facts"
+"""Study attribute: versions and hardware of the newest worker."""
+SCORES = "scores"
+"""Trial attribute: held-out scores along the budget, the last one last."""
+REASON = "reason"
+"""Trial attribute: why a trial failed, was pruned or counts as collapsed."""
+COLLAPSED = "collapsed"
+"""Trial attribute: whether the trial collapsed."""
+CURVE = "curve"
+"""Trial attribute: every step's metrics, as columns."""
+COST = "cost"
+"""Trial attribute: steps, tokens, adapter parameters and seconds by what they were spent on."""
+WORKER = "worker"
+"""Trial attribute: the process id of the worker that ran the trial."""
+LOG = "log"
+"""Trial attribute: the trial's log file."""
+
+
+def record_ready(study: optuna.Study, ready: Ready) -> None:
+    """Stores what a worker measured and is, before its first trial."""
+    study.set_user_attr(BASELINE, asdict(ready.baseline))
+    study.set_user_attr(FACTS, dict(ready.facts))
+
+
+def record_result(trial: optuna.Trial, result: TrialResult, curve: Sequence[StepMetrics]) -> None:
+    """Stores what a trial measured."""
+    trial.set_user_attr(SCORES, [asdict(score) for score in result.scores])
+    trial.set_user_attr(CURVE, curve_columns(curve))
+    cost = {"steps": result.steps, "tokens": result.tokens, "adapter_parameters": result.adapter_parameters}
+    trial.set_user_attr(COST, cost | {"seconds": dict(result.seconds)})
+
+
+def curve_columns(curve: Sequence[StepMetrics]) -> dict[str, list[Any]]:
+    """Steps as columns, numbers rounded to what was measured of them; columns that nobody measured are left out."""
+    columns = {
+        column.name: [_rounded(getattr(metrics, column.name)) for metrics in curve]
+        for column in fields(StepMetrics)
+        if column.name != "rewards"
+    }
+    for name in dict.fromkeys(name for metrics in curve for name in metrics.rewards):
+        columns[f"reward:{name}"] = [_rounded(metrics.rewards.get(name)) for metrics in curve]
+    return {name: values for name, values in columns.items() if any(value is not None for value in values)}
+
+
+def last_score(attributes: dict[str, Any]) -> HeldOutScore | None:
+    """A trial's held-out score at its end, from its attributes; None before it has one."""
+    scores = attributes.get(SCORES)
+    return HeldOutScore(**scores[-1]) if scores else None
+
+
+def _rounded(value: float | None) -> float | None:
+    return float(f"{value:.6g}") if isinstance(value, float) else value

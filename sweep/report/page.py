@@ -1,0 +1,57 @@
+"""Puts a study's figures, tables and settings on one page that opens offline."""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+import plotly.graph_objects as go
+from jinja2 import Environment, StrictUndefined
+from plotly.offline import get_plotlyjs
+
+from sweep.plots.by_rank import by_rank_figure, by_rank_info
+from sweep.plots.curves import curves_figure, curves_info
+from sweep.plots.heat import heat_figure, heat_info
+from sweep.summary import summarize
+
+if TYPE_CHECKING:
+    import optuna
+
+
+def report_html(study: optuna.Study) -> str:
+    """The report as HTML, plotly.js embedded."""
+    summary = summarize(study)
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string((files("sweep.report") / "page.html").read_text(encoding="utf-8"))
+    return template.render(
+        summary=summary,
+        config=_settings_rows(summary.config),
+        facts=_flatten(summary.facts),
+        plotly_js=get_plotlyjs(),
+        by_rank=_embed(by_rank_figure(by_rank_info(summary)), "by-rank"),
+        by_learning_rate=_embed(heat_figure(heat_info(summary, "learning_rate")), "by-learning-rate"),
+        by_alpha=_embed(heat_figure(heat_info(summary, "alpha")), "by-alpha"),
+        curves=_embed(curves_figure(curves_info(study)), "curves"),
+    )
+
+
+def _embed(figure: go.Figure, name: str) -> str:
+    html: str = figure.to_html(
+        full_html=False, include_plotlyjs=False, div_id=name, config={"displaylogo": False, "responsive": True}
+    )
+    return html
+
+
+def _settings_rows(config: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(f"{section}.{key}", json.dumps(value)) for section, keys in config.items() for key, value in keys.items()]
+
+
+def _flatten(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    rows = []
+    for key, value in facts.items():
+        if isinstance(value, dict):
+            rows += [(str(name), str(item)) for name, item in value.items()]
+        else:
+            rows.append((key.replace("_", " "), f"{value:.1f}" if isinstance(value, float) else str(value)))
+    return rows

@@ -1,0 +1,94 @@
+"""Which point comes next: the design first, the same for every rank, then TPE over the same ladders."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from objectives.lora import LoraSpec
+from objectives.trial import TrialSpec
+from sweep.space import Point, SearchSpace
+from sweep.study_file import StudyFile
+
+if TYPE_CHECKING:
+    import optuna
+
+SEED = "seed"
+"""Trial attribute: the trial's seed. Repetition k of a point has the study's seed plus k."""
+DESIGN = "design"
+"""Trial attribute: set on trials that belong to the design."""
+REDONE = "redone"
+"""Trial attribute: set on failed trials whose point was queued again."""
+
+
+def make_sampler(*, design_size: int, seed: int) -> optuna.samplers.BaseSampler:
+    """TPE over the ladders jointly, from when the design has been run.
+
+    Optuna 5.0 takes a ladder as a set of unordered choices: it learns from each rung by itself.
+    """
+    import optuna
+
+    return optuna.samplers.TPESampler(n_startup_trials=design_size, multivariate=True, seed=seed)
+
+
+def distributions(space: SearchSpace) -> dict[str, optuna.distributions.BaseDistribution]:
+    """The ladders as Optuna knows them."""
+    from optuna.distributions import CategoricalDistribution
+
+    return {name: CategoricalDistribution(ladder) for name, ladder in space.ladders.items()}
+
+
+def queue_design(study: optuna.Study, config: StudyFile) -> None:
+    """Queues the points of the design that the study does not hold yet."""
+    space = config.search_space()
+    held = {_key(_queued_point(trial)) for trial in study.get_trials(deepcopy=False) if DESIGN in trial.user_attrs}
+    for point in space.design(config.search.points_per_rank, seed=config.study.seed):
+        if _key(point) not in held:
+            study.enqueue_trial(point, user_attrs={DESIGN: True, SEED: config.study.seed})
+
+
+def queue_again(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+    """Queues the point of a trial that was lost through no fault of its own, seed and all."""
+    keep = {key: trial.user_attrs[key] for key in (DESIGN, SEED) if key in trial.user_attrs}
+    study.enqueue_trial(_queued_point(trial), user_attrs=keep)
+
+
+def next_trial(study: optuna.Study, config: StudyFile) -> optuna.Trial:
+    """Asks for a trial and gives it its seed, so that no (point, seed) comes twice."""
+    trial = study.ask(distributions(config.search_space()))
+    if SEED not in trial.user_attrs:
+        trial.set_user_attr(SEED, config.study.seed + _repetitions(study, trial))
+    return trial
+
+
+def trial_spec(trial: optuna.Trial, config: StudyFile) -> TrialSpec:
+    """What a worker is told of a trial."""
+    params = trial.params
+    return TrialSpec(
+        number=trial.number,
+        lora=LoraSpec(
+            r=params["r"],
+            alpha=params["alpha"],
+            target_modules=config.model.target_modules,
+            use_rslora=params.get("use_rslora", config.space.use_rslora[0]),
+        ),
+        learning_rate=params["learning_rate"],
+        seed=trial.user_attrs[SEED],
+    )
+
+
+def _repetitions(study: optuna.Study, trial: optuna.Trial) -> int:
+    """How many trials hold this point already. A failed one that was queued again counts once."""
+    return sum(
+        _key(_queued_point(other)) == _key(trial.params)
+        for other in study.get_trials(deepcopy=False)
+        if other.number != trial.number and REDONE not in other.user_attrs
+    )
+
+
+def _queued_point(trial: optuna.trial.FrozenTrial) -> Point:
+    """A trial's point, whether it has been asked for or still waits in the queue."""
+    return trial.params or trial.system_attrs.get("fixed_params", {})
+
+
+def _key(point: Point) -> tuple[tuple[str, Any], ...]:
+    return tuple(sorted(point.items()))

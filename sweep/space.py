@@ -1,0 +1,113 @@
+"""The search space: static ladders, none of them above the adapter ceiling."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+from typing import Any
+
+Point = dict[str, int | float | bool]
+"""One choice of every parameter, by the names that Optuna stores: r, alpha, learning_rate, ..."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchSpace:
+    """Ladders in ascending order.
+
+    Nothing outside them can be sampled, so nothing above `max_lora_rank` can be: the wall holds by construction.
+
+    Raises:
+        ValueError: where a ladder is empty, unordered or passes the wall.
+    """
+
+    max_lora_rank: int
+    r: tuple[int, ...]
+    alpha: tuple[int, ...]
+    learning_rate: tuple[float, ...]
+    use_rslora: tuple[bool, ...] = (False,)
+    alpha_above_ceiling: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("r", "alpha", "learning_rate", "use_rslora"):
+            ladder = getattr(self, name)
+            if not ladder or any(low >= high for low, high in itertools.pairwise(ladder)):
+                raise ValueError(f"space.{name}={list(ladder)} must hold one value or more, in ascending order")
+            if name != "use_rslora" and not (ladder[0] > 0 and math.isfinite(ladder[-1])):
+                raise ValueError(f"space.{name}={list(ladder)} must hold finite values above 0")
+        walled = ("r",) if self.alpha_above_ceiling else ("r", "alpha")
+        for name in walled:
+            top = getattr(self, name)[-1]
+            if top > self.max_lora_rank:
+                hint = "" if name == "r" else "; space.alpha_above_ceiling=true lifts this for alpha"
+                raise ValueError(
+                    f"space.{name}: {name}={top} exceeds max_lora_rank={self.max_lora_rank}; "
+                    f"allowed: 1 to {self.max_lora_rank}{hint}"
+                )
+
+    @property
+    def ladders(self) -> dict[str, tuple[Any, ...]]:
+        """Every parameter that is searched, r first. `use_rslora` is one only where there is a choice."""
+        ladders: dict[str, tuple[Any, ...]] = {
+            "r": self.r, "alpha": self.alpha, "learning_rate": self.learning_rate,
+        }  # fmt: skip
+        if len(self.use_rslora) > 1:
+            ladders["use_rslora"] = self.use_rslora
+        return ladders
+
+    @property
+    def settings_per_rank(self) -> int:
+        """How many choices of everything but r there are."""
+        return math.prod(len(ladder) for name, ladder in self.ladders.items() if name != "r")
+
+    def design(self, points_per_rank: int, *, seed: int) -> list[Point]:
+        """The points that every rank gets before the search adapts: the same for each rank, spread over its ladders.
+
+        A Latin hypercube over the ladders' rungs (McKay, Beckman and Conover, 1979); of 256 seeded draws, the one
+        whose closest two points are farthest apart.
+
+        Args:
+            points_per_rank: 1 to `settings_per_rank`.
+            seed: Decides the draw.
+
+        Returns:
+            points_per_rank x len(r) points, the first of every rank before the second of any.
+        """
+        ladders = {name: ladder for name, ladder in self.ladders.items() if name != "r"}
+        if points_per_rank == self.settings_per_rank:
+            chosen = list(itertools.product(*ladders.values()))
+        else:
+            rungs = _spread_rungs([len(ladder) for ladder in ladders.values()], points_per_rank, seed=seed)
+            chosen = [tuple(ladder[i] for ladder, i in zip(ladders.values(), row, strict=True)) for row in rungs]
+        return [{"r": r, **dict(zip(ladders, values, strict=True))} for values, r in itertools.product(chosen, self.r)]
+
+
+def default_ladder(max_lora_rank: int, *, rungs: int) -> tuple[int, ...]:
+    """Powers of 4 below the ceiling and the ceiling itself, the largest `rungs` of them."""
+    below = [4**k for k in range(5) if 4**k < max_lora_rank]
+    return (*below, max_lora_rank)[-rungs:]
+
+
+def _spread_rungs(lengths: list[int], n: int, *, seed: int) -> list[tuple[int, ...]]:
+    """N distinct rows of rung indices, one column per ladder, each column spread evenly over its ladder."""
+    import numpy as np
+    from scipy.stats import qmc
+
+    rng = np.random.default_rng(seed)
+    best: list[tuple[int, ...]] = []
+    best_distance = -1.0
+    # Few rows on short ladders often coincide; a draw that does is passed over, and the whole grid is the fallback.
+    for _ in range(256):
+        draw = qmc.LatinHypercube(len(lengths), rng=rng).random(n)
+        rows = [tuple(int(u * k) for u, k in zip(row, lengths, strict=True)) for row in draw]
+        distance = min(
+            (sum(abs(a - b) / k for a, b, k in zip(p, q, lengths, strict=True))
+             for p, q in itertools.combinations(rows, 2)),
+            default=1.0,
+        )  # fmt: skip
+        if distance > best_distance:
+            best, best_distance = rows, distance
+    if best_distance > 0:
+        return best
+    grid = list(itertools.product(*(range(k) for k in lengths)))
+    return [grid[i] for i in sorted(rng.choice(len(grid), n, replace=False))]

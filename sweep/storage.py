@@ -1,0 +1,160 @@
+"""Where studies live: Optuna's RDB storage, one SQLite file by default, and the lock that keeps one writer a study."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sweep.errors import StorageError, StudyMismatchError
+from sweep.study_file import StudyFile
+
+if TYPE_CHECKING:
+    import optuna
+
+
+SQLITE_PREFIX = "sqlite:///"
+CONFIG = "config"
+"""Study attribute: the study file as it was resolved, so that a changed one is noticed."""
+
+
+def sqlite_path(url: str) -> Path | None:
+    """The file behind a SQLite URL; None for any other database."""
+    return Path(url.removeprefix(SQLITE_PREFIX)) if url.startswith(SQLITE_PREFIX) else None
+
+
+def hide_password(url: str) -> str:
+    """A database URL that may be shown and logged."""
+    scheme, separator, rest = url.partition("://")
+    credentials, at, host = rest.rpartition("@")
+    return f"{scheme}{separator}{credentials.partition(':')[0]}:***@{host}" if at else url
+
+
+def open_storage(url: str, *, create: bool) -> optuna.storages.RDBStorage:
+    """Opens a storage; SQLite files are put into WAL mode, so that a dashboard can read while a sweep writes.
+
+    Args:
+        url: A SQLAlchemy URL.
+        create: Make the SQLite file if there is none.
+
+    Raises:
+        StorageError: where it cannot be opened.
+    """
+    import optuna
+    from sqlalchemy.exc import SQLAlchemyError
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    path = sqlite_path(url)
+    if path is not None and not create and not path.is_file():
+        raise StorageError(f"no storage at {path}; `sweep run` makes one, --storage names another")
+    try:
+        if path is not None:
+            with sqlite3.connect(path) as connection:
+                connection.execute("PRAGMA journal_mode=WAL")
+            connection.close()
+        options = {"connect_args": {"timeout": 60}} if path is not None else {}
+        return optuna.storages.RDBStorage(url, engine_kwargs=options)
+    except (SQLAlchemyError, sqlite3.Error, OSError, ImportError, RuntimeError, ValueError) as error:
+        raise StorageError(f"cannot open {hide_password(url)}: {_first_line(error, url)}") from error
+
+
+def log_folder(url: str, study: str) -> Path:
+    """Where a study's logs go: beside its SQLite file, else in the working folder."""
+    path = sqlite_path(url)
+    parent, stem = (path.parent, path.stem) if path is not None else (Path(), "rank-sweep")
+    return parent.absolute() / f"{stem}.logs" / study
+
+
+@contextmanager
+def study_lock(folder: Path) -> Iterator[None]:
+    """Holds a study for this process alone, until it ends in whatever way.
+
+    Whoever holds it knows that a trial found running is one that nobody runs any more.
+
+    Raises:
+        StorageError: where another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            lock.seek(0)
+            holder = lock.read().strip() or "another process"
+            raise StorageError(
+                f"study {folder.name} is being run by process {holder}; wait for it or stop it"
+            ) from error
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+def open_study(storage: optuna.storages.RDBStorage, name: str) -> optuna.Study:
+    """Loads a study to read it.
+
+    Raises:
+        StorageError: where the storage has none of that name.
+    """
+    import optuna
+
+    try:
+        return optuna.load_study(study_name=name, storage=storage)
+    except KeyError as error:
+        names = ", ".join(s.study_name for s in storage.get_all_studies()) or "none yet"
+        raise StorageError(f"no study {name!r} in this storage; it has: {names}") from error
+
+
+def create_or_match_study(
+    storage: optuna.storages.RDBStorage, config: StudyFile, sampler: optuna.samplers.BaseSampler
+) -> optuna.Study:
+    """Loads the study to continue it, or creates it.
+
+    Raises:
+        StudyMismatchError: where the stored study was run with other settings; it says which.
+    """
+    import optuna
+
+    study = optuna.create_study(
+        study_name=config.study.name,
+        storage=storage,
+        sampler=sampler,
+        pruner=optuna.pruners.NopPruner(),
+        direction="maximize",
+        load_if_exists=True,
+    )
+    stored = study.user_attrs.get(CONFIG)
+    current = config.model_dump(mode="json")
+    if stored is not None and (changes := changed_keys(stored, current)):
+        raise StudyMismatchError(
+            f"study {config.study.name!r} in storage was run with other settings: {'; '.join(changes)}. "
+            "Give it another study.name, or undo the change"
+        )
+    study.set_user_attr(CONFIG, current)
+    return study
+
+
+MAY_CHANGE = {"study.description", "search.trials"}
+"""Settings that say nothing about what any one trial is."""
+
+
+def changed_keys(stored: dict[str, Any], current: dict[str, Any]) -> list[str]:
+    """Each setting that differs, as `section.key: stored -> current`."""
+    changes = []
+    for section in sorted(stored.keys() | current.keys()):
+        old, new = stored.get(section, {}), current.get(section, {})
+        for key in sorted(old.keys() | new.keys()):
+            name = f"{section}.{key}"
+            if old.get(key) != new.get(key) and name not in MAY_CHANGE:
+                changes.append(f"{name}: {json.dumps(old.get(key))} -> {json.dumps(new.get(key))}")
+    return changes
+
+
+def _first_line(error: BaseException, url: str) -> str:
+    lines = str(error).replace(url, hide_password(url)).splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,232 @@
+"""Study files: what a user may choose, read from TOML, overridden on the command line, and checked first."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.resources
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError, model_validator
+
+from objectives.settings import (
+    BudgetSettings,
+    LearnerSettings,
+    ModelSettings,
+    Section,
+    TaskSettings,
+    WorkerSettings,
+)
+from sweep.ceilings import engine_ceiling
+from sweep.errors import StudyFileError
+from sweep.space import SearchSpace, default_ladder
+
+
+class StudySection(Section):
+    """What the study is called and where its randomness starts."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    """The study's name in storage: letters, digits, `_`, `-` and `.`."""
+
+    description: str = ""
+    """One line for whoever lists the studies."""
+
+    seed: int = Field(default=0, ge=0)
+    """Decides the design, the sampler, the data split and, with its repetition, each trial's own seed."""
+
+
+class SpaceSection(Section):
+    """The ladders to search. Each is in ascending order."""
+
+    r: tuple[int, ...] | None = None
+    """Ranks. Default: powers of 4 up to `model.max_lora_rank`."""
+
+    alpha: tuple[int, ...] | None = None
+    """Values of lora_alpha. Default: the top three powers of 4 up to `model.max_lora_rank`."""
+
+    learning_rate: tuple[float, ...]
+    """Learning rates. One rate for all ranks would compare rates, not ranks: give three or more."""
+
+    use_rslora: tuple[bool, ...] = (False,)
+    """Scale by alpha / sqrt(r) instead of alpha / r; `[false, true]` searches both."""
+
+    alpha_above_ceiling: bool = False
+    """Let alpha exceed `model.max_lora_rank`. The engine only ever limits r."""
+
+
+class SearchSection(Section):
+    """How many trials, and how they are chosen."""
+
+    trials: int = Field(default=24, ge=1)
+    """Trials in all. The design comes first; TPE chooses the rest."""
+
+    points_per_rank: int = Field(default=3, ge=1)
+    """Points that every rank gets in the design, so that all ranks are tuned alike."""
+
+    collapse_patience: int = Field(default=5, ge=1)
+    """Steps in a row without signal, at less than half the base policy's reward, after which a trial has
+    collapsed and ends."""
+
+
+class StudyFile(Section):
+    """A whole study file."""
+
+    study: StudySection
+    model: ModelSettings
+    space: SpaceSection
+    task: TaskSettings
+    learner: LearnerSettings = LearnerSettings()
+    budget: BudgetSettings
+    search: SearchSection = SearchSection()
+
+    @model_validator(mode="after")
+    def _check(self) -> StudyFile:
+        engine_ceiling(self.model.max_lora_rank)
+        choices = self.search_space().settings_per_rank
+        if self.search.points_per_rank > choices:
+            raise ValueError(
+                f"search.points_per_rank={self.search.points_per_rank} exceeds the {choices} combinations of "
+                f"the other ladders; allowed: 1 to {choices}"
+            )
+        self.worker_settings(Path())
+        return self
+
+    @property
+    def engine_max_lora_rank(self) -> int:
+        """The ceiling the engine is given: `model.max_lora_rank`, rounded up to a value that vLLM permits."""
+        return engine_ceiling(self.model.max_lora_rank)
+
+    def search_space(self) -> SearchSpace:
+        """The ladders, with defaults filled in."""
+        wall, space = self.model.max_lora_rank, self.space
+        return SearchSpace(
+            max_lora_rank=wall,
+            r=default_ladder(wall, rungs=5) if space.r is None else space.r,
+            alpha=default_ladder(wall, rungs=3) if space.alpha is None else space.alpha,
+            learning_rate=space.learning_rate,
+            use_rslora=space.use_rslora,
+            alpha_above_ceiling=space.alpha_above_ceiling,
+        )
+
+    def worker_settings(self, log_folder: Path) -> WorkerSettings:
+        """What a worker is given: everything but the search, with the ceiling rounded up."""
+        return WorkerSettings(
+            study=self.study.name,
+            model=self.model.model_copy(update={"max_lora_rank": self.engine_max_lora_rank}),
+            task=self.task,
+            learner=self.learner,
+            budget=self.budget,
+            seed=self.study.seed,
+            log_folder=log_folder,
+        )
+
+
+def shipped_studies() -> dict[str, Path]:
+    """The study files that come with the project, by name."""
+    folder = Path(str(importlib.resources.files("studies")))
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def find_study(name_or_path: str) -> Path:
+    """A study file by its path, or a shipped one by its name.
+
+    Raises:
+        StudyFileError: where there is neither.
+    """
+    shipped = shipped_studies()
+    if name_or_path in shipped:
+        return shipped[name_or_path]
+    path = Path(name_or_path)
+    if path.suffix == ".toml" and path.is_file():
+        return path
+    near = difflib.get_close_matches(name_or_path, shipped, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise StudyFileError(
+        f"no study {name_or_path!r}; {hint}allowed: a path to a .toml file, or one of {', '.join(shipped)}"
+    )
+
+
+def load_study(name_or_path: str, overrides: list[str] | None = None) -> StudyFile:
+    """Reads and checks a study.
+
+    Args:
+        name_or_path: A shipped study's name or a file's path.
+        overrides: `section.key=value` each, the value in TOML, or a bare word for a string.
+
+    Raises:
+        StudyFileError: with everything that is wrong, one line each.
+    """
+    path = find_study(name_or_path)
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise StudyFileError(f"{path}: cannot be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise StudyFileError(f"{path}: not TOML: {error}") from error
+    for override in overrides or []:
+        apply_override(content, override)
+    return parse_study(content, source=str(path))
+
+
+def parse_study(content: dict[str, Any], *, source: str) -> StudyFile:
+    """Checks a study's content.
+
+    Raises:
+        StudyFileError: with everything that is wrong, one line each.
+    """
+    try:
+        return StudyFile.model_validate(content)
+    except ValidationError as error:
+        lines = [_explain(problem, content) for problem in error.errors()]
+        raise StudyFileError("\n".join(f"{source}: {line}" for line in dict.fromkeys(lines))) from error
+    except (StudyFileError, RecursionError) as error:
+        raise StudyFileError(f"{source}: {error}") from error
+
+
+def apply_override(content: dict[str, Any], override: str) -> None:
+    """Sets one key of a study's content.
+
+    Raises:
+        StudyFileError: where the override is not `section.key=value`.
+    """
+    target, equals, text = override.partition("=")
+    section, dot, key = target.strip().partition(".")
+    if not (equals and dot and section and key and text.strip()):
+        raise StudyFileError(f"--set {override!r}; allowed: section.key=value, as in budget.steps=40")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    table = content.setdefault(section, {})
+    if not isinstance(table, dict):
+        raise StudyFileError(f"--set {override!r}: {section} is not a section")
+    table[key] = value
+
+
+def _explain(problem: Any, content: dict[str, Any]) -> str:
+    """One line for one problem: where, what is wrong, the value, what is allowed."""
+    where = [str(part) for part in problem["loc"] if not str(part).startswith("function-")]
+    name = ".".join(where)
+    if problem["type"] == "extra_forbidden":
+        allowed = _allowed_keys(where[:-1])
+        near = difflib.get_close_matches(where[-1], allowed, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        return f"{name}: unknown key; {hint}allowed: {', '.join(allowed)}"
+    if problem["type"] == "missing":
+        return f"{name}: missing; it must be given"
+    message = problem["msg"].removeprefix("Value error, ")
+    value = problem["input"]
+    shown = "" if isinstance(value, dict) else f" (given: {value!r})"
+    return f"{name}: {message}{shown}" if name else message
+
+
+def _allowed_keys(section: list[str]) -> list[str]:
+    """The keys that a section may hold."""
+    model: Any = StudyFile
+    for part in section:
+        field = model.model_fields.get(part)
+        model = None if field is None else field.annotation
+        if not (isinstance(model, type) and issubclass(model, Section)):
+            return []
+    return list(model.model_fields)

@@ -1,0 +1,143 @@
+"""A study as plain data: what `sweep show`, its JSON and the report all print."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from sweep import record
+from sweep.search import DESIGN, REDONE, SEED
+from sweep.storage import CONFIG
+
+if TYPE_CHECKING:
+    import optuna
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialSummary:
+    """One trial. `value` is its held-out reward at its end, None where it has none."""
+
+    number: int
+    state: str
+    r: int | None
+    alpha: int | None
+    learning_rate: float | None
+    seed: int | None
+    value: float | None
+    reason: str | None
+    greedy: float | None
+    collapsed: bool
+    design: bool
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankSummary:
+    """The trials of one rank that have a value. `mean` is over all of them, collapsed ones included."""
+
+    r: int
+    n: int
+    mean: float
+    values: tuple[float, ...]
+    collapsed: int
+    best: TrialSummary
+    tuned: bool
+    """Whether the rank has its full share of the design, so that it may be compared with the others."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudySummary:
+    """A study as it is stored. Trials that were lost and run again are left out."""
+
+    study: str
+    max_lora_rank: int
+    engine_max_lora_rank: int
+    baseline: float | None
+    trials: tuple[TrialSummary, ...]
+    ranks: tuple[RankSummary, ...]
+    config: dict[str, Any]
+    facts: dict[str, Any]
+
+    def as_json(self) -> dict[str, Any]:
+        """What `sweep show --json` prints."""
+        return {
+            "study": self.study,
+            "max_lora_rank": self.max_lora_rank,
+            "engine_max_lora_rank": self.engine_max_lora_rank,
+            "baseline": self.baseline,
+            "trials": [asdict(trial) for trial in self.trials],
+            "ranks": [
+                {
+                    "r": rank.r,
+                    "n": rank.n,
+                    "mean": rank.mean,
+                    "values": list(rank.values),
+                    "collapsed": rank.collapsed,
+                    "tuned": rank.tuned,
+                }
+                for rank in self.ranks
+            ],
+        }
+
+
+def summarize(study: optuna.Study) -> StudySummary:
+    """Reads a study."""
+    from sweep.study_file import StudyFile
+
+    config = StudyFile.model_validate(study.user_attrs[CONFIG])
+    trials = tuple(
+        _trial_summary(trial)
+        for trial in study.get_trials(deepcopy=False)
+        if trial.state.name != "WAITING" and REDONE not in trial.user_attrs
+    )
+    baseline = study.user_attrs.get(record.BASELINE)
+    return StudySummary(
+        study=study.study_name,
+        max_lora_rank=config.model.max_lora_rank,
+        engine_max_lora_rank=config.engine_max_lora_rank,
+        baseline=baseline["sampled"] if baseline else None,
+        trials=trials,
+        ranks=summarize_ranks(trials, points_per_rank=config.search.points_per_rank),
+        config=study.user_attrs[CONFIG],
+        facts=study.user_attrs.get(record.FACTS, {}),
+    )
+
+
+def summarize_ranks(trials: tuple[TrialSummary, ...], *, points_per_rank: int) -> tuple[RankSummary, ...]:
+    """The ranks that have values, in ascending order."""
+    ranks = []
+    for r in sorted({trial.r for trial in trials if trial.r is not None and trial.value is not None}):
+        own = [trial for trial in trials if trial.r == r and trial.value is not None]
+        values = tuple(trial.value for trial in own if trial.value is not None)
+        ranks.append(
+            RankSummary(
+                r=r,
+                n=len(values),
+                mean=math.fsum(values) / len(values),
+                values=values,
+                collapsed=sum(trial.collapsed for trial in own),
+                best=max(own, key=lambda trial: trial.value or -math.inf),
+                tuned=sum(trial.design for trial in own) >= points_per_rank,
+            )
+        )
+    return tuple(ranks)
+
+
+def _trial_summary(trial: optuna.trial.FrozenTrial) -> TrialSummary:
+    attributes = trial.user_attrs
+    score = record.last_score(attributes)
+    return TrialSummary(
+        number=trial.number,
+        state=trial.state.name.lower(),
+        r=trial.params.get("r"),
+        alpha=trial.params.get("alpha"),
+        learning_rate=trial.params.get("learning_rate"),
+        seed=attributes.get(SEED),
+        value=None if score is None else score.sampled,
+        reason=attributes.get(record.REASON),
+        greedy=None if score is None else score.greedy,
+        collapsed=bool(attributes.get(record.COLLAPSED)),
+        design=bool(attributes.get(DESIGN)),
+        seconds=trial.duration.total_seconds() if trial.duration else None,
+    )

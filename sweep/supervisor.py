@@ -1,0 +1,219 @@
+"""The loop that asks Optuna for trials, hands them to a worker, and stores what comes back."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from objectives.trial import (
+    Failed,
+    Finished,
+    FromWorker,
+    Progress,
+    Prune,
+    Ready,
+    SlotFree,
+    Start,
+    StepMetrics,
+    TrialSpec,
+)
+from sweep import record
+from sweep.collapse import CollapseMonitor, collapse_floor
+from sweep.errors import TrialsFailedError
+from sweep.progress import ProgressDisplay
+from sweep.search import REDONE, next_trial, queue_again, queue_design, trial_spec
+from sweep.study_file import StudyFile
+from sweep.worker_process import WorkerDiedError, WorkerProcess
+
+if TYPE_CHECKING:
+    import optuna
+
+USER_FAULTS = {"reward", "task"}
+"""Kinds of failure that every other trial would meet too."""
+MAX_WORKER_DEATHS = 3
+"""Workers that may die one after another, with no trial finished between, before the study stops."""
+
+
+@dataclass(slots=True, kw_only=True)
+class RunningTrial:
+    """A trial that the worker holds."""
+
+    trial: optuna.Trial
+    spec: TrialSpec
+    monitor: CollapseMonitor
+    curve: list[StepMetrics] = field(default_factory=list)
+    collapse: str | None = None
+
+
+class Supervisor:
+    """Runs a study until it holds all its trials. Whoever makes one holds the study's lock."""
+
+    def __init__(self, study: optuna.Study, config: StudyFile, *, log_folder: Path, progress: ProgressDisplay) -> None:
+        self._study = study
+        self._config = config
+        self._log_folder = log_folder
+        self._progress = progress
+        self._running: dict[int, RunningTrial] = {}
+        self._free_slots = 0
+        self._baseline = 0.0
+        self._deaths = 0
+
+    def run(self) -> None:
+        """Runs what is left of the study.
+
+        Raises:
+            TrialsFailedError: where the worker cannot load, a reward is broken, or no trial gets through.
+            KeyboardInterrupt: passed on, once running trials are stored as lost and queued again.
+        """
+        self._requeue_orphans()
+        queue_design(self._study, self._config)
+        self._progress.begin(done=self._spent(), trials=self._config.search.trials, steps=self._config.budget.steps)
+        try:
+            while self._left() > 0:
+                self._run_worker()
+        finally:
+            self._lose_running("interrupted")
+            self._progress.end()
+
+    def _run_worker(self) -> None:
+        """Serves one worker until the study is done or the worker dies."""
+        settings = self._config.worker_settings(self._log_folder)
+        log = self._log_folder / f"worker-{time.strftime('%Y%m%d-%H%M%S')}.log"
+        self._free_slots = 0
+        with WorkerProcess(settings, log) as worker:
+            self._progress.note("loading the model and the engine")
+            try:
+                while self._left() > 0 or self._running:
+                    message = worker.receive(timeout_s=0.5)
+                    if message is not None:
+                        self._handle(message, worker)
+                    self._progress.tick()
+            except WorkerDiedError as death:
+                self._bury(str(death), worker)
+
+    def _handle(self, message: FromWorker, worker: WorkerProcess) -> None:
+        match message:
+            case Ready():
+                self._baseline = message.baseline.sampled
+                record.record_ready(self._study, message)
+                self._progress.ready(message)
+            case SlotFree():
+                self._free_slots += 1
+            case Progress(number=number, metrics=metrics):
+                self._on_progress(self._running[number], metrics, worker)
+            case Finished(number=number, result=_):
+                self._on_finished(self._running.pop(number), message)
+            case Failed():
+                self._on_failed(message, worker)
+        while self._free_slots and self._left() > 0:
+            self._start_trial(worker)
+
+    def _start_trial(self, worker: WorkerProcess) -> None:
+        trial = next_trial(self._study, self._config)
+        spec = trial_spec(trial, self._config)
+        monitor = CollapseMonitor(baseline=self._baseline, patience=self._config.search.collapse_patience)
+        self._running[trial.number] = RunningTrial(trial=trial, spec=spec, monitor=monitor)
+        self._free_slots -= 1
+        trial.set_user_attr(record.WORKER, worker.pid)
+        trial.set_user_attr(record.LOG, str(self._log_folder / f"trial-{trial.number:04d}.log"))
+        worker.send(Start(spec=spec))
+        self._progress.trial_started(spec)
+
+    def _on_progress(self, running: RunningTrial, metrics: StepMetrics, worker: WorkerProcess) -> None:
+        running.trial.report(metrics.reward, metrics.step)
+        running.curve.append(metrics)
+        self._progress.step(running.spec, metrics)
+        collapse = running.monitor.observe(metrics)
+        if collapse is not None and running.collapse is None:
+            running.collapse = collapse
+            worker.send(Prune(number=running.spec.number))
+
+    def _on_finished(self, running: RunningTrial, message: Finished) -> None:
+        from optuna.trial import TrialState
+
+        trial, result = running.trial, message.result
+        score = result.held_out.sampled
+        reason = running.collapse
+        if reason is None and score < collapse_floor(self._baseline):
+            reason = f"collapsed: held-out reward {score:.3f} against the base policy's {self._baseline:.3f}"
+        record.record_result(trial, result, running.curve)
+        trial.set_user_attr(record.COLLAPSED, reason is not None)
+        if reason is not None:
+            trial.set_user_attr(record.REASON, reason)
+        if result.pruned:
+            self._study.tell(trial, state=TrialState.PRUNED)
+        else:
+            self._study.tell(trial, score)
+        self._deaths = 0
+        self._progress.trial_ended(running.spec, score=score, reason=reason)
+
+    def _on_failed(self, message: Failed, worker: WorkerProcess) -> None:
+        if message.number is None:
+            raise TrialsFailedError(f"the worker could not start: {message.message} (log: {worker.log})")
+        running = self._running.pop(message.number)
+        self._fail(running, message.message)
+        if message.kind in USER_FAULTS:
+            log = running.trial.user_attrs[record.LOG]
+            raise TrialsFailedError(f"trial {message.number} stopped the study: {message.message} (log: {log})")
+        if self._nothing_works():
+            raise TrialsFailedError(f"the first trials all failed, the last one so: {message.message}")
+
+    def _bury(self, cause: str, worker: WorkerProcess) -> None:
+        """Stores the trials that a dead worker held as lost, and lets the next worker have them again."""
+        self._deaths += 1
+        if self._deaths >= MAX_WORKER_DEATHS:
+            for running in self._running.values():
+                self._fail(running, cause)
+            self._running.clear()
+            raise TrialsFailedError(f"{self._deaths} workers died one after another: {cause} (log: {worker.log})")
+        self._progress.note(f"{cause}; starting another")
+        self._lose_running(cause)
+
+    def _lose_running(self, cause: str) -> None:
+        for running in self._running.values():
+            self._fail(running, cause, again=True)
+        self._running.clear()
+
+    def _fail(self, running: RunningTrial, reason: str, *, again: bool = False) -> None:
+        record_failure(self._study, running.trial.number, reason, again=again)
+        self._progress.trial_ended(running.spec, score=None, reason=reason)
+
+    def _requeue_orphans(self) -> None:
+        """A trial that runs while we hold the lock was lost with its supervisor."""
+        from optuna.trial import TrialState
+
+        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            record_failure(self._study, trial.number, "the supervisor was killed", again=True)
+
+    def _spent(self) -> int:
+        """Trials that count towards the study's number: finished, pruned, or failed for good."""
+        return sum(
+            trial.state.is_finished() and REDONE not in trial.user_attrs
+            for trial in self._study.get_trials(deepcopy=False)
+        )
+
+    def _left(self) -> int:
+        """Trials that may still be started."""
+        return self._config.search.trials - self._spent() - len(self._running)
+
+    def _nothing_works(self) -> bool:
+        """Whether three trials or more have ended, and every one failed."""
+        from optuna.trial import TrialState
+
+        ended = [trial.state for trial in self._study.get_trials(deepcopy=False) if trial.state.is_finished()]
+        return len(ended) >= 3 and set(ended) == {TrialState.FAIL}
+
+
+def record_failure(study: optuna.Study, number: int, reason: str, *, again: bool) -> None:
+    """Stores a running trial as failed; with `again`, its point goes back into the queue first."""
+    from optuna.trial import TrialState
+
+    trial = study.trials[number]
+    if again:
+        queue_again(study, trial)
+    study._storage.set_trial_user_attr(trial._trial_id, record.REASON, reason)
+    if again:
+        study._storage.set_trial_user_attr(trial._trial_id, REDONE, True)
+    study.tell(number, state=TrialState.FAIL)

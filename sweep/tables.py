@@ -1,0 +1,63 @@
+"""Tables for the terminal."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from sweep.summary import StudySummary
+
+BAR_WIDTH = 24
+
+
+def study_table(summary: StudySummary) -> RenderableType:
+    """The per-rank table, with what a reader needs to know to read it."""
+    values = [value for rank in summary.ranks for value in rank.values]
+    top = max([*values, summary.baseline or 0.0], default=0.0)
+    table = Table(title=f"study {summary.study}: held-out reward by rank", title_justify="left")
+    for name, justify in (
+        ("r", "right"), ("trials", "right"), ("collapsed", "right"), ("mean", "right"), ("spread over trials", "left"),
+        ("best", "right"), ("at alpha", "right"), ("learning rate", "right"),
+    ):  # fmt: skip
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    for rank in summary.ranks:
+        table.add_row(
+            str(rank.r) + ("" if rank.tuned else "*"),
+            str(rank.n),
+            str(rank.collapsed),
+            f"{rank.mean:.3f}",
+            value_strip(rank.values, top=top, baseline=summary.baseline),
+            f"{rank.best.value:.3f}",
+            str(rank.best.alpha),
+            f"{rank.best.learning_rate:g}",
+        )
+    return Group(table, *(Text(line, style="dim") for line in _notes(summary)))
+
+
+def value_strip(values: tuple[float, ...], *, top: float, baseline: float | None) -> str:
+    """Every value as a mark on a line from 0 to `top`: `o` one trial, `8` several, `|` the base policy."""
+    cells = [" "] * BAR_WIDTH
+
+    def cell(value: float) -> int:
+        return min(BAR_WIDTH - 1, max(0, int(value / top * BAR_WIDTH))) if top > 0 else 0
+
+    if baseline is not None:
+        cells[cell(baseline)] = "|"
+    for position, count in Counter(cell(value) for value in values).items():
+        cells[position] = "o" if count == 1 else "8"
+    return "".join(cells).rstrip()
+
+
+def _notes(summary: StudySummary) -> list[str]:
+    baseline = "" if summary.baseline is None else f"base policy {summary.baseline:.3f} (|); "
+    notes = [f"{baseline}max_lora_rank {summary.max_lora_rank}; best is the luckiest trial, not an estimate"]
+    if summary.engine_max_lora_rank != summary.max_lora_rank:
+        notes.append(f"the engine's ceiling is {summary.engine_max_lora_rank}: vLLM permits no smaller one")
+    if untuned := [str(rank.r) for rank in summary.ranks if not rank.tuned]:
+        notes.append(f"* not tuned like the others, so not to be compared with them: r={', '.join(untuned)}")
+    failed = [trial for trial in summary.trials if trial.state == "fail"]
+    notes += [f"trial {trial.number} failed: {trial.reason}" for trial in failed[-3:]]
+    return notes
