@@ -19,16 +19,18 @@ class AdapterVersion:
     r: int
 
 
+_IDS = itertools.count(1)
+
+
 class AdapterFolder:
     """A folder that holds the newest version of each live adapter.
 
     vLLM 0.32 keys its prefix cache by adapter name and path, not by id: with either reused, new weights are
-    served cached tokens of the old ones. So versions are numbered for as long as the folder lives.
+    served cached tokens of the old ones. So versions are numbered for as long as the process lives.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._ids = itertools.count(1)
         self._newest: dict[str, AdapterVersion] = {}
 
     def publish(self, owner: str, policy: Any, r: int) -> AdapterVersion:
@@ -39,7 +41,7 @@ class AdapterFolder:
             policy: A PEFT model.
             r: Its rank.
         """
-        number = next(self._ids)
+        number = next(_IDS)
         name = f"{owner}-v{number}"
         version = AdapterVersion(id=number, name=name, path=self.path / name, r=r)
         # "auto" would ask the hub whether the base model's vocabulary had grown.

@@ -59,7 +59,10 @@ class TransformersEngine:
             return
         if version.r > self.max_lora_rank:
             raise EngineError(f"r={version.r} exceeds max_lora_rank={self.max_lora_rank}")
-        model = PeftModel.from_pretrained(self._base, str(version.path))
+        try:
+            model = PeftModel.from_pretrained(self._base, str(version.path))
+        except (ValueError, OSError) as error:
+            raise EngineError(f"PEFT could not load adapter {version.name}: {error}") from error
         try:
             yield model.eval()
         finally:

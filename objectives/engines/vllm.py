@@ -43,7 +43,9 @@ class VllmEngine:
         self.max_lora_rank = max_lora_rank
 
     @classmethod
-    def start(cls, settings: ModelSettings, *, max_lora_rank: int, max_loras: int = 1, max_num_seqs: int) -> Self:
+    def start(
+        cls, settings: ModelSettings, *, max_lora_rank: int, max_loras: int = 1, max_num_seqs: int
+    ) -> Self:
         """Loads the base model into a new engine.
 
         Args:
@@ -110,9 +112,15 @@ class VllmEngine:
                 lora_request=[None if version is None else requests[version.id] for version in adapters],
                 use_tqdm=False,
             )
-        except (ValueError, RuntimeError) as error:
-            raise EngineError(f"vLLM refused a rollout: {error}") from error
+        except Exception as error:
+            self._abandon()
+            raise EngineError(f"vLLM failed a rollout: {error}") from error
         return [_completion(output.outputs[0]) for output in outputs]
+
+    def _abandon(self) -> None:
+        """Drops the requests of a failed rollout: vLLM 0.32 keeps them queued, and would fail the next one too."""
+        engine = self._llm.llm_engine
+        engine.abort_request(list(engine.output_processor.request_states), internal=True)
 
     def close(self) -> None:
         """Shuts the engine down and frees its memory."""

@@ -1,0 +1,57 @@
+import os
+
+# As in a worker: before torch is loaded, and so that nothing asks a hub.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import pytest
+
+from objectives.settings import ModelSettings
+
+
+@pytest.fixture(scope="session")
+def tiny() -> ModelSettings:
+    """The shipped policy, as the shipped studies load it."""
+    return ModelSettings(
+        name="shipped/tiny",
+        max_lora_rank=64,
+        dtype="float32",
+        max_seq_length=64,
+        gpu_memory_utilization=0.1,
+        gradient_checkpointing="off",
+    )
+
+
+@pytest.fixture(scope="session")
+def unsloth_policy(tiny, tmp_path_factory):
+    """One base model through Unsloth, for every test that asks. It is imported before TRL and PEFT, as it wants."""
+    os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", str(tmp_path_factory.mktemp("unsloth")))
+    from objectives.policies.unsloth import UnslothPolicy
+
+    return UnslothPolicy(tiny, max_lora_rank=64, fast_inference=False)
+
+
+@pytest.fixture(scope="session")
+def vllm_engine(tiny, unsloth_policy):
+    """One real vLLM engine, for every test that asks."""
+    from objectives.engines.vllm import VllmEngine
+
+    engine = VllmEngine.start(tiny, max_lora_rank=64, max_loras=4, max_num_seqs=128)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="session")
+def transformers_engine(tiny, unsloth_policy):
+    """The engine behind the same protocol that needs no vLLM."""
+    from objectives.engines.transformers import TransformersEngine
+
+    return TransformersEngine(tiny, max_lora_rank=64)
+
+
+@pytest.fixture(scope="session")
+def peft_policy(tiny, unsloth_policy):
+    """One base model through plain Transformers and PEFT."""
+    from objectives.policies.peft import PeftPolicy
+
+    return PeftPolicy(tiny)

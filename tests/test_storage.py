@@ -1,0 +1,97 @@
+import os
+import sqlite3
+import subprocess
+import sys
+
+import optuna
+import pytest
+from optuna.testing.pytest_storages import StorageTestCase
+
+from sweep.errors import StorageError, StudyMismatchError
+from sweep.storage import (
+    changed_keys,
+    create_or_match_study,
+    hide_password,
+    log_folder,
+    open_storage,
+    open_study,
+    study_lock,
+)
+from sweep.study_file import load_study
+
+
+class TestOurStorage(StorageTestCase):
+    @pytest.fixture
+    def storage(self, tmp_path):
+        return open_storage(f"sqlite:///{tmp_path}/sweep.db", create=True)
+
+
+def matched(storage, *overrides):
+    return create_or_match_study(storage, load_study("tiny", list(overrides)), optuna.samplers.RandomSampler())
+
+
+def test_a_sqlite_file_is_in_wal_mode(tmp_path):
+    open_storage(f"sqlite:///{tmp_path}/sweep.db", create=True)
+    with sqlite3.connect(tmp_path / "sweep.db") as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_a_study_goes_on_where_its_settings_are_the_same(tmp_path):
+    storage = open_storage(f"sqlite:///{tmp_path}/sweep.db", create=True)
+    matched(storage)
+    assert matched(storage, "search.trials=50").study_name == "tiny"
+
+
+def test_a_changed_study_is_refused_with_what_changed(tmp_path):
+    storage = open_storage(f"sqlite:///{tmp_path}/sweep.db", create=True)
+    matched(storage)
+    with pytest.raises(StudyMismatchError, match=r"budget\.steps: 80 -> 40; space\.r: \[1, 4, 16, 64\] -> \[1, 4\]"):
+        matched(storage, "budget.steps=40", "space.r=[1, 4]")
+
+
+def test_changes_name_sections_that_only_one_side_has():
+    assert changed_keys({"a": {"x": 1}}, {"b": {"y": None, "z": 2}}) == ["a.x: 1 -> null", "b.z: null -> 2"]
+
+
+def test_reading_a_storage_that_is_not_there_makes_none(tmp_path):
+    with pytest.raises(StorageError, match="no storage at"):
+        open_storage(f"sqlite:///{tmp_path}/none.db", create=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_study_that_is_not_there_is_answered_with_those_that_are(tmp_path):
+    storage = open_storage(f"sqlite:///{tmp_path}/sweep.db", create=True)
+    matched(storage)
+    with pytest.raises(StorageError, match="no study 'tinny' in this storage; it has: tiny"):
+        open_study(storage, "tinny")
+
+
+@pytest.mark.parametrize("url", ["nonsense", "sqlite:////no/such/folder/x.db", "postgresql://me:secret@localhost/x"])
+def test_a_storage_that_cannot_be_opened_is_one_line_without_its_password(url):
+    with pytest.raises(StorageError) as caught:
+        open_storage(url, create=True)
+    assert "secret" not in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_passwords_are_hidden():
+    assert hide_password("mysql://me:secret@host/db") == "mysql://me:***@host/db"
+    assert hide_password("sqlite:///x.db") == "sqlite:///x.db"
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path):
+    (tmp_path / "x.db").write_text("not a database, but long enough to look like one" * 10)
+    with pytest.raises(StorageError, match="cannot open"):
+        open_storage(f"sqlite:///{tmp_path}/x.db", create=False)
+
+
+def test_one_process_holds_a_study_at_a_time(tmp_path):
+    program = f"from sweep.storage import study_lock; from pathlib import Path\nwith study_lock(Path({str(tmp_path)!r})): pass"
+    with study_lock(tmp_path):
+        blocked = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+        assert f"is being run by process {os.getpid()}" in blocked.stderr
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_logs_lie_beside_the_sqlite_file(tmp_path):
+    assert log_folder(f"sqlite:///{tmp_path}/a.db", "tiny") == tmp_path / "a.logs" / "tiny"
