@@ -4,25 +4,31 @@ from __future__ import annotations
 
 from collections import Counter
 
+from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from sweep.summary import StudySummary
 
-BAR_WIDTH = 24
+STRIP_WIDTH = 20
 
 
 def study_table(summary: StudySummary) -> RenderableType:
     """The per-rank table, with what a reader needs to know to read it."""
     values = [value for rank in summary.ranks for value in rank.values]
     top = max([*values, summary.baseline or 0.0], default=0.0)
-    table = Table(title=f"study {summary.study}: held-out reward by rank", title_justify="left")
-    for name, justify in (
-        ("r", "right"), ("trials", "right"), ("collapsed", "right"), ("mean", "right"), ("spread over trials", "left"),
-        ("best", "right"), ("at alpha", "right"), ("learning rate", "right"),
-    ):  # fmt: skip
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    table = Table(
+        title=f"study {summary.study}: held-out reward by rank",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    for name in ("r", "trials", "collapsed", "mean"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("every trial", no_wrap=True)
+    table.add_column("best", justify="right", no_wrap=True)
+    table.add_column("with", no_wrap=True)
     for rank in summary.ranks:
         table.add_row(
             str(rank.r) + ("" if rank.tuned else "*"),
@@ -31,18 +37,17 @@ def study_table(summary: StudySummary) -> RenderableType:
             f"{rank.mean:.3f}",
             value_strip(rank.values, top=top, baseline=summary.baseline),
             f"{rank.best.value:.3f}",
-            str(rank.best.alpha),
-            f"{rank.best.learning_rate:g}",
+            f"alpha {rank.best.alpha}, {rank.best.learning_rate:g}",
         )
     return Group(table, *(Text(line, style="dim") for line in _notes(summary)))
 
 
 def value_strip(values: tuple[float, ...], *, top: float, baseline: float | None) -> str:
     """Every value as a mark on a line from 0 to `top`: `o` one trial, `8` several, `|` the base policy."""
-    cells = [" "] * BAR_WIDTH
+    cells = [" "] * STRIP_WIDTH
 
     def cell(value: float) -> int:
-        return min(BAR_WIDTH - 1, max(0, int(value / top * BAR_WIDTH))) if top > 0 else 0
+        return min(STRIP_WIDTH - 1, max(0, int(value / top * STRIP_WIDTH))) if top > 0 else 0
 
     if baseline is not None:
         cells[cell(baseline)] = "|"
@@ -53,7 +58,10 @@ def value_strip(values: tuple[float, ...], *, top: float, baseline: float | None
 
 def _notes(summary: StudySummary) -> list[str]:
     baseline = "" if summary.baseline is None else f"base policy {summary.baseline:.3f} (|); "
-    notes = [f"{baseline}max_lora_rank {summary.max_lora_rank}; best is the luckiest trial, not an estimate"]
+    notes = [
+        f"{baseline}max_lora_rank {summary.max_lora_rank}",
+        "best is the luckiest trial, with its alpha and learning rate: not an estimate",
+    ]
     if summary.engine_max_lora_rank != summary.max_lora_rank:
         notes.append(f"the engine's ceiling is {summary.engine_max_lora_rank}: vLLM permits no smaller one")
     if untuned := [str(rank.r) for rank in summary.ranks if not rank.tuned]:

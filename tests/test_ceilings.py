@@ -22,5 +22,5 @@ def test_a_ceiling_is_rounded_up_to_one_that_vllm_permits(asked, given):
 
 
 def test_a_ceiling_above_all_is_refused():
-    with pytest.raises(StudyFileError, match="513.*allowed: up to 512"):
+    with pytest.raises(StudyFileError, match=r"513.*allowed: up to 512"):
         engine_ceiling(513)

@@ -83,7 +83,9 @@ def test_a_prompts_adapter_is_its_own(engine, adapter, ids):
 
 
 def test_the_same_seeds_give_the_same_completions_and_others_give_others(engine, ids):
-    first, again, other = (engine.rollout(ids, [None] * 16, WARM, seeds) for seeds in (range(16), range(16), range(16, 32)))
+    first, again, other = (
+        engine.rollout(ids, [None] * 16, WARM, seeds) for seeds in (range(16), range(16), range(16, 32))
+    )
     assert first == again
     assert first != other
 

@@ -86,7 +86,10 @@ def test_a_file_that_is_no_database_is_refused(tmp_path):
 
 
 def test_one_process_holds_a_study_at_a_time(tmp_path):
-    program = f"from sweep.storage import study_lock; from pathlib import Path\nwith study_lock(Path({str(tmp_path)!r})): pass"
+    program = (
+        "from pathlib import Path; from sweep.storage import study_lock\n"
+        f"with study_lock(Path({str(tmp_path)!r})): pass"
+    )
     with study_lock(tmp_path):
         blocked = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
         assert f"is being run by process {os.getpid()}" in blocked.stderr

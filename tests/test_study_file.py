@@ -53,7 +53,7 @@ def test_a_ceiling_that_vllm_does_not_permit_is_rounded_up_for_the_engine_alone(
         ({"task__symbols": 5}, r"task.*symbols.*5"),
         ({"budget__group_size": 1}, r"budget\.group_size.*greater than or equal to 2.*given: 1"),
         ({"study__name": "a b"}, r"study\.name"),
-        ({"search__points_per_rank": 10}, "points_per_rank=10 exceeds the 9 combinations.*allowed: 1 to 9"),
+        ({"search__points_per_rank": 13}, "points_per_rank=13 exceeds the 12 combinations.*allowed: 1 to 12"),
         ({"learner__micro_batch_size": 7}, "micro_batch_size=7 must divide the 128 completions"),
         ({"model__max_lora_rank": "big"}, r"model\.max_lora_rank.*given: 'big'"),
     ],

@@ -87,9 +87,7 @@ def _shrink(groups: Groups, y: torch.Tensor, x: torch.Tensor, a_stacked: torch.T
         y[rows, : a.shape[0]] = scale * (x[rows].to(y.dtype) @ a.T)
 
 
-def _expand(
-    groups: Groups, y: torch.Tensor, x: torch.Tensor, b_stacked: torch.Tensor, add_inputs: bool
-) -> None:
+def _expand(groups: Groups, y: torch.Tensor, x: torch.Tensor, b_stacked: torch.Tensor, add_inputs: bool) -> None:
     """Adds x (rows, R) B^T to y (rows, d_out), or sets y to it; B: (slots, 1, d_out, R)."""
     for slot, rows in groups:
         b = b_stacked[slot].view(b_stacked.shape[-2:]).to(y.dtype)

@@ -43,9 +43,7 @@ class VllmEngine:
         self.max_lora_rank = max_lora_rank
 
     @classmethod
-    def start(
-        cls, settings: ModelSettings, *, max_lora_rank: int, max_loras: int = 1, max_num_seqs: int
-    ) -> Self:
+    def start(cls, settings: ModelSettings, *, max_lora_rank: int, max_loras: int = 1, max_num_seqs: int) -> Self:
         """Loads the base model into a new engine.
 
         Args:

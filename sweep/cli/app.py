@@ -4,41 +4,53 @@ from __future__ import annotations
 
 import signal
 import sys
+from typing import Any, NoReturn
 
 import typer
 
 from sweep.cli import report, run, show, studies
 from sweep.errors import SweepError
 
-INTERRUPTED = 130
+USAGE, INTERRUPTED = 2, 130
 
 EPILOG = (
     "Exit codes: 0 done, 2 usage or study file, 3 study in storage does not match, 4 storage, "
     "5 every trial failed or a fault stopped the study, 130 interrupted."
 )
 
+USAGE_ERROR: Any = typer.BadParameter.__bases__[0]
+"""What typer raises for any mistake on the command line; it has no public name of its own."""
+
 app = typer.Typer(
     name="sweep",
     help="Find the smallest LoRA rank that is as good as the best one for your GRPO run.\n\n"
     "Start with `sweep studies`, then `sweep run tiny`, `sweep show tiny` and `sweep report tiny`.",
     epilog=EPILOG,
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
 for command in (run.run, show.show, report.report, studies.studies):
-    app.command(no_args_is_help=command is not studies.studies)(command)
+    app.command()(command)
 
 
 def main() -> None:
     """Runs the command line and exits with a documented code."""
     try:
-        app(standalone_mode=True)
+        # Typer turns Ctrl-C into an exit code of its own.
+        code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False) or 0
+    except USAGE_ERROR as error:
+        _fail(f"{error.format_message()} (see `sweep --help`)", USAGE)
     except SweepError as error:
-        sys.stderr.write("".join(f"sweep: {line}\n" for line in str(error).splitlines()))
-        sys.exit(error.exit_code)
+        _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
+        code = INTERRUPTED
+    if code == INTERRUPTED:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        sys.stderr.write("sweep: interrupted; the same command goes on from here\n")
-        sys.exit(INTERRUPTED)
+        _fail("interrupted; the same command goes on from here", INTERRUPTED)
+    sys.exit(code)
+
+
+def _fail(message: str, exit_code: int) -> NoReturn:
+    sys.stderr.write("".join(f"sweep: {line}\n" for line in message.splitlines()))
+    sys.exit(exit_code)

@@ -38,7 +38,7 @@ def report_html(study: optuna.Study) -> str:
 
 def _embed(figure: go.Figure, name: str) -> str:
     html: str = figure.to_html(
-        full_html=False, include_plotlyjs=False, div_id=name, config={"displaylogo": False, "responsive": True}
+        full_html=False, include_plotlyjs=False, div_id=name, config={"displayModeBar": False, "responsive": True}
     )
     return html
 

@@ -1,0 +1,1 @@
+"""The shipped tiny policy and the script that makes it."""

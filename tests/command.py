@@ -1,0 +1,72 @@
+"""The installed `sweep` command, as a user runs it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+SWEEP = str(Path(sys.executable).parent / "sweep")
+SMALL = [
+    "--set", "budget.steps=6", "--set", "budget.prompts_per_step=8", "--set", "budget.group_size=4",
+    "--set", "task.held_out_prompts=64",
+]  # fmt: skip
+"""Overrides that make a trial of `tiny` take a second."""
+
+
+def sweep(*arguments, cwd, timeout=300, env=None):
+    """Runs the command to its end."""
+    return subprocess.run(
+        [SWEEP, *map(str, arguments)],
+        cwd=cwd,
+        timeout=timeout,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **(env or {})},
+    )
+
+
+class Running:
+    """The command in the background, in a process group of its own, as a terminal would have it."""
+
+    def __init__(self, *arguments, cwd):
+        self.output = Path(cwd) / "output.txt"
+        with self.output.open("w") as output:
+            self.process = subprocess.Popen(
+                [SWEEP, *map(str, arguments)], cwd=cwd, stdout=output, stderr=output, start_new_session=True
+            )
+
+    def wait_for(self, text, timeout=180):
+        """Waits until the command has printed a text."""
+        deadline = time.monotonic() + timeout
+        while text not in self.output.read_text():
+            assert self.process.poll() is None, self.output.read_text()
+            assert time.monotonic() < deadline, f"no {text!r} in: {self.output.read_text()}"
+            time.sleep(0.1)
+
+    def interrupt(self, timeout=60):
+        """Presses Ctrl-C: the signal reaches every process in the group."""
+        os.killpg(self.process.pid, signal.SIGINT)
+        return self.process.wait(timeout)
+
+    def kill(self):
+        """Kills the supervisor alone, with no chance to tidy up."""
+        self.process.kill()
+        self.process.wait()
+
+    def end(self):
+        """Kills whatever is left."""
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+
+
+def is_alive(pid):
+    """Whether a process exists and is not a zombie."""
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,87 @@
+import json
+import statistics
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.command import SWEEP, sweep
+
+HEAVY = ("torch", "vllm", "unsloth", "trl", "optuna", "pandas", "plotly", "transformers", "peft", "numpy", "scipy")
+
+
+def test_importing_the_command_line_loads_nothing_heavy():
+    program = f"import sys, sweep.cli; print([m for m in {HEAVY!r} if m in sys.modules])"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert loaded.stdout.strip() == "[]"
+
+
+def test_reading_a_study_loads_no_torch():
+    program = (
+        "import sys; from sweep.study_file import load_study; load_study('tiny').search_space().design(3, seed=0);"
+        "import sweep.supervisor, sweep.worker_process, sweep.summary; print('torch' in sys.modules)"
+    )
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert loaded.stdout.strip() == "False"
+
+
+def test_help_comes_at_once():
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        subprocess.run([SWEEP, "--help"], capture_output=True, check=True)
+        seconds.append(time.perf_counter() - start)
+    # Generous beside the 0.4 s that the README names: a busy machine must not fail the suite.
+    assert statistics.median(seconds) < 1.5
+
+
+@pytest.mark.parametrize("command", ["run", "show", "report", "studies"])
+def test_every_subcommand_teaches(command, tmp_path):
+    done = sweep(command, "--help", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "--storage" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["run", "nosuch"], 2, "no study 'nosuch'; allowed: a path to a .toml file, or one of tiny"),
+        (["run", "tiny", "--set", "space.r=[96]"], 2, "r=96 exceeds max_lora_rank=64; allowed: 1 to 64"),
+        (["run", "tiny", "--set", "steps"], 2, "allowed: section.key=value"),
+        (["run", "tiny", "--trials", "0"], 2, "Invalid value for '--trials'"),
+        (["run", "tiny", "--storage", "nonsense"], 4, "cannot open nonsense"),
+        (["show", "tiny"], 4, "no storage at rank-sweep.db"),
+        (["report", "tiny", "--storage", "sqlite:///none.db"], 4, "no storage at none.db"),
+        (["frobnicate"], 2, "frobnicate"),
+    ],
+)
+def test_a_mistake_ends_in_its_exit_code_with_no_traceback_and_leaves_nothing(arguments, code, message, tmp_path):
+    done = sweep(*arguments, cwd=tmp_path, env={"COLUMNS": "200"})
+    assert done.returncode == code
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_studies_lists_what_is_shipped_and_leaves_no_storage_behind(tmp_path):
+    done = sweep("studies", "--json", cwd=tmp_path)
+    rows = {row["study"]: row for row in json.loads(done.stdout)}
+    assert {"tiny", "tiny_1_symbol", "tiny_4_symbols"} <= rows.keys()
+    assert rows["tiny"]["ended"] == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_report_that_cannot_be_written_is_one_line(tmp_path):
+    from tests.test_plots import stored_study
+
+    stored_study(tmp_path)
+    done = sweep("report", "tiny", "-o", "no/such/folder/report.html", cwd=tmp_path)
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+    assert "--output no/such/folder/report.html: cannot be written" in done.stderr
+
+
+def test_the_storage_may_be_named_in_the_environment(tmp_path):
+    done = sweep("show", "tiny", cwd=tmp_path, env={"SWEEP_STORAGE": "sqlite:///elsewhere.db"})
+    assert "no storage at elsewhere.db" in done.stderr

@@ -1,0 +1,215 @@
+"""The main job through the installed command: real policy, engine, trainer and storage."""
+
+import json
+import os
+import re
+import signal
+import time
+
+import optuna
+import pytest
+
+from tests.command import SMALL, Running, is_alive, sweep
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory):
+    """A folder in which a small study has been run to its end."""
+    folder = tmp_path_factory.mktemp("ran")
+    done = sweep(
+        "run", "tiny", "--trials", 5, *SMALL, "--set", "space.r=[1,64]", "--set", "search.points_per_rank=2", cwd=folder
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder, done
+
+
+@pytest.fixture
+def running(tmp_path):
+    """Starts the command in the background in an empty folder, and kills what is left of it."""
+    started = []
+
+    def start(*arguments):
+        started.append(Running("run", "tiny", *SMALL, *arguments, cwd=tmp_path))
+        return started[-1]
+
+    yield start
+    for command in started:
+        command.end()
+
+
+def load(folder):
+    return optuna.load_study(study_name="tiny", storage=f"sqlite:///{folder}/rank-sweep.db")
+
+
+def states(folder):
+    return [trial.state.name for trial in load(folder).get_trials(deepcopy=False)]
+
+
+def test_a_run_ends_with_a_table_by_rank(ran):
+    _, done = ran
+    assert re.search(r"base policy: held-out reward 0\.\d+ sampled", done.stdout)
+    assert "study tiny: held-out reward by rank" in done.stdout
+    assert re.search(r"^ +1 +\d +0 +0\.\d{3} ", done.stdout, re.MULTILINE)
+    assert "[5/5] trial 4" in done.stdout
+
+
+def test_every_trial_is_stored_as_any_optuna_tool_expects(ran):
+    folder, _ = ran
+    trials = load(folder).trials
+    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 5
+    for trial in trials:
+        assert set(trial.params) == {"r", "alpha", "learning_rate"}
+        assert trial.params["r"] <= 64 and trial.params["alpha"] <= 64
+        assert sorted(trial.intermediate_values) == [1, 2, 3, 4, 5, 6]
+        assert trial.value == trial.user_attrs["scores"][-1]["sampled"]
+        assert len(trial.user_attrs["curve"]["reward"]) == 6
+    assert len({(*trial.params.values(), trial.user_attrs["seed"]) for trial in trials}) == 5
+
+
+def test_one_worker_ran_all_trials_and_each_has_its_own_log(ran):
+    folder, _ = ran
+    assert len({trial.user_attrs["worker"] for trial in load(folder).trials}) == 1
+    for number in range(5):
+        assert "step 6/6: reward" in (folder / "rank-sweep.logs" / "tiny" / f"trial-{number:04d}.log").read_text()
+
+
+def test_show_prints_one_json_object(ran):
+    folder, _ = ran
+    shown = json.loads(sweep("show", "tiny", "--json", cwd=folder).stdout)
+    assert {"study", "max_lora_rank", "baseline", "trials", "ranks"} <= shown.keys()
+    assert (shown["study"], shown["max_lora_rank"], len(shown["trials"])) == ("tiny", 64, 5)
+    assert {"number", "state", "r", "alpha", "learning_rate", "seed", "value", "reason"} <= shown["trials"][0].keys()
+    assert [rank["r"] for rank in shown["ranks"]] == [1, 64]
+    for rank in shown["ranks"]:
+        assert rank["values"] == [trial["value"] for trial in shown["trials"] if trial["r"] == rank["r"]]
+        assert rank["n"] == len(rank["values"])
+        assert rank["mean"] == pytest.approx(sum(rank["values"]) / rank["n"])
+    assert 0.1 < shown["baseline"] < 0.5
+
+
+def test_the_report_is_one_file_that_needs_no_network(ran):
+    folder, _ = ran
+    done = sweep("report", "tiny", cwd=folder)
+    assert done.returncode == 0
+    page = (folder / "report.html").read_text()
+    own = page.replace(page[page.index("<script>") : page.index("</script>")], "")
+    assert not re.findall(r"(?:src|href)=[\"']?https?://", own)
+    assert {name for name in ("by-rank", "by-learning-rate", "by-alpha", "curves") if f'id="{name}"' in own} == {
+        "by-rank", "by-learning-rate", "by-alpha", "curves",
+    }  # fmt: skip
+
+
+def test_a_finished_study_is_not_run_again(ran):
+    folder, _ = ran
+    again = sweep(
+        "run", "tiny", "--trials", 5, *SMALL, "--set", "space.r=[1,64]", "--set", "search.points_per_rank=2", cwd=folder
+    )
+    assert again.returncode == 0
+    assert "5 done" in again.stdout
+    assert states(folder) == ["COMPLETE"] * 5
+
+
+def test_a_changed_study_stops_with_exit_3_and_says_what_changed(ran):
+    folder, _ = ran
+    done = sweep("run", "tiny", *SMALL, "--set", "learner.beta=0.1", cwd=folder)
+    assert done.returncode == 3
+    assert "learner.beta: 0.0 -> 0.1" in done.stderr
+    assert "space.r: [1, 64] -> [1, 4, 16, 64]" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(running, tmp_path):
+    command = running(
+        "--trials", 2, "--set", "space.r=[8]", "--set", "search.points_per_rank=2", "--set", "budget.steps=12"
+    )
+    command.wait_for("[1/2] trial 0")
+    command.wait_for("step 3/12", timeout=30)
+    worker = load(tmp_path).trials[-1].user_attrs["worker"]
+    assert command.interrupt() == 130
+    assert "sweep: interrupted; the same command goes on from here" in command.output.read_text()
+    assert not is_alive(worker)
+    assert "RUNNING" not in states(tmp_path)
+    first = load(tmp_path).trials[0]
+    again = running(
+        "--trials", 2, "--set", "space.r=[8]", "--set", "search.points_per_rank=2", "--set", "budget.steps=12"
+    )
+    again.process.wait(180)
+    assert "1 done" in again.output.read_text()
+    trials = load(tmp_path).trials
+    assert trials[0].value == first.value
+    complete = [trial for trial in trials if trial.state.name == "COMPLETE"]
+    lost = [trial for trial in trials if trial.state.name == "FAIL"]
+    assert len(complete) == 2
+    assert [trial.user_attrs["reason"] for trial in lost] == ["interrupted"]
+    assert complete[1].params == lost[0].params
+    assert complete[1].user_attrs["seed"] == lost[0].user_attrs["seed"]
+
+
+def test_a_killed_worker_fails_its_trial_with_a_reason_and_is_replaced(running, tmp_path):
+    command = running(
+        "--trials", 2, "--set", "space.r=[8]", "--set", "search.points_per_rank=2", "--set", "budget.steps=12"
+    )
+    command.wait_for("[1/2] trial 0")
+    command.wait_for("step 3/12", timeout=30)
+    worker = load(tmp_path).trials[-1].user_attrs["worker"]
+    os.kill(worker, signal.SIGKILL)
+    assert command.process.wait(240) == 0
+    trials = load(tmp_path).trials
+    assert [trial.state.name for trial in trials] == ["COMPLETE", "FAIL", "COMPLETE"]
+    assert "killed by SIGKILL" in trials[1].user_attrs["reason"]
+    assert trials[2].params == trials[1].params
+    assert trials[2].user_attrs["worker"] != worker
+
+
+def test_a_killed_supervisor_takes_its_worker_along_and_loses_nothing_finished(running, tmp_path):
+    arguments = ("--trials", 2, "--set", "space.r=[8]", "--set", "search.points_per_rank=2", "--set", "budget.steps=12")
+    command = running(*arguments)
+    command.wait_for("[1/2] trial 0")
+    command.wait_for("step 3/12", timeout=30)
+    worker = load(tmp_path).trials[-1].user_attrs["worker"]
+    command.kill()
+    deadline = time.monotonic() + 10
+    while is_alive(worker) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not is_alive(worker)
+    assert states(tmp_path) == ["COMPLETE", "RUNNING"]
+    again = running(*arguments)
+    assert again.process.wait(180) == 0
+    trials = load(tmp_path).trials
+    assert [trial.state.name for trial in trials] == ["COMPLETE", "FAIL", "COMPLETE"]
+    assert trials[1].user_attrs["reason"] == "the supervisor was killed"
+    assert trials[2].params == trials[1].params
+
+
+def test_a_study_of_collapsing_trials_shows_them_as_collapsed(running, tmp_path):
+    command = running(
+        "--trials", 1, "--set", "space.r=[8]", "--set", "space.alpha=[64]", "--set", "space.learning_rate=[0.5]",
+        "--set", "search.points_per_rank=1", "--set", "budget.steps=40",
+    )  # fmt: skip
+    assert command.process.wait(180) == 0
+    [trial] = load(tmp_path).trials
+    assert trial.state.name == "PRUNED"
+    assert trial.user_attrs["reason"].startswith("collapsed at step")
+    assert len(trial.intermediate_values) < 40
+    shown = json.loads(sweep("show", "tiny", "--json", cwd=tmp_path).stdout)
+    assert shown["ranks"][0]["collapsed"] == 1
+    assert shown["trials"][0]["value"] < shown["baseline"] / 2
+
+
+def test_a_model_that_cannot_be_loaded_ends_in_one_line(tmp_path):
+    (tmp_path / "empty").mkdir()
+    done = sweep("run", "tiny", *SMALL, "--set", f"model.name={tmp_path}/empty", cwd=tmp_path)
+    assert done.returncode == 5
+    assert "Traceback" not in done.stderr
+    assert "the worker could not start: Unsloth could not load" in done.stderr
+    assert states(tmp_path).count("RUNNING") == 0
+
+
+def test_the_transformers_engine_and_plain_peft_run_the_same_study(tmp_path):
+    done = sweep(
+        "run", "tiny", "--trials", 1, *SMALL, "--set", "model.engine=transformers", "--set", "model.policy=peft",
+        "--set", "budget.steps=2", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    facts = load(tmp_path).user_attrs["facts"]
+    assert (facts["engine"], facts["policy"]) == ("transformers", "peft")

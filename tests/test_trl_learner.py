@@ -1,0 +1,204 @@
+"""TRL's trainer on rollouts from the real engine: what a trial does, measures and leaves behind."""
+
+import math
+
+import pytest
+import torch
+
+from objectives.adapters import AdapterFolder
+from objectives.errors import RewardError
+from objectives.evaluation import Evaluator
+from objectives.lora import LoraSpec
+from objectives.settings import BudgetSettings, LearnerSettings, StringOpsSettings, WorkerSettings
+from objectives.tasks.string_ops import StringOps
+from objectives.trial import TrialSpec
+
+STEPS = 4
+
+
+class Feed:
+    """Hands out given trials, and remembers what it is told."""
+
+    def __init__(self, *specs, prune_at=None):
+        self.specs, self.prune_at = list(specs), prune_at
+        self.steps, self.results, self.failures = [], {}, {}
+
+    def take(self):
+        return self.specs.pop(0) if self.specs else None
+
+    def progress(self, number, metrics):
+        self.steps.append((number, metrics))
+
+    def pruned(self, number):
+        return self.prune_at is not None and self.steps[-1][1].step >= self.prune_at
+
+    def finish(self, number, result):
+        self.results[number] = result
+
+    def fail(self, number, error):
+        self.failures[number] = error
+
+
+def spec(number=0, *, r=8, seed=0, learning_rate=2e-3):
+    return TrialSpec(number=number, lora=LoraSpec(r=r, alpha=32), learning_rate=learning_rate, seed=seed)
+
+
+@pytest.fixture
+def make_learner(tiny, unsloth_policy, vllm_engine, tmp_path):
+    from objectives.learners.trl import TrlLearner
+
+    def make(*, task=None, steps=STEPS, engine=vllm_engine, **learner):
+        task = task or StringOps(symbols=1, seed=0)
+        settings = WorkerSettings(
+            study="test",
+            model=tiny,
+            task=StringOpsSettings(name="string_ops", symbols=1, held_out_prompts=64),
+            learner=LearnerSettings(**learner),
+            budget=BudgetSettings(steps=steps, prompts_per_step=8, group_size=4),
+            log_folder=tmp_path / "logs",
+        )
+        evaluator = Evaluator(
+            engine=engine,
+            tokenizer=unsloth_policy.tokenizer,
+            task=task,
+            rows=task.held_out_rows(64),
+            temperature=1.0,
+        )
+        return TrlLearner(
+            settings=settings,
+            policy=unsloth_policy,
+            engine=engine,
+            task=task,
+            evaluator=evaluator,
+            adapters=AdapterFolder(tmp_path / "adapters"),
+        )
+
+    return make
+
+
+def test_a_trial_reports_every_step_and_scores_itself_along_the_horizon(make_learner, tmp_path, capfd):
+    feed = Feed(spec())
+    with capfd.disabled():
+        make_learner().serve(feed)
+    assert [metrics.step for _, metrics in feed.steps] == list(range(1, STEPS + 1))
+    for _, metrics in feed.steps:
+        assert 0 <= metrics.reward <= 1
+        assert 0 <= metrics.groups_without_signal <= 1
+        assert metrics.entropy > 0
+        assert metrics.clip_ratio is not None
+        assert metrics.kl is None
+        assert 1 <= metrics.completion_length <= 5
+        assert metrics.seconds > 0
+        assert metrics.rewards == {"exact_match": pytest.approx(metrics.reward)}
+    assert feed.steps[-1][1].tokens > feed.steps[0][1].tokens > 0
+    result = feed.results[0]
+    assert [score.step for score in result.scores] == [1, 2, 4]
+    assert (result.steps, result.pruned) == (STEPS, False)
+    assert result.adapter_parameters == 8 * 2 * (2 * (128 + 128) + 2 * (128 + 64) + 3 * (128 + 256))
+    assert set(result.seconds) >= {"build", "rollout", "train", "evaluate"}
+    assert "step 4/4: reward" in (tmp_path / "logs" / "trial-0000.log").read_text()
+    assert list((tmp_path / "adapters").iterdir()) == []
+
+
+def test_training_moves_the_adapter_and_leaves_the_base_bit_identical(make_learner, unsloth_policy, monkeypatch):
+    from objectives.learners import trl
+
+    adapters, trained = {}, {}
+    build = type(unsloth_policy).build
+
+    def spy(self, lora, *, seed):
+        model = build(self, lora, seed=seed)
+        adapters.update({n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad})
+        trained["model"] = model
+        return model
+
+    def look(self):
+        model = trained["model"]
+        trained["gradients"] = {n for n, p in model.named_parameters() if p.grad is not None}
+        trained["moved"] = {n for n, p in model.named_parameters() if n in adapters and not torch.equal(adapters[n], p)}
+        release(self)
+
+    release = type(unsloth_policy).release
+    monkeypatch.setattr(type(unsloth_policy), "build", spy)
+    monkeypatch.setattr(type(unsloth_policy), "release", look)
+    before = {name: weight.clone() for name, weight in unsloth_policy._base.state_dict().items()}
+    trl_learner = make_learner()
+    assert isinstance(trl_learner, trl.TrlLearner)
+    trl_learner.serve(Feed(spec()))
+    after = unsloth_policy._base.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert all("lora_" in name for name in adapters)
+    assert trained["gradients"] <= set(adapters)
+    assert len(trained["moved"]) == len(adapters)
+
+
+def test_a_trial_repeats_to_the_bit_whatever_ran_before_it(make_learner):
+    first, second = Feed(spec()), Feed(spec(1, r=64, seed=5), spec(0))
+    learner = make_learner()
+    learner.serve(first)
+    learner.serve(second)
+    assert first.results[0].scores == second.results[0].scores
+    alone = [metrics.reward for number, metrics in first.steps if number == 0]
+    assert alone == [metrics.reward for number, metrics in second.steps if number == 0]
+
+
+def test_a_pruned_trial_ends_early_and_is_scored(make_learner):
+    feed = Feed(spec(), prune_at=2)
+    make_learner().serve(feed)
+    result = feed.results[0]
+    assert (result.steps, result.pruned) == (2, True)
+    assert result.held_out.step == 2
+
+
+def test_kl_is_reported_where_the_study_penalises_it(make_learner):
+    feed = Feed(spec())
+    make_learner(beta=0.1, steps=2).serve(feed)
+    assert feed.steps[0][1].kl == pytest.approx(0, abs=1e-5)
+    assert math.isfinite(feed.steps[1][1].kl)
+
+
+def test_smaller_micro_batches_learn_the_same(make_learner):
+    whole, halves = Feed(spec()), Feed(spec())
+    make_learner(steps=2).serve(whole)
+    make_learner(steps=2, micro_batch_size=16).serve(halves)
+    assert halves.steps[0][1].reward == whole.steps[0][1].reward
+    assert halves.steps[0][1].grad_norm == pytest.approx(whole.steps[0][1].grad_norm, rel=1e-4)
+
+
+def test_a_reward_that_raises_is_told_with_its_traceback_in_the_trials_log(make_learner, tmp_path, capfd):
+    def broken(prompts, completions, answer, **columns):
+        return [1.0 / 0 for _ in completions]
+
+    task = StringOps(symbols=1, seed=0)
+    learner = make_learner(task=task)
+    object.__setattr__(learner, "_task", _WithReward(task, broken))
+    feed = Feed(spec(), spec(1))
+    with capfd.disabled(), pytest.raises(RewardError):
+        learner.serve(feed)
+    assert "reward broken raised ZeroDivisionError" in str(feed.failures[0])
+    assert "in broken" in (tmp_path / "logs" / "trial-0000.log").read_text()
+    assert 1 not in feed.failures
+
+
+def test_a_trial_that_fails_by_itself_does_not_end_the_others(make_learner):
+    feed = Feed(spec(0, r=128), spec(1))
+    make_learner(steps=1).serve(feed)
+    assert "128" in str(feed.failures[0])
+    assert 1 in feed.results
+
+
+def test_rollouts_may_come_from_transformers_instead(make_learner, transformers_engine):
+    feed = Feed(spec())
+    make_learner(engine=transformers_engine, steps=2).serve(feed)
+    assert feed.results[0].steps == 2
+
+
+class _WithReward:
+    """A task with its rewards replaced."""
+
+    def __init__(self, task, reward):
+        self._task, self.reward_functions, self.reward_weights = task, (reward,), (1.0,)
+
+    def __getattr__(self, name):
+        return getattr(self._task, name)
