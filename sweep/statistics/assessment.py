@@ -1,0 +1,110 @@
+"""A confirmation with the rule applied to it: the material from which a verdict is worded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from sweep.statistics.confirmation import Confirmation
+from sweep.statistics.decision import Decision, Evidence, Rule, step_down, weigh
+
+
+class Outcome(StrEnum):
+    """How far the confirmation got; the values are stable and appear in JSON."""
+
+    FOUND_AND_SMALLER_SHOWN_WORSE = "found_and_smaller_shown_worse"
+    """A rank passed, and the next one down is shown too small, or to collapse too often."""
+    FOUND_SMALLER_UNDECIDED = "found_smaller_undecided"
+    """A rank passed; whether the next one down would do is open, or it was not tuned."""
+    FOUND_SMALLEST_TRIED = "found_smallest_tried"
+    """The smallest rank on the ladder passed: there is nothing below it to judge."""
+    UNDECIDED = "undecided"
+    """Not even the rank that the search favours passed, or there was no other to compare it with."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Assessment:
+    """Trials, rule, evidence and decision, without leading axes. Ranks are positions, -1 stands for none."""
+
+    confirmation: Confirmation
+    """At least one frozen configuration."""
+    rule: Rule
+    evidence: Evidence
+    decision: Decision
+
+    @property
+    def comparable(self) -> bool:
+        """There are two tuned ranks to compare."""
+        return len(self.confirmation.frozen) > 1
+
+    @property
+    def smallest(self) -> int:
+        """The answer."""
+        return int(self.decision.smallest) if self.comparable else -1
+
+    @property
+    def start(self) -> int:
+        """The rank the search favours, among those still judged."""
+        return int(self.decision.start) if self.decision.judged.any() else -1
+
+    @property
+    def next_down(self) -> int:
+        """The judged rank at which the step-down stopped."""
+        return int(self.decision.next_down) if self.comparable else -1
+
+    @property
+    def outcome(self) -> Outcome:
+        """Where the step-down ended."""
+        if self.smallest < 0:
+            return Outcome.UNDECIDED
+        if self.untuned_below:
+            return Outcome.FOUND_SMALLER_UNDECIDED
+        if self.smallest == 0:
+            return Outcome.FOUND_SMALLEST_TRIED
+        shown = bool(self.decision.shown_worse)
+        return Outcome.FOUND_AND_SMALLER_SHOWN_WORSE if shown else Outcome.FOUND_SMALLER_UNDECIDED
+
+    @property
+    def untuned_below(self) -> tuple[int, ...]:
+        """The r of each untuned rank between the answer and the next judged rank down; nobody judged them."""
+        if self.smallest < 0:
+            return ()
+        floor = self.r(self.next_down) if self.next_down >= 0 else 0
+        return tuple(rank.r for rank in self.confirmation.untuned if floor < rank.r < self.r(self.smallest))
+
+    @property
+    def open_rank(self) -> int:
+        """The rank on which the verdict hangs, where more seeds could settle it."""
+        if not self.comparable or self.untuned_below:
+            return -1
+        if self.smallest < 0:
+            return self.start
+        return -1 if bool(self.decision.shown_worse) else self.next_down
+
+    def r(self, position: int) -> int:
+        """The rank at a position of the ladder."""
+        return self.confirmation.frozen[position].r
+
+    def rivals(self, position: int) -> list[int]:
+        """Positions of the other judged ranks."""
+        return [j for j in np.flatnonzero(self.decision.judged).tolist() if j != position]
+
+    def worst_rival(self, position: int) -> int:
+        """The judged rank against which this one has the lowest bound."""
+        lower = self.evidence.bounds.lower[position]
+        return min(self.rivals(position), key=lambda j: float(lower[j]), default=-1)
+
+
+def assess(confirmation: Confirmation, rule: Rule) -> Assessment:
+    """Weigh the trials and step down.
+
+    Args:
+        confirmation: at least one frozen configuration.
+        rule: declared before these trials ran.
+    """
+    evidence = weigh(confirmation.scores, confirmation.collapsed, rule)
+    smoothed = [configuration.smoothed for configuration in confirmation.frozen]
+    decision = step_down(evidence, smoothed, rule)
+    return Assessment(confirmation=confirmation, rule=rule, evidence=evidence, decision=decision)

@@ -1,0 +1,57 @@
+"""Confirmation trials, as the statistics need them: every tuned rank on the same fresh seeds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sweep.statistics.paired import BoolArray, FloatArray, IntArray
+from sweep.statistics.smoothing import FrozenConfiguration, UntunedRank
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Confirmation:
+    """One score per rank and seed, for the configurations frozen after the search."""
+
+    frozen: tuple[FrozenConfiguration, ...]
+    """One per judged rank, by ascending r."""
+    scores: FloatArray
+    """Shape (n_ranks, n_seeds), held-out score; nan where the trial failed or has not run yet. Where the
+    trial collapsed the value is not looked at."""
+    collapsed: BoolArray
+    """Shape (n_ranks, n_seeds)."""
+    untuned: tuple[UntunedRank, ...] = ()
+    """Ranks of the ladder that are not judged."""
+
+    def __post_init__(self) -> None:
+        ranks = [configuration.r for configuration in self.frozen]
+        if ranks != sorted(set(ranks)):
+            raise ValueError(f"frozen configurations must have distinct ranks in ascending order, got {ranks}")
+        twice = set(ranks) & {rank.r for rank in self.untuned}
+        if twice:
+            raise ValueError(f"ranks {sorted(twice)} are both frozen and untuned")
+        if self.scores.ndim != 2 or len(self.scores) != len(ranks):
+            raise ValueError(f"scores must have shape ({len(ranks)}, n_seeds), got {self.scores.shape}")
+        if self.collapsed.shape != self.scores.shape:
+            raise ValueError(f"collapsed must have shape {self.scores.shape}, got {self.collapsed.shape}")
+
+    @property
+    def alive(self) -> BoolArray:
+        """Shape (n_ranks, n_seeds): the trial finished without collapse, its score counts."""
+        return np.isfinite(self.scores) & ~self.collapsed
+
+    @property
+    def n_alive(self) -> IntArray:
+        """Shape (n_ranks,): seeds whose score counts."""
+        return np.asarray(self.alive.sum(axis=1), dtype=np.int64)
+
+    @property
+    def n_collapsed(self) -> IntArray:
+        """Shape (n_ranks,): seeds that collapsed."""
+        return np.asarray(self.collapsed.sum(axis=1), dtype=np.int64)
+
+    @property
+    def n_ran(self) -> IntArray:
+        """Shape (n_ranks,): seeds that finished, collapsed or not."""
+        return self.n_alive + self.n_collapsed

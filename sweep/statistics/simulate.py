@@ -1,0 +1,182 @@
+"""How often each rule declares a rank that is too small, in studies whose truth is known.
+
+`python -m sweep.statistics.simulate` prints the table. A simulated study draws confirmation scores around
+a planted truth and hands them to the very functions that make a verdict; nothing of the rule is repeated
+here. The search is drawn too, as one noisy estimate per rank, because the step-down starts from it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sweep.statistics import naive
+from sweep.statistics.decision import Decision, Rule, step_down, weigh
+from sweep.statistics.paired import BoolArray, FloatArray, IntArray
+from sweep.statistics.truths import Truth, planted_truths
+
+NAIVE_RULES: dict[str, Callable[[FloatArray, Rule], IntArray]] = {
+    "best trial": naive.best_trial,
+    "maximum": naive.smallest_by_maximum,
+    "mean": naive.smallest_by_mean,
+    "largest": naive.smallest_against_largest,
+}
+
+_LEGEND = """\
+verdict     step down from the rank the search favours, while ranks pass against every other rank
+best trial  the rank of the single best trial
+maximum     the smallest rank whose best trial comes within the tolerance of the best trial
+mean        the smallest rank whose mean comes within the tolerance of the best mean
+largest     step down while the paired t lower bound against the largest rank alone holds
+found       the verdict names some rank; smallest: it names the smallest right one
+dismissed   the verdict calls the next rank down worse although it is not"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """How a study is run and how noisy its trials are; the defaults are like the shipped tiny policy's."""
+
+    rule: Rule
+    seeds: tuple[int, ...] = (10,)
+    """Seeds per rank at each look, ascending: a study is judged again with more seeds until it is settled.
+    The promise holds when the rule declares that many looks."""
+    seed_sd: float = 0.04
+    """Standard deviation of the score between seeds."""
+    shared_variance: float = 0.0
+    """Share of that variance that all ranks have in common on a seed, in [0, 1); pairing removes it."""
+    search_sd: float = 0.04
+    """Noise of the smoothed search estimate of a rank."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rates:
+    """Shares of simulated studies, each in [0, 1]."""
+
+    truth: Truth
+    n_studies: int
+    declared_wrongly: float
+    """The verdict names a rank that is too small or collapses too often: at most 1 - confidence."""
+    dismissed_wrongly: float
+    """The verdict calls the next rank down worse although it is not: at most 1 - confidence."""
+    found: float
+    """The verdict names some rank."""
+    found_smallest: float
+    """The verdict names the smallest rank that is right to declare."""
+    naive_wrongly: dict[str, float]
+    """`declared_wrongly` of each naive rule, by its name."""
+
+
+def simulate(truth: Truth, setting: Setting, n_studies: int, *, start: int | None = None, seed: int = 0) -> Rates:
+    """Run many studies of one truth and count what is declared.
+
+    Args:
+        truth: what the ranks are really worth.
+        setting: rule, seeds and noise.
+        n_studies: simulated confirmation studies.
+        start: position of the rank that the search favours in every study; drawn anew for each when None.
+        seed: of the whole simulation.
+    """
+    rng = np.random.default_rng(seed)
+    scores, collapsed = _draw_confirmation(truth, setting, n_studies, rng)
+    smoothed = np.array(truth.means) + rng.normal(0.0, setting.search_sd, (n_studies, len(truth.means)))
+    if start is not None:
+        smoothed[:, start] = np.inf
+    smallest, dismissed = _judge_until_settled(truth, setting, scores, collapsed, smoothed)
+    wrong = truth.wrong_to_declare(setting.rule)
+    right = np.flatnonzero(~wrong)
+    return Rates(
+        truth=truth,
+        n_studies=n_studies,
+        declared_wrongly=float(((smallest >= 0) & wrong[smallest]).mean()),
+        dismissed_wrongly=float(dismissed.mean()),
+        found=float((smallest >= 0).mean()),
+        found_smallest=float((smallest == right[0]).mean()) if right.size else 0.0,
+        naive_wrongly={
+            name: float(wrong[choose(np.where(collapsed, 0.0, scores), setting.rule)].mean())
+            for name, choose in NAIVE_RULES.items()
+        },
+    )
+
+
+def _judge_until_settled(
+    truth: Truth, setting: Setting, scores: FloatArray, collapsed: BoolArray, smoothed: FloatArray
+) -> tuple[IntArray, BoolArray]:
+    """The answer, and whether a fine rank is called worse, at the last look; each of shape (n_studies,)."""
+    n_studies = len(scores)
+    smallest, dismissed = np.full(n_studies, -1), np.zeros(n_studies, dtype=np.bool_)
+    settled = np.zeros(n_studies, dtype=np.bool_)
+    for n_seeds in setting.seeds:
+        evidence = weigh(scores[..., :n_seeds], collapsed[..., :n_seeds], setting.rule)
+        decision = step_down(evidence, smoothed, setting.rule)
+        smallest = np.where(settled, smallest, decision.smallest)
+        wrongly = _dismissed(decision, truth.wrong_to_dismiss(setting.rule))
+        dismissed = np.where(settled, dismissed, wrongly)
+        settled |= (decision.smallest == 0) | decision.shown_worse
+    return smallest, dismissed
+
+
+def _draw_confirmation(
+    truth: Truth, setting: Setting, n_studies: int, rng: np.random.Generator
+) -> tuple[FloatArray, BoolArray]:
+    """Scores and collapses, each of shape (n_studies, n_ranks, n_seeds)."""
+    shape = (n_studies, len(truth.means), setting.seeds[-1])
+    shared = rng.normal(0.0, setting.seed_sd * math.sqrt(setting.shared_variance), (n_studies, 1, shape[2]))
+    own = rng.normal(0.0, setting.seed_sd * math.sqrt(1 - setting.shared_variance), shape)
+    collapsed = rng.random(shape) < np.array(truth.collapse_rates)[:, None]
+    return np.array(truth.means)[:, None] + shared + own, collapsed
+
+
+def _dismissed(decision: Decision, fine: BoolArray) -> BoolArray:
+    """Studies that call a fine rank worse; `fine` has shape (n_ranks,), the answer (n_studies,)."""
+    some_fine_below = np.concatenate([[False], np.logical_or.accumulate(fine)])[decision.smallest]
+    # Without a next rank down, every rank below the answer left the ladder, and all of them are dismissed.
+    dismissed_fine = np.where(decision.next_down >= 0, fine[decision.next_down], some_fine_below)
+    return np.asarray(decision.shown_worse & dismissed_fine)
+
+
+def format_table(rates: Sequence[Rates]) -> str:
+    """One line per truth, every number a percentage of studies, and a legend."""
+    columns = ["verdict", *NAIVE_RULES, "found", "smallest", "dismissed"]
+    lines = [
+        f"{'':28}{'declares a rank that is too small or collapses':^50}{'the verdict':>25}",
+        f"{'truth':28}" + "".join(f"{name:>11}" for name in columns),
+    ]
+    for row in rates:
+        values = [
+            row.declared_wrongly,
+            *row.naive_wrongly.values(),
+            row.found,
+            row.found_smallest,
+            row.dismissed_wrongly,
+        ]
+        lines.append(f"{row.truth.name:28}" + "".join(f"{100 * value:10.1f}%" for value in values))
+    return "\n".join([*lines, "", _LEGEND])
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(prog="python -m sweep.statistics.simulate", description=__doc__)
+    parser.add_argument("--studies", type=int, default=2000, help="simulated studies per truth")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[10], help="seeds per rank, at each look")
+    parser.add_argument("--seed-sd", type=float, default=0.04, help="standard deviation of scores between seeds")
+    parser.add_argument("--tolerance", type=float, default=0.05)
+    parser.add_argument("--confidence", type=float, default=0.95)
+    parser.add_argument("--collapse-limit", type=float, default=0.3)
+    given = parser.parse_args(arguments)
+    rule = Rule(
+        tolerance=given.tolerance,
+        confidence=given.confidence,
+        collapse_limit=given.collapse_limit,
+        looks=len(given.seeds),
+    )
+    setting = Setting(rule=rule, seeds=tuple(given.seeds), seed_sd=given.seed_sd, search_sd=given.seed_sd)
+    rates = [simulate(truth, setting, given.studies) for truth in planted_truths(rule)]
+    print(format_table(rates))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,190 @@
+"""Which configuration of each rank goes to confirmation: the best one after smoothing.
+
+The highest score of a search is an overstatement: the maximum over noisy trials picks luck along with
+merit (the winner's curse). A Gaussian process fitted to all search trials lets every configuration borrow
+from its neighbours, so a lucky trial among mediocre neighbours shrinks back towards them.
+
+The model (Rasmussen and Williams, 2006, chapters 2 and 5) is scikit-learn's regressor: one squared
+exponential kernel with a length scale per axis, plus white noise, fitted by marginal likelihood. Its axes,
+all in powers of two, are r, alpha * learning_rate (the size of an update) and alpha / learning_rate
+(everything else the pair can say). The axes are turned so because scores rise and collapse along
+alpha * learning_rate, and a kernel with one length scale per axis can only stretch along its own axes.
+
+The estimate orders configurations and ranks before confirmation. No claim rests on it: the confirmation
+seeds are fresh.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sweep.statistics.paired import FloatArray
+
+_MOST_POINTS_TO_FIT = 300
+"""Length scales cost cubic time per step of their fit, and hardly change beyond a few hundred points."""
+
+_LENGTH_SCALE_BOUNDS = (1.0, 20.0)
+"""In doublings: neighbours on a ladder always share something; 20 doublings is as good as no effect."""
+
+_NOISE_BOUNDS = (0.02, 1.0)
+"""Share of the variance that is noise; never nearly none, or a few points would be interpolated."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchPoint:
+    """One finished search trial."""
+
+    r: int
+    alpha: float
+    learning_rate: float
+    score: float
+    """Held-out score; not looked at when the trial collapsed."""
+    collapsed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrozenConfiguration:
+    """The configuration that stands for its rank in confirmation."""
+
+    r: int
+    alpha: float
+    learning_rate: float
+    smoothed: float
+    """Smoothed search estimate of the score; orders the ranks before confirmation."""
+    search_mean: float
+    """Mean score of its own search trials, not smoothed: shows how much the smoothing took off."""
+    n_search_trials: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UntunedRank:
+    """A rank that gets no confirmation trials, because it was not tuned like the others."""
+
+    r: int
+    n_points: int
+    """Distinct (alpha, learning_rate) points that the search finished at this rank."""
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SmoothedSearch:
+    """What a search hands over to confirmation."""
+
+    frozen: tuple[FrozenConfiguration, ...]
+    """One per tuned rank, by ascending r."""
+    untuned: tuple[UntunedRank, ...]
+    """By ascending r."""
+    noise_sd: float
+    """Standard deviation that the model puts down to noise, in units of score; nan without a fit. Times
+    sqrt(2) it is a first guess at the noise of a paired difference, for planning."""
+
+
+def freeze_configurations(points: Sequence[SearchPoint], ladder: Sequence[int], points_per_rank: int) -> SmoothedSearch:
+    """Pick one configuration per rank: the best smoothed estimate among those tried.
+
+    A configuration that collapsed in any of its search trials is not picked. Ties go to the smaller
+    alpha * learning_rate, the gentler update.
+
+    Args:
+        points: search trials that finished, collapsed ones included: they took part of the rank's budget.
+        ladder: the ranks of the study; one without enough points is listed as untuned.
+        points_per_rank: distinct (alpha, learning_rate) points a rank needs to count as tuned.
+    """
+    trials = defaultdict(list)
+    for point in points:
+        trials[point.r, point.alpha, point.learning_rate].append(point)
+    smoothed, noise_sd = smooth_scores(points)
+    estimates = {(p.r, p.alpha, p.learning_rate): float(s) for p, s in zip(points, smoothed, strict=True)}
+    frozen: list[FrozenConfiguration] = []
+    untuned: list[UntunedRank] = []
+    for r in sorted(set(ladder)):
+        tried = [key for key in trials if key[0] == r]
+        stable = [key for key in tried if not any(point.collapsed for point in trials[key])]
+        if len(tried) < points_per_rank or not stable:
+            untuned.append(UntunedRank(r=r, n_points=len(tried), reason=_why_untuned(len(tried), points_per_rank)))
+            continue
+        best = min(stable, key=lambda key: (-estimates[key], key[1] * key[2], key))
+        frozen.append(
+            FrozenConfiguration(
+                r=r,
+                alpha=best[1],
+                learning_rate=best[2],
+                smoothed=estimates[best],
+                search_mean=float(np.mean([point.score for point in trials[best]])),
+                n_search_trials=len(trials[best]),
+            )
+        )
+    return SmoothedSearch(frozen=tuple(frozen), untuned=tuple(untuned), noise_sd=noise_sd)
+
+
+def smooth_scores(points: Sequence[SearchPoint]) -> tuple[FloatArray, float]:
+    """Smoothed score at each search point, and the standard deviation put down to noise.
+
+    A collapsed trial enters with the lowest score of any trial that did not collapse. It pulls its neighbours
+    down, and so the choice away from an edge beyond which training collapses, which costs little score and
+    is worth it: one collapse in confirmation can leave a whole verdict open. Entering at the floor instead
+    would let the distance to the floor set the scale, next to which the scores that matter look alike.
+
+    Args:
+        points: search trials; at least one that did not collapse, or there is nothing to estimate.
+
+    Returns:
+        (estimates, noise_sd): estimates has shape (n_points,), equal for trials of one configuration; both
+        nan when every trial collapsed.
+
+    Raises:
+        ValueError: a trial that did not collapse has a score that is not finite, or r, alpha or
+            learning_rate is not positive.
+    """
+    for point in points:
+        _check(point)
+    alive = [point.score for point in points if not point.collapsed]
+    if not alive:
+        return np.full(len(points), np.nan), math.nan
+    scores = np.array([min(alive) if point.collapsed else point.score for point in points])
+    return _fit_and_predict(_log2_axes(points), scores)
+
+
+def _fit_and_predict(axes: FloatArray, scores: FloatArray) -> tuple[FloatArray, float]:
+    """Posterior mean at the points themselves, and the noise sd; axes has shape (n_points, 3)."""
+    # Imported here: it takes seconds, and only freezing needs it.
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.gaussian_process import GaussianProcessRegressor
+    from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
+
+    signal = ConstantKernel(1.0, (0.1, 10.0)) * RBF([3.0, 2.0, 2.0], [_LENGTH_SCALE_BOUNDS] * axes.shape[1])
+    kernel = signal + WhiteKernel(0.2, _NOISE_BOUNDS)
+    few = np.random.default_rng(0).permutation(len(scores))[:_MOST_POINTS_TO_FIT]
+    with warnings.catch_warnings():
+        # A length scale at its bound is an answer (the axis does not matter), not a failed fit.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        fitted = GaussianProcessRegressor(kernel, normalize_y=True).fit(axes[few], scores[few])
+    model = GaussianProcessRegressor(fitted.kernel_, normalize_y=True, optimizer=None).fit(axes, scores)
+    # The white noise is in units of the variance of the scores, which the regressor normalised away.
+    noise_sd = math.sqrt(model.kernel_.k2.noise_level) * float(np.std(scores))
+    return np.asarray(model.predict(axes), dtype=np.float64), noise_sd
+
+
+def _log2_axes(points: Sequence[SearchPoint]) -> FloatArray:
+    """Shape (n_points, 3): log2 of r, alpha * learning_rate and alpha / learning_rate."""
+    rows = [(point.r, point.alpha * point.learning_rate, point.alpha / point.learning_rate) for point in points]
+    return np.log2(np.array(rows, dtype=np.float64))
+
+
+def _why_untuned(n_points: int, points_per_rank: int) -> str:
+    if n_points < points_per_rank:
+        return f"not tuned: {n_points} of {points_per_rank} search points"
+    return f"not tuned: every one of its {n_points} search points collapsed"
+
+
+def _check(point: SearchPoint) -> None:
+    if min(point.r, point.alpha, point.learning_rate) <= 0:
+        raise ValueError(f"r, alpha and learning_rate must be positive, got {point}")
+    if not point.collapsed and not math.isfinite(point.score):
+        raise ValueError(f"a search trial that did not collapse needs a finite score, got {point}")

@@ -1,0 +1,135 @@
+"""The verdict: the smallest rank as good as the best one, and how sure that is."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from sweep.statistics.assessment import Assessment, Outcome, assess
+from sweep.statistics.collapse import collapse_bounds
+from sweep.statistics.confirmation import Confirmation
+from sweep.statistics.decision import Rule
+from sweep.statistics.paired import mean_interval
+from sweep.statistics.settling import seeds_to_settle
+from sweep.statistics.smoothing import FrozenConfiguration
+from sweep.statistics.wording import NOTHING_TUNED, count_collapses, explain
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankSummary:
+    """What confirmation says about one rank; None stands for unknown: too few seeds, or no rival."""
+
+    r: int
+    n_seeds: int = 0
+    """Seeds whose score counts: finished and not collapsed."""
+    mean: float | None = None
+    """Mean score over those seeds: given that training does not collapse."""
+    lower: float | None = None
+    """Two-sided t interval of the mean, for display: ranks are compared by pairs, not by these."""
+    upper: float | None = None
+    collapsed: int = 0
+    """Seeds that collapsed; not among `n_seeds`."""
+    collapse_upper: float = 1.0
+    """Exact one-sided upper bound on the collapse rate; 1 without any seed."""
+    worst_rival: int | None = None
+    """The judged rank, by its r, against which this one has the lowest bound."""
+    bound_against_worst_rival: float | None = None
+    """Paired one-sided lower bound of the mean score minus that rival's; has to exceed -tolerance."""
+    passes: bool = False
+    """The rank's own test. The answer is the last that passes on the way down, not any that does."""
+    judged: bool = False
+    why_not_judged: str = ""
+    """Empty for a judged rank."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """The answer and what it rests on. Plain values only, so that `dataclasses.asdict` is ready for JSON."""
+
+    outcome: Outcome
+    r: int | None
+    """The smallest rank shown to be as good as the best; None when undecided."""
+    alpha: float | None
+    learning_rate: float | None
+    confidence: float
+    tolerance: float
+    collapse_limit: float
+    reason: str
+    """One plain sentence."""
+    per_rank: tuple[RankSummary, ...]
+    """By ascending r, ranks that are not judged included."""
+    seeds_needed: int | None
+    """Total seeds per rank that would likely settle what is open; None when nothing is open, or when more
+    seeds are not the remedy."""
+
+    @property
+    def is_smallest(self) -> bool:
+        """The answer is the smallest rank on the ladder."""
+        return self.outcome is Outcome.FOUND_SMALLEST_TRIED
+
+
+def judge(confirmation: Confirmation, rule: Rule) -> Verdict:
+    """Apply the declared rule to confirmation trials.
+
+    Args:
+        confirmation: every judged rank on the same seeds, none of which chose the configurations.
+        rule: declared before these trials ran.
+    """
+    per_rank = [RankSummary(r=rank.r, why_not_judged=rank.reason) for rank in confirmation.untuned]
+    if not confirmation.frozen:
+        return _verdict(rule, Outcome.UNDECIDED, None, NOTHING_TUNED, per_rank, None)
+    assessment = assess(confirmation, rule)
+    seeds_needed = seeds_to_settle(assessment)
+    per_rank += [_summarize(assessment, position) for position in range(len(confirmation.frozen))]
+    found = confirmation.frozen[assessment.smallest] if assessment.smallest >= 0 else None
+    return _verdict(rule, assessment.outcome, found, explain(assessment, seeds_needed), per_rank, seeds_needed)
+
+
+def _verdict(
+    rule: Rule,
+    outcome: Outcome,
+    found: FrozenConfiguration | None,
+    reason: str,
+    per_rank: list[RankSummary],
+    seeds_needed: int | None,
+) -> Verdict:
+    return Verdict(
+        outcome=outcome,
+        r=found.r if found else None,
+        alpha=found.alpha if found else None,
+        learning_rate=found.learning_rate if found else None,
+        confidence=rule.confidence,
+        tolerance=rule.tolerance,
+        collapse_limit=rule.collapse_limit,
+        reason=reason,
+        per_rank=tuple(sorted(per_rank, key=lambda summary: summary.r)),
+        seeds_needed=seeds_needed,
+    )
+
+
+def _summarize(assessment: Assessment, position: int) -> RankSummary:
+    confirmation, decision, rule = assessment.confirmation, assessment.decision, assessment.rule
+    scores = confirmation.scores[position][confirmation.alive[position]]
+    lower, upper = mean_interval(scores.tolist(), rule.confidence)
+    n_collapsed, n_ran = int(confirmation.n_collapsed[position]), int(confirmation.n_ran[position])
+    judged = bool(decision.judged[position])
+    rival = assessment.worst_rival(position) if judged else -1
+    bound = float(assessment.evidence.bounds.lower[position, rival]) if rival >= 0 else math.nan
+    return RankSummary(
+        r=assessment.r(position),
+        n_seeds=len(scores),
+        mean=float(scores.mean()) if len(scores) else None,
+        lower=_known(lower),
+        upper=_known(upper),
+        collapsed=n_collapsed,
+        collapse_upper=collapse_bounds(n_collapsed, n_ran, rule.bound_confidence)[1],
+        worst_rival=assessment.r(rival) if rival >= 0 else None,
+        bound_against_worst_rival=_known(bound),
+        passes=bool(decision.passes[position]),
+        judged=judged,
+        why_not_judged="" if judged else count_collapses(confirmation, position),
+    )
+
+
+def _known(bound: float) -> float | None:
+    return bound if math.isfinite(bound) else None
