@@ -10,8 +10,8 @@ import numpy as np
 
 from objectives.adapters import AdapterVersion
 from objectives.engines.protocol import Completion, Engine, Sampling
-from objectives.rewards import total_rewards
-from objectives.tasks.protocol import Row, Task
+from objectives.rewards import RewardSet
+from objectives.tasks.protocol import Row
 from objectives.trial import HeldOutScore
 
 
@@ -51,7 +51,8 @@ class Evaluator:
 
     engine: Engine
     tokenizer: Any
-    task: Task
+    rewards: RewardSet
+    max_completion_tokens: int
     rows: Sequence[Row]
     temperature: float
 
@@ -68,9 +69,8 @@ class Evaluator:
         completions = self.engine.rollout(
             [prompt_ids(self.tokenizer, row["prompt"]) for row in self.rows],
             [adapter] * len(self.rows),
-            Sampling(temperature=temperature, max_tokens=self.task.max_completion_tokens),
+            Sampling(temperature=temperature, max_tokens=self.max_completion_tokens),
             sampling_seeds(seed, EVALUATION, n=len(self.rows)),
         )
         texts = completion_texts(self.tokenizer, self.rows, completions)
-        rewards = total_rewards(self.task, self.rows, texts, [c.token_ids for c in completions])
-        return float(np.mean(rewards))
+        return float(np.mean(self.rewards.totals(self.rows, texts, [c.token_ids for c in completions])))

@@ -6,19 +6,14 @@ These are what a worker is given. They import without any GPU package.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from objectives.lora import TARGET_MODULES
+from objectives.task_settings import Section, TaskSettings
 
 SHIPPED_MODELS = Path(__file__).parent / "models"
-
-
-class Section(BaseModel):
-    """A section of a study file: frozen, and an unknown key is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class ModelSettings(Section):
@@ -26,6 +21,9 @@ class ModelSettings(Section):
 
     name: str = Field(min_length=1)
     """A hub id, a local folder, or `shipped/tiny`, the policy that comes with the project."""
+
+    device: Literal["any", "gpu"] = "any"
+    """Where the study may run: `gpu` refuses to start on a machine without an NVIDIA GPU."""
 
     policy: Literal["unsloth", "peft"] = "unsloth"
     """Who wraps the base model with an adapter: Unsloth, or plain PEFT."""
@@ -59,25 +57,6 @@ class ModelSettings(Section):
         """What a loader is given: a folder for shipped models, else the name as it stands."""
         prefix, _, rest = self.name.partition("/")
         return str(SHIPPED_MODELS / rest) if prefix == "shipped" else self.name
-
-
-class StringOpsSettings(Section):
-    """The shipped task: apply the function that a symbol names to four letters."""
-
-    name: Literal["string_ops"]
-    """Which task."""
-
-    symbols: Literal[1, 4, 12] = 12
-    """How many functions are in play: the more, the more capacity the task asks for."""
-
-    train_prompts: int = Field(default=4096, ge=1)
-    """Prompts to train on, at most."""
-
-    held_out_prompts: int = Field(default=1024, ge=1)
-    """Prompts that a trial is scored on, at most. Never trained on."""
-
-
-TaskSettings = Annotated[StringOpsSettings, Field()]
 
 
 class LearnerSettings(Section):
@@ -148,6 +127,8 @@ class WorkerSettings(Section):
     budget: BudgetSettings
     seed: int = Field(default=0, ge=0)
     log_folder: Path
+    code_folders: tuple[Path, ...] = ()
+    """Where the user's own modules and data files are looked for, in order."""
 
     @model_validator(mode="after")
     def _check_micro_batch(self) -> WorkerSettings:

@@ -39,6 +39,8 @@ class StepMetrics:
     grad_norm: float | None = None
     rewards: Mapping[str, float] = field(default_factory=dict)
     """Mean of each reward function, by its name."""
+    reward_stds: Mapping[str, float] = field(default_factory=dict)
+    """Spread of each reward function over the step's completions, by its name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

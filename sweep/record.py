@@ -50,10 +50,11 @@ def curve_columns(curve: Sequence[StepMetrics]) -> dict[str, list[Any]]:
     columns = {
         column.name: [_rounded(getattr(metrics, column.name)) for metrics in curve]
         for column in fields(StepMetrics)
-        if column.name != "rewards"
+        if column.name not in ("rewards", "reward_stds")
     }
     for name in dict.fromkeys(name for metrics in curve for name in metrics.rewards):
         columns[f"reward:{name}"] = [_rounded(metrics.rewards.get(name)) for metrics in curve]
+        columns[f"reward_std:{name}"] = [_rounded(metrics.reward_stds.get(name)) for metrics in curve]
     return {name: values for name, values in columns.items() if any(value is not None for value in values)}
 
 

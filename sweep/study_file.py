@@ -8,16 +8,13 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
-from objectives.settings import (
-    BudgetSettings,
-    LearnerSettings,
-    ModelSettings,
-    Section,
-    TaskSettings,
-    WorkerSettings,
-)
+from objectives.errors import TaskError
+from objectives.settings import BudgetSettings, LearnerSettings, ModelSettings, WorkerSettings
+from objectives.task_settings import CustomTaskSettings, Section, TaskSettings
+from objectives.tasks.rows import is_file_name
+from objectives.user_code import check_reference, find_file
 from sweep.ceilings import engine_ceiling
 from sweep.errors import StudyFileError
 from sweep.space import SearchSpace, default_ladder
@@ -79,6 +76,7 @@ class StudyFile(Section):
     learner: LearnerSettings = LearnerSettings()
     budget: BudgetSettings
     search: SearchSection = SearchSection()
+    _folder: Path = PrivateAttr(default=Path())
 
     @model_validator(mode="after")
     def _check(self) -> StudyFile:
@@ -119,7 +117,13 @@ class StudyFile(Section):
             budget=self.budget,
             seed=self.study.seed,
             log_folder=log_folder,
+            code_folders=self.code_folders,
         )
+
+    @property
+    def code_folders(self) -> tuple[Path, ...]:
+        """Where the user's modules and files are looked for: beside the study file, then in the working folder."""
+        return tuple(dict.fromkeys((self._folder.absolute(), Path().absolute())))
 
 
 def shipped_studies() -> dict[str, Path]:
@@ -166,7 +170,40 @@ def load_study(name_or_path: str, overrides: list[str] | None = None) -> StudyFi
         raise StudyFileError(f"{path}: not TOML: {error}") from error
     for override in overrides or []:
         apply_override(content, override)
-    return parse_study(content, source=str(path))
+    study = parse_study(content, source=str(path))
+    study._folder = path.parent
+    return study
+
+
+def check_named_code(study: StudyFile) -> None:
+    """Checks that the code and the files that a study names are there, without running or reading them.
+
+    Raises:
+        StudyFileError: where one is not.
+    """
+    task, folders = study.task, study.code_folders
+    references = [*task.reward, *([task.name] if isinstance(task, CustomTaskSettings) else [])]
+    files = [name for name in (getattr(task, "data", None), getattr(task, "held_out_split", None)) if name]
+    try:
+        for reference in references:
+            check_reference(reference, folders)
+        for name in filter(is_file_name, files):
+            find_file(name, folders)
+    except TaskError as error:
+        raise StudyFileError(f"task: {error}") from error
+
+
+def check_device(study: StudyFile) -> None:
+    """Checks that a study which needs a GPU has one.
+
+    Raises:
+        StudyFileError: where it has none.
+    """
+    if study.model.device == "gpu" and not any(Path("/dev").glob("nvidia[0-9]*")):
+        raise StudyFileError(
+            f"study {study.study.name!r} needs an NVIDIA GPU (model.device = 'gpu'), and this machine shows none; "
+            f"`sweep plan {study.study.name}` plans it anywhere"
+        )
 
 
 def parse_study(content: dict[str, Any], *, source: str) -> StudyFile:
@@ -213,6 +250,8 @@ def _explain(problem: Any, content: dict[str, Any]) -> str:
         near = difflib.get_close_matches(where[-1], allowed, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         return f"{name}: unknown key; {hint}allowed: {', '.join(allowed)}"
+    if problem["type"] == "task_name":
+        return f"task.{problem['msg']} (given: {content['task'].get('name')!r})"
     if problem["type"] == "missing":
         return f"{name}: missing; it must be given"
     message = problem["msg"].removeprefix("Value error, ")

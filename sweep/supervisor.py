@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from objectives.preview import Preview
 from objectives.trial import (
     Failed,
     Finished,
@@ -93,7 +94,7 @@ class Supervisor:
             except WorkerDiedError as death:
                 self._bury(str(death), worker)
 
-    def _handle(self, message: FromWorker, worker: WorkerProcess) -> None:
+    def _handle(self, message: FromWorker | Preview, worker: WorkerProcess) -> None:
         match message:
             case Ready():
                 self._baseline = message.baseline.sampled

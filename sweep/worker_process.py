@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, cast
 
+from objectives.preview import Preview
 from objectives.settings import WorkerSettings
 from objectives.trial import FromWorker, Stop, ToWorker
 
@@ -28,14 +29,24 @@ def _run(*arguments: object) -> None:
 class WorkerProcess:
     """A spawned worker: it loads in the background, and its messages are read with `receive`."""
 
-    def __init__(self, settings: WorkerSettings, log: Path) -> None:
+    def __init__(self, settings: WorkerSettings, log: Path, *, preview_prompts: int = 0) -> None:
+        """Spawns it.
+
+        Args:
+            settings: What every trial of this worker shares.
+            log: Where output goes that belongs to no trial.
+            preview_prompts: With any, the worker only samples the base policy, sends a `Preview` and ends.
+        """
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.log = log
         memory = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
         self._scratch = Path(tempfile.mkdtemp(prefix="rank-sweep-", dir=memory))
         self._process = context.Process(
-            target=_run, args=(theirs, settings, log, self._scratch), name="rank-sweep-worker", daemon=False
+            target=_run,
+            args=(theirs, settings, log, self._scratch, preview_prompts),
+            name="rank-sweep-worker",
+            daemon=False,
         )
         self._process.start()
         theirs.close()
@@ -52,7 +63,7 @@ class WorkerProcess:
         except OSError:
             return
 
-    def receive(self, timeout_s: float) -> FromWorker | None:
+    def receive(self, timeout_s: float) -> FromWorker | Preview | None:
         """The next message, or None where none came in time.
 
         Raises:
@@ -61,7 +72,7 @@ class WorkerProcess:
         wait([self.connection, self._process.sentinel], timeout=timeout_s)
         try:
             if self.connection.poll():
-                return cast(FromWorker, self.connection.recv())
+                return cast(FromWorker | Preview, self.connection.recv())
         except (EOFError, OSError):
             self._process.join(timeout=10)
         if self._process.is_alive():

@@ -1,9 +1,14 @@
+import asyncio
+import inspect
 import math
+import time
 
 import pytest
 
-from objectives.errors import RewardError
-from objectives.rewards import checked, total_rewards
+from objectives.errors import RewardError, TaskError
+from objectives.rewards import RewardSet, checked, make_rewards
+from objectives.task_settings import StringOpsSettings
+from objectives.tasks.string_ops import StringOps
 
 
 def reward(values):
@@ -34,33 +39,94 @@ def test_a_checked_reward_keeps_its_name_and_its_values():
     assert function(prompts=["p", "p"], completions=["a", "b"]) == [1, None]
 
 
-class Task:
-    def __init__(self, *functions, weights):
-        self.reward_functions, self.reward_weights = functions, weights
-
-
 ROWS = [{"prompt": "p", "answer": "x"}, {"prompt": "q", "answer": "y"}]
+IDS = [[1], [2]]
+
+
+def rewards(*functions, weights):
+    return RewardSet(functions=tuple(map(checked, functions)), weights=weights)
 
 
 def test_rewards_are_weighted_and_one_that_does_not_apply_is_left_out():
-    task = Task(reward([1.0, None]), reward([0.5, 0.5]), weights=(1.0, 2.0))
-    assert total_rewards(task, ROWS, ["a", "b"], [[1], [2]]) == [2.0, 1.0]
+    both = rewards(reward([1.0, None]), reward([0.5, 0.5]), weights=(1.0, 2.0))
+    assert both.totals(ROWS, ["a", "b"], IDS) == [2.0, 1.0]
 
 
 def test_a_completion_that_no_reward_applies_to_is_an_error():
-    task = Task(reward([1.0, None]), weights=(1.0,))
     with pytest.raises(RewardError, match="every reward function returned None for completion 1"):
-        total_rewards(task, ROWS, ["a", "b"], [[1], [2]])
+        rewards(reward([1.0, None]), weights=(1.0,)).totals(ROWS, ["a", "b"], IDS)
 
 
-def test_reward_functions_get_every_column_but_the_prompt_by_name():
+def test_reward_functions_get_every_column_and_what_trl_adds_by_name():
     seen = {}
 
-    def look(prompts, completions, **columns):
-        seen.update(columns, prompts=prompts, completions=completions)
+    def look(prompts, completions, answer, completion_ids, trainer_state, log_extra, log_metric):
+        seen.update(answer=answer, prompts=prompts, completions=completions, ids=completion_ids)
+        log_extra("note", ["x", "y"])
+        log_metric("m", 1.0)
         return [0.0, 0.0]
 
-    total_rewards(Task(look, weights=(1.0,)), ROWS, ["a", "b"], [[1], [2]])
-    assert seen == {
-        "prompts": ["p", "q"], "completions": ["a", "b"], "answer": ["x", "y"], "completion_ids": [[1], [2]],
-    }  # fmt: skip
+    rewards(look, weights=(1.0,)).totals(ROWS, ["a", "b"], IDS)
+    assert seen == {"prompts": ["p", "q"], "completions": ["a", "b"], "answer": ["x", "y"], "ids": IDS}
+
+
+def test_an_async_reward_is_awaited_on_one_loop_for_all_calls():
+    loops = set()
+
+    async def scored(prompts, completions, **columns):
+        loops.add(id(asyncio.get_running_loop()))
+        await asyncio.sleep(0)
+        return [0.5 for _ in completions]
+
+    function = checked(scored)
+    assert not inspect.iscoroutinefunction(function)
+    assert [function(prompts=["p"], completions=["a"]) for _ in range(3)] == [[0.5]] * 3
+    assert len(loops) == 1
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_call_over_its_time_limit_is_interrupted(is_async):
+    def slow(prompts, completions, **columns):
+        try:
+            time.sleep(5)
+        except Exception:
+            return [0.0]
+        return [1.0]
+
+    async def slow_async(prompts, completions, **columns):
+        await asyncio.sleep(5)
+        return [1.0]
+
+    began = time.monotonic()
+    with pytest.raises(RewardError, match=r"took longer than reward_timeout_s=0\.2"):
+        checked(slow_async if is_async else slow, timeout_s=0.2)(prompts=["p"], completions=["a"])
+    assert time.monotonic() - began < 3
+
+
+def test_numbers_of_numpy_and_torch_are_numbers():
+    import numpy as np
+    import torch
+
+    assert checked(reward(np.array([0.5, 1.0])))(prompts=["p"] * 2, completions=["a", "b"]) == [0.5, 1.0]
+    assert checked(reward(torch.tensor([0.5, 1.0])))(prompts=["p"] * 2, completions=["a", "b"]) == [0.5, 1.0]
+
+
+def test_a_studys_own_functions_stand_in_for_the_tasks(tmp_path):
+    (tmp_path / "my_rewards.py").write_text(
+        "def first(prompts, completions, **columns): return [1.0] * len(completions)\n"
+        "def second(prompts, completions, **columns): return [2.0] * len(completions)\n"
+        "limit = 3\n"
+    )
+    task = StringOps(symbols=1)
+    own = make_rewards(task, settings(), [])
+    assert own.names == ("exact_match",)
+    users = settings(reward=["my_rewards:first", "my_rewards:second"], reward_weights=[1.0, 0.5])
+    assert make_rewards(task, users, [tmp_path]).totals(ROWS, ["a", "b"], IDS) == [2.0, 2.0]
+    with pytest.raises(TaskError, match="my_rewards:limit is a int; allowed: a function"):
+        make_rewards(task, settings(reward=["my_rewards:limit"]), [tmp_path])
+    with pytest.raises(TaskError, match="share a name"):
+        make_rewards(task, settings(reward=["my_rewards:first", "my_rewards:first"]), [tmp_path])
+
+
+def settings(**changes):
+    return StringOpsSettings(name="string_ops", **changes)

@@ -51,6 +51,7 @@ def test_a_ceiling_that_vllm_does_not_permit_is_rounded_up_for_the_engine_alone(
         ({"space__rr": [1]}, r"space\.rr: unknown key; did you mean 'r'\? allowed: r, alpha"),
         ({"budget__stepz": 3}, "did you mean 'steps'"),
         ({"task__symbols": 5}, r"task.*symbols.*5"),
+        ({"task__name": "gsm9k"}, r"task\.name is missing or no task; allowed: string_ops, dataset.*given: 'gsm9k'"),
         ({"budget__group_size": 1}, r"budget\.group_size.*greater than or equal to 2.*given: 1"),
         ({"study__name": "a b"}, r"study\.name"),
         ({"search__points_per_rank": 13}, "points_per_rank=13 exceeds the 12 combinations.*allowed: 1 to 12"),

@@ -8,8 +8,11 @@ import torch
 from objectives.adapters import AdapterFolder
 from objectives.errors import RewardError
 from objectives.evaluation import Evaluator
+from objectives.loading import Loaded
 from objectives.lora import LoraSpec
-from objectives.settings import BudgetSettings, LearnerSettings, StringOpsSettings, WorkerSettings
+from objectives.rewards import RewardSet, checked
+from objectives.settings import BudgetSettings, LearnerSettings, WorkerSettings
+from objectives.task_settings import StringOpsSettings
 from objectives.tasks.string_ops import StringOps
 from objectives.trial import TrialSpec
 
@@ -47,8 +50,9 @@ def spec(number=0, *, r=8, seed=0, learning_rate=2e-3):
 def make_learner(tiny, unsloth_policy, vllm_engine, tmp_path):
     from objectives.learners.trl import TrlLearner
 
-    def make(*, task=None, steps=STEPS, engine=vllm_engine, **learner):
-        task = task or StringOps(symbols=1, seed=0)
+    def make(*, reward=None, steps=STEPS, engine=vllm_engine, **learner):
+        task = StringOps(symbols=1, seed=0)
+        rewards = RewardSet(functions=(checked(reward or task.reward_functions[0]),), weights=(1.0,))
         settings = WorkerSettings(
             study="test",
             model=tiny,
@@ -60,18 +64,13 @@ def make_learner(tiny, unsloth_policy, vllm_engine, tmp_path):
         evaluator = Evaluator(
             engine=engine,
             tokenizer=unsloth_policy.tokenizer,
-            task=task,
+            rewards=rewards,
+            max_completion_tokens=task.max_completion_tokens,
             rows=task.held_out_rows(64),
             temperature=1.0,
         )
-        return TrlLearner(
-            settings=settings,
-            policy=unsloth_policy,
-            engine=engine,
-            task=task,
-            evaluator=evaluator,
-            adapters=AdapterFolder(tmp_path / "adapters"),
-        )
+        loaded = Loaded(policy=unsloth_policy, engine=engine, task=task, rewards=rewards, evaluator=evaluator, facts={})
+        return TrlLearner(settings=settings, loaded=loaded, adapters=AdapterFolder(tmp_path / "adapters"))
 
     return make
 
@@ -90,6 +89,7 @@ def test_a_trial_reports_every_step_and_scores_itself_along_the_horizon(make_lea
         assert 1 <= metrics.completion_length <= 5
         assert metrics.seconds > 0
         assert metrics.rewards == {"exact_match": pytest.approx(metrics.reward)}
+        assert metrics.reward_stds == {"exact_match": pytest.approx(metrics.reward_std, rel=1e-3)}
     assert feed.steps[-1][1].tokens > feed.steps[0][1].tokens > 0
     result = feed.results[0]
     assert [score.step for score in result.scores] == [1, 2, 4]
@@ -170,9 +170,7 @@ def test_a_reward_that_raises_is_told_with_its_traceback_in_the_trials_log(make_
     def broken(prompts, completions, answer, **columns):
         return [1.0 / 0 for _ in completions]
 
-    task = StringOps(symbols=1, seed=0)
-    learner = make_learner(task=task)
-    object.__setattr__(learner, "_task", _WithReward(task, broken))
+    learner = make_learner(reward=broken)
     feed = Feed(spec(), spec(1))
     with capfd.disabled(), pytest.raises(RewardError):
         learner.serve(feed)
@@ -192,13 +190,3 @@ def test_rollouts_may_come_from_transformers_instead(make_learner, transformers_
     feed = Feed(spec())
     make_learner(engine=transformers_engine, steps=2).serve(feed)
     assert feed.results[0].steps == 2
-
-
-class _WithReward:
-    """A task with its rewards replaced."""
-
-    def __init__(self, task, reward):
-        self._task, self.reward_functions, self.reward_weights = task, (reward,), (1.0,)
-
-    def __getattr__(self, name):
-        return getattr(self._task, name)

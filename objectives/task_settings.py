@@ -1,0 +1,168 @@
+"""The study file's `[task]` section: what is trained on, how it is split, and what rewards it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+
+REFERENCE = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
+"""How a user names code of their own: `module:name`."""
+
+Reference = Annotated[str, Field(pattern=REFERENCE)]
+
+
+class Section(BaseModel):
+    """A section of a study file: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class CommonTaskSettings(Section):
+    """What every task has."""
+
+    train_prompts: int = Field(default=4096, ge=1)
+    """Prompts to train on, at most."""
+
+    held_out_prompts: int = Field(default=1024, ge=1)
+    """Prompts that a trial is scored on, at most. Never trained on."""
+
+    reward: tuple[Reference, ...] = ()
+    """Reward functions of your own, each `module:function` with TRL's signature, instead of the task's. Modules are
+    looked for beside the study file, then in the working folder."""
+
+    reward_weights: tuple[float, ...] = ()
+    """One weight for each function in `reward`. Default: 1 each."""
+
+    reward_timeout_s: float = Field(default=60.0, gt=0)
+    """Seconds that one call of a reward function may take."""
+
+    @model_validator(mode="after")
+    def _check_weights(self) -> CommonTaskSettings:
+        if self.reward_weights and len(self.reward_weights) != len(self.reward):
+            raise ValueError(
+                f"reward_weights has {len(self.reward_weights)} values for {len(self.reward)} functions in reward; "
+                "allowed: one each, or none"
+            )
+        return self
+
+
+class StringOpsSettings(CommonTaskSettings):
+    """The shipped task: apply the function that a symbol names to four letters."""
+
+    name: Literal["string_ops"]
+    """The task: `string_ops`."""
+
+    symbols: Literal[1, 4, 12] = 12
+    """How many functions are in play: the more, the more capacity the task asks for."""
+
+
+class TextTaskSettings(CommonTaskSettings):
+    """What every task has whose answers are free text."""
+
+    held_out_prompts: int = Field(default=256, ge=1)
+    """Prompts that a trial is scored on, at most. Never trained on."""
+
+    max_completion_tokens: int = Field(default=256, ge=1)
+    """The longest completion to sample. With the prompt it must fit in `model.max_seq_length`."""
+
+    held_out_share: float = Field(default=0.1, gt=0, lt=1)
+    """Share of the prompts that is held out, where no split is named for it. A prompt's text decides its side."""
+
+
+class DatasetSettings(TextTaskSettings):
+    """Your own data: a JSONL, CSV or Parquet file, or a dataset on the Hugging Face hub."""
+
+    name: Literal["dataset"]
+    """The task: `dataset`."""
+
+    data: str = Field(min_length=1)
+    """A `.jsonl`, `.csv` or `.parquet` file, looked for beside the study file, then in the working folder; else a hub
+    id."""
+
+    config: str | None = None
+    """The hub dataset's configuration."""
+
+    split: str = "train"
+    """The hub dataset's split to train on."""
+
+    held_out_split: str | None = None
+    """The hub dataset's split, or the second file, to score on. Prompts that are in both are not trained on."""
+
+    prompt_column: str = "prompt"
+    """The column with the prompt: text, or a list of chat messages."""
+
+    chat: bool = False
+    """Wrap text prompts as one user message, so that the model's chat template applies. Lists of messages always
+    are chat."""
+
+    system_prompt: str | None = None
+    """A system message to put before every chat prompt."""
+
+    reward: tuple[Reference, ...] = Field(min_length=1)
+    """Reward functions, each `module:function` with TRL's signature: every other column is a keyword."""
+
+
+class Gsm8kSettings(TextTaskSettings):
+    """Grade-school mathematics (Cobbe et al., 2021), answers checked as numbers."""
+
+    name: Literal["gsm8k"]
+    """The task: `gsm8k`."""
+
+    data: str = "openai/gsm8k"
+    """The hub id, or a local `.jsonl` with the columns `question` and `answer`."""
+
+    held_out_split: str | None = None
+    """The hub dataset's split, or the second file, to score on. Default: `test` on the hub; a share of a local file."""
+
+    format_weight: float = Field(default=0.2, ge=0)
+    """Weight of the reward for ending in `#### number`; the weight of a right answer is 1."""
+
+
+class ReasoningGymSettings(TextTaskSettings):
+    """Any procedural task of the package reasoning-gym, with its own scorer."""
+
+    name: Literal["reasoning_gym"]
+    """The task: `reasoning_gym`. Needs the extra `reasoning-gym`."""
+
+    dataset: str = Field(min_length=1)
+    """The task's name in that package, as `chain_sum`."""
+
+    options: dict[str, Any] = {}
+    """The task's own options, as `{ min_terms = 2 }`."""
+
+
+class CustomTaskSettings(TextTaskSettings):
+    """A task of your own: a class with the attributes of `objectives.tasks.protocol.Task`."""
+
+    name: Reference
+    """The task: `module:Class`. It is called as `Class(seed=..., **options)`."""
+
+    options: dict[str, Any] = {}
+    """Keywords for your class."""
+
+
+TASK_NAMES = ("string_ops", "dataset", "gsm8k", "reasoning_gym")
+
+
+def _kind(content: Any) -> str | None:
+    """Which settings a `[task]` section is read as, by its name."""
+    name = content.get("name") if isinstance(content, dict) else getattr(content, "name", None)
+    if not isinstance(name, str):
+        return None
+    return "custom" if ":" in name else name
+
+
+TaskSettings = Annotated[
+    Annotated[StringOpsSettings, Tag("string_ops")]
+    | Annotated[DatasetSettings, Tag("dataset")]
+    | Annotated[Gsm8kSettings, Tag("gsm8k")]
+    | Annotated[ReasoningGymSettings, Tag("reasoning_gym")]
+    | Annotated[CustomTaskSettings, Tag("custom")],
+    Discriminator(
+        _kind,
+        custom_error_type="task_name",
+        custom_error_message="name is missing or no task; allowed: " + ", ".join(TASK_NAMES) + ", module:Class",
+    ),
+]
+"""Any `[task]` section; its `name` says which."""

@@ -1,0 +1,63 @@
+"""The task `dataset`: rows of the user's own, scored by reward functions of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from objectives.errors import TaskError
+from objectives.task_settings import DatasetSettings
+from objectives.tasks.protocol import Row
+from objectives.tasks.rows import hold_out, is_file_name, read_rows, require_columns, without
+from objectives.tasks.text_task import TextTask, as_chat
+
+
+def dataset_task(settings: DatasetSettings, *, seed: int, folders: Sequence[Path]) -> TextTask:
+    """Reads the user's rows and splits them.
+
+    Raises:
+        TaskError: where they cannot be read, or a row has no prompt.
+    """
+    rows = _prompts(settings, settings.data, settings.split, folders)
+    if settings.held_out_split is None:
+        train, held_out = hold_out(rows, share=settings.held_out_share, seed=seed)
+    else:
+        file = is_file_name(settings.held_out_split)
+        data, split = (settings.held_out_split, "train") if file else (settings.data, settings.held_out_split)
+        held_out = _prompts(settings, data, split, folders)
+        train = without(rows, held_out)
+    return TextTask(
+        name=f"dataset_{Path(settings.data).stem}",
+        max_completion_tokens=settings.max_completion_tokens,
+        reward_functions=(),
+        reward_weights=(),
+        train=train,
+        held_out=held_out,
+        seed=seed,
+    )
+
+
+def _prompts(settings: DatasetSettings, data: str, split: str, folders: Sequence[Path]) -> list[Row]:
+    rows = read_rows(data, config=settings.config, split=split, folders=folders)
+    require_columns(rows, [settings.prompt_column], source=data)
+    return [_with_prompt(row, settings, f"{data}: row {number}") for number, row in enumerate(rows, start=1)]
+
+
+def _with_prompt(row: Row, settings: DatasetSettings, where: str) -> Row:
+    """The row with its prompt under "prompt", as chat where it is to be."""
+    columns = {key: value for key, value in row.items() if key != settings.prompt_column}
+    if settings.prompt_column != "prompt":
+        columns.pop("prompt", None)
+    return {"prompt": _prompt(row[settings.prompt_column], settings, where), **columns}
+
+
+def _prompt(prompt: Any, settings: DatasetSettings, where: str) -> Any:
+    if isinstance(prompt, str):
+        return as_chat(prompt, settings.system_prompt) if settings.chat else prompt
+    messages = prompt if isinstance(prompt, list) else [prompt]
+    if not all(isinstance(message, dict) and {"role", "content"} <= message.keys() for message in messages):
+        raise TaskError(f"{where}: prompt is neither text nor a list of messages with role and content")
+    if settings.system_prompt is not None and messages[0]["role"] != "system":
+        return [{"role": "system", "content": settings.system_prompt}, *messages]
+    return messages

@@ -1,0 +1,90 @@
+"""The user's own code and files, which run and open only because a study names them."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from objectives.errors import TaskError
+
+
+def find_module(name: str, folders: Sequence[Path]) -> Path | None:
+    """The source file of a user's module, without importing it; None where it is in none of the folders."""
+    parts = name.split(".")
+    for folder in folders:
+        for candidate in (folder.joinpath(*parts).with_suffix(".py"), folder.joinpath(*parts, "__init__.py")):
+            if candidate.is_file():
+                return candidate
+    return None
+
+
+def check_reference(reference: str, folders: Sequence[Path]) -> None:
+    """Checks that `module:name` exists, by reading the module's source: nothing is imported.
+
+    A module that lies in none of the folders may be an installed one, and is found out when it is imported.
+
+    Raises:
+        TaskError: where the module cannot be parsed or does not define the name.
+    """
+    module, _, name = reference.partition(":")
+    source = find_module(module, folders)
+    if source is None:
+        if importlib.util.find_spec(module.partition(".")[0]) is None:
+            looked = ", ".join(str(folder) for folder in folders)
+            raise TaskError(f"{reference}: no module {module!r}; looked in {looked}, and among installed packages")
+        return
+    try:
+        tree = ast.parse(source.read_text(encoding="utf-8"))
+    except (SyntaxError, UnicodeDecodeError, OSError) as error:
+        raise TaskError(f"{reference}: {source} cannot be read: {error}") from error
+    names = _defined_names(tree)
+    if name not in names and "*" not in names:
+        near = difflib.get_close_matches(name, names, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise TaskError(f"{reference}: {source} defines no {name!r}{hint}")
+
+
+def load_reference(reference: str, folders: Sequence[Path]) -> Any:
+    """Imports what `module:name` names. This runs the user's module.
+
+    Raises:
+        TaskError: where it cannot be imported.
+    """
+    module, _, name = reference.partition(":")
+    sys.path[:0] = [str(folder) for folder in folders if str(folder) not in sys.path]
+    try:
+        return getattr(importlib.import_module(module), name)
+    except Exception as error:
+        raise TaskError(f"{reference} cannot be imported: {type(error).__name__}: {error}") from error
+
+
+def find_file(name: str, folders: Sequence[Path]) -> Path:
+    """A data file that a study names, in the first folder that has it.
+
+    Raises:
+        TaskError: where none has.
+    """
+    for folder in [Path()] if Path(name).is_absolute() else folders:
+        if (folder / name).is_file():
+            return folder / name
+    looked = ", ".join(str(folder) for folder in folders)
+    raise TaskError(f"no file {name!r}; looked in {looked}")
+
+
+def _defined_names(tree: ast.Module) -> list[str]:
+    """Every name that a module's source may define at its top level; `*` where it imports an unknown set."""
+    names: list[str] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.append(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names += [(alias.asname or alias.name).partition(".")[0] for alias in node.names]
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.append(node.id)
+    return names

@@ -1,0 +1,44 @@
+"""`sweep try-reward`."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from sweep.cli.options import JsonOption, SetOption, StudyArgument
+
+
+def try_reward(
+    study: StudyArgument,
+    prompts: Annotated[
+        int, typer.Option("--prompts", min=2, help="Prompts to sample a group of completions for.")
+    ] = 16,
+    show: Annotated[int, typer.Option("--show", min=0, help="Groups to print in full.")] = 3,
+    overrides: SetOption = [],  # noqa: B006 - typer reads the default, nothing changes it
+    as_json: JsonOption = False,
+) -> None:
+    """Sample the base policy, reward it, and say whether GRPO can learn from it.
+
+    GRPO compares the completions of one prompt with each other. Where all of them get the same reward there is nothing
+    to learn: too many such groups, and a sweep wastes its budget. Nothing is trained and nothing is stored.
+
+    Example: `sweep try-reward my_study.toml --prompts 32`
+    """
+    from rich.console import Console
+
+    from sweep.reward_check import check_reward, judge_signal, preview_json, preview_report
+    from sweep.study_file import check_device, check_named_code, load_study
+
+    config = load_study(study, overrides)
+    check_named_code(config)
+    check_device(config)
+    console = Console(stderr=as_json)
+    with console.status("loading the model and the engine"):
+        preview = check_reward(config, prompts=prompts)
+    if as_json:
+        typer.echo(json.dumps(preview_json(preview), indent=2))
+    else:
+        console.print(preview_report(preview, show=show))
+        console.print(judge_signal(preview).sentence, highlight=False)
