@@ -47,7 +47,7 @@ class ModelSettings(Section):
     """Tokens of prompt and completion together, at most."""
 
     gpu_memory_utilization: float = Field(default=0.5, gt=0, lt=1)
-    """Share of the GPU's memory for the engine. Ignored on a CPU."""
+    """Share of the GPU's memory for the engine. On a CPU: share of the memory that must be free when it starts."""
 
     gradient_checkpointing: Literal["unsloth", "standard", "off"] = "unsloth"
     """Recompute activations in the backward pass to save memory."""

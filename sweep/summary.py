@@ -39,6 +39,8 @@ class RankSummary:
     r: int
     n: int
     mean: float
+    mean_without_collapsed: float | None
+    """None where every trial collapsed."""
     values: tuple[float, ...]
     collapsed: int
     best: TrialSummary
@@ -72,6 +74,7 @@ class StudySummary:
                     "r": rank.r,
                     "n": rank.n,
                     "mean": rank.mean,
+                    "mean_without_collapsed": rank.mean_without_collapsed,
                     "values": list(rank.values),
                     "collapsed": rank.collapsed,
                     "tuned": rank.tuned,
@@ -110,11 +113,13 @@ def summarize_ranks(trials: tuple[TrialSummary, ...], *, points_per_rank: int) -
     for r in sorted({trial.r for trial in trials if trial.r is not None and trial.value is not None}):
         own = [trial for trial in trials if trial.r == r and trial.value is not None]
         values = tuple(trial.value for trial in own if trial.value is not None)
+        learned = [trial.value for trial in own if trial.value is not None and not trial.collapsed]
         ranks.append(
             RankSummary(
                 r=r,
                 n=len(values),
                 mean=math.fsum(values) / len(values),
+                mean_without_collapsed=math.fsum(learned) / len(learned) if learned else None,
                 values=values,
                 collapsed=sum(trial.collapsed for trial in own),
                 best=max(own, key=lambda trial: trial.value or -math.inf),

@@ -28,16 +28,16 @@ def study_table(summary: StudySummary) -> RenderableType:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("every trial", no_wrap=True)
     table.add_column("best", justify="right", no_wrap=True)
-    table.add_column("with", no_wrap=True)
+    table.add_column("at alpha, rate", no_wrap=True)
     for rank in summary.ranks:
         table.add_row(
             str(rank.r) + ("" if rank.tuned else "*"),
             str(rank.n),
             str(rank.collapsed),
-            f"{rank.mean:.3f}",
+            "" if rank.mean_without_collapsed is None else f"{rank.mean_without_collapsed:.3f}",
             value_strip(rank.values, top=top, baseline=summary.baseline),
             f"{rank.best.value:.3f}",
-            f"alpha {rank.best.alpha}, {rank.best.learning_rate:g}",
+            f"{rank.best.alpha}, {rank.best.learning_rate:g}",
         )
     return Group(table, *(Text(line, style="dim") for line in _notes(summary)))
 
@@ -60,7 +60,7 @@ def _notes(summary: StudySummary) -> list[str]:
     baseline = "" if summary.baseline is None else f"base policy {summary.baseline:.3f} (|); "
     notes = [
         f"{baseline}max_lora_rank {summary.max_lora_rank}",
-        "best is the luckiest trial, with its alpha and learning rate: not an estimate",
+        "mean: of the trials that did not collapse; best: the luckiest trial, not an estimate",
     ]
     if summary.engine_max_lora_rank != summary.max_lora_rank:
         notes.append(f"the engine's ceiling is {summary.engine_max_lora_rank}: vLLM permits no smaller one")

@@ -12,10 +12,11 @@ from sweep.summary import StudySummary, TrialSummary
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ByRankInfo:
-    """What is drawn. `trials` holds those with a value; `means` is one (r, mean) for each rank, ascending."""
+    """What is drawn. `trials` holds those with a value; `means` has each rank, ascending, and the mean of its trials
+    that did not collapse, None where all did."""
 
     trials: tuple[TrialSummary, ...]
-    means: tuple[tuple[int, float], ...]
+    means: tuple[tuple[int, float | None], ...]
     baseline: float | None
 
 
@@ -23,7 +24,7 @@ def by_rank_info(summary: StudySummary) -> ByRankInfo:
     """Reads what is drawn from a study."""
     return ByRankInfo(
         trials=tuple(trial for trial in summary.trials if trial.value is not None),
-        means=tuple((rank.r, rank.mean) for rank in summary.ranks),
+        means=tuple((rank.r, rank.mean_without_collapsed) for rank in summary.ranks),
         baseline=summary.baseline,
     )
 
@@ -49,10 +50,12 @@ def by_rank_figure(info: ByRankInfo) -> go.Figure:
                     "<br>%{customdata[3]}<extra></extra>",
                 )
     for r, mean in info.means:
+        if mean is None:
+            continue
         figure.add_shape(
             type="line", x0=places[r] - 0.38, x1=places[r] + 0.38, y0=mean, y1=mean, line={"color": INK, "width": 3}
         )
     if info.baseline is not None:
         figure.add_hline(y=info.baseline, line_dash="dot", line_color=INK, annotation_text="base policy")
     figure.update_xaxes(tickvals=list(places.values()), ticktext=[str(r) for r in places])
-    return styled(figure, x="rank r (bar: mean of its trials)", y="held-out reward")
+    return styled(figure, x="rank r", y="held-out reward")

@@ -1,0 +1,1 @@
+"""The project's speed claims: each a ratio, measured side by side in one run."""
