@@ -8,6 +8,7 @@ import signal
 import tempfile
 import threading
 import traceback
+from contextlib import suppress
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -117,14 +118,12 @@ def main(
             learner = make_learner(settings, loaded, AdapterFolder(scratch / "adapters"))
             baseline = loaded.evaluator.score(None, step=0, seed=settings.seed)
             connection.send(Ready(slots=learner.slots, baseline=baseline, facts=loaded.facts))
-            learner.serve(feed)
-        except RewardError as error:
-            if preview_prompts:  # else its trial has told it
-                traceback.print_exc()
-                feed.fail(None, error)
         except Exception as error:
             traceback.print_exc()
             feed.fail(None, error)
+            return
+        with suppress(RewardError):  # its trial has told it
+            learner.serve(feed)
 
 
 def _die_with_parent(scratch: Path) -> None:

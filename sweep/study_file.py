@@ -10,11 +10,8 @@ from typing import Any
 
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
-from objectives.errors import TaskError
 from objectives.settings import BudgetSettings, LearnerSettings, ModelSettings, WorkerSettings
-from objectives.task_settings import CustomTaskSettings, Section, TaskSettings
-from objectives.tasks.rows import is_file_name
-from objectives.user_code import check_reference, find_file
+from objectives.task_settings import Section, TaskSettings
 from sweep.ceilings import engine_ceiling
 from sweep.errors import StudyFileError
 from sweep.space import SearchSpace, default_ladder
@@ -175,37 +172,6 @@ def load_study(name_or_path: str, overrides: list[str] | None = None) -> StudyFi
     return study
 
 
-def check_named_code(study: StudyFile) -> None:
-    """Checks that the code and the files that a study names are there, without running or reading them.
-
-    Raises:
-        StudyFileError: where one is not.
-    """
-    task, folders = study.task, study.code_folders
-    references = [*task.reward, *([task.name] if isinstance(task, CustomTaskSettings) else [])]
-    files = [name for name in (getattr(task, "data", None), getattr(task, "held_out_split", None)) if name]
-    try:
-        for reference in references:
-            check_reference(reference, folders)
-        for name in filter(is_file_name, files):
-            find_file(name, folders)
-    except TaskError as error:
-        raise StudyFileError(f"task: {error}") from error
-
-
-def check_device(study: StudyFile) -> None:
-    """Checks that a study which needs a GPU has one.
-
-    Raises:
-        StudyFileError: where it has none.
-    """
-    if study.model.device == "gpu" and not any(Path("/dev").glob("nvidia[0-9]*")):
-        raise StudyFileError(
-            f"study {study.study.name!r} needs an NVIDIA GPU (model.device = 'gpu'), and this machine shows none; "
-            f"`sweep plan {study.study.name}` plans it anywhere"
-        )
-
-
 def parse_study(content: dict[str, Any], *, source: str) -> StudyFile:
     """Checks a study's content.
 
@@ -251,7 +217,8 @@ def _explain(problem: Any, content: dict[str, Any]) -> str:
         hint = f"did you mean {near[0]!r}? " if near else ""
         return f"{name}: unknown key; {hint}allowed: {', '.join(allowed)}"
     if problem["type"] == "task_name":
-        return f"task.{problem['msg']} (given: {content['task'].get('name')!r})"
+        given = content["task"].get("name") if isinstance(content.get("task"), dict) else content.get("task")
+        return f"task.{problem['msg']} (given: {given!r})"
     if problem["type"] == "missing":
         return f"{name}: missing; it must be given"
     message = problem["msg"].removeprefix("Value error, ")

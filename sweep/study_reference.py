@@ -27,8 +27,8 @@ TASKS: tuple[tuple[str, type[Section]], ...] = (
 )
 HEADER = """# Every key of a study file
 
-Written by `python -m sweep.study_reference`. A key that is not listed here is refused. Any key can be set on the command
-line: `--set budget.steps=40`.
+Written by `python -m sweep.study_reference`. A key that is not listed here is refused. Any key can be set on the
+command line: `--set budget.steps=40`.
 """
 
 

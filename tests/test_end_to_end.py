@@ -197,8 +197,9 @@ def test_a_study_of_collapsing_trials_shows_them_as_collapsed(running, tmp_path)
 
 
 def test_a_model_that_cannot_be_loaded_ends_in_one_line(tmp_path):
-    (tmp_path / "empty").mkdir()
-    done = sweep("run", "tiny", *SMALL, "--set", f"model.name={tmp_path}/empty", cwd=tmp_path)
+    (tmp_path / "strange").mkdir()
+    (tmp_path / "strange" / "config.json").write_text('{"model_type": "strange"}')
+    done = sweep("run", "tiny", *SMALL, "--set", f"model.name={tmp_path}/strange", cwd=tmp_path)
     assert done.returncode == 5
     assert "Traceback" not in done.stderr
     assert "the worker could not start: Unsloth could not load" in done.stderr

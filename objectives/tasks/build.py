@@ -21,6 +21,14 @@ ATTRIBUTES = ("name", "max_completion_tokens", "reward_functions", "reward_weigh
 
 
 def build_task(settings: TaskSettings, *, seed: int, folders: Sequence[Path], chat: bool) -> Task:
+    """Makes the task, and checks that the model can be asked its prompts; see `make_task`."""
+    task = make_task(settings, seed=seed, folders=folders, chat=chat)
+    if not chat and any(not isinstance(row["prompt"], str) for row in task.train_rows(1)):
+        raise TaskError(f"task {task.name} has chat prompts, and the model's tokenizer has no chat template")
+    return task
+
+
+def make_task(settings: TaskSettings, *, seed: int, folders: Sequence[Path], chat: bool) -> Task:
     """Makes the task.
 
     Args:
@@ -51,8 +59,6 @@ def build_task(settings: TaskSettings, *, seed: int, folders: Sequence[Path], ch
             from objectives.tasks.string_ops import StringOps
 
             task = StringOps(symbols=settings.symbols, seed=seed)
-    if not chat and any(not isinstance(row["prompt"], str) for row in task.train_rows(1)):
-        raise TaskError(f"task {task.name} has chat prompts, and the model's tokenizer has no chat template")
     return task
 
 

@@ -30,10 +30,11 @@ def run(
     """
     from rich.console import Console
 
+    from sweep.checks import check_device, check_study
     from sweep.progress import make_progress
     from sweep.search import make_sampler
     from sweep.storage import create_or_match_study, log_folder, open_storage, study_lock
-    from sweep.study_file import check_device, check_named_code, load_study
+    from sweep.study_file import load_study
     from sweep.summary import summarize
     from sweep.supervisor import Supervisor
     from sweep.tables import study_table
@@ -41,7 +42,7 @@ def run(
     if trials is not None:
         overrides = [*overrides, f"search.trials={trials}"]
     config = load_study(study, overrides)
-    check_named_code(config)
+    check_study(config)
     check_device(config)
     console = Console()
     if config.engine_max_lora_rank != config.model.max_lora_rank:

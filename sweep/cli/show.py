@@ -14,8 +14,8 @@ def show(study: StoredStudyArgument, storage: StorageOption = DEFAULT_STORAGE, a
     """Show a stored study: held-out reward by rank, every trial counted.
 
     With `--json`, one object: study, max_lora_rank, engine_max_lora_rank, baseline, trials (number, state, r, alpha,
-    learning_rate, seed, value, reason, greedy, collapsed, design, seconds) and ranks (r, n, mean, mean_without_collapsed,
-    values, collapsed, tuned).
+    learning_rate, seed, value, reason, greedy, collapsed, design, seconds) and ranks (r, n, mean,
+    mean_without_collapsed, values, collapsed, tuned).
     """
     from sweep.summary import summarize
 

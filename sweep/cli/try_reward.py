@@ -28,11 +28,12 @@ def try_reward(
     """
     from rich.console import Console
 
+    from sweep.checks import check_device, check_study
     from sweep.reward_check import check_reward, judge_signal, preview_json, preview_report
-    from sweep.study_file import check_device, check_named_code, load_study
+    from sweep.study_file import load_study
 
     config = load_study(study, overrides)
-    check_named_code(config)
+    check_study(config)
     check_device(config)
     console = Console(stderr=as_json)
     with console.status("loading the model and the engine"):

@@ -12,8 +12,11 @@ from sweep.summary import StudySummary, TrialSummary
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ByRankInfo:
-    """What is drawn. `trials` holds those with a value; `means` has each rank, ascending, and the mean of its trials
-    that did not collapse, None where all did."""
+    """What is drawn.
+
+    `trials` holds those with a value; `means` each rank, ascending, with the mean of its trials that did not collapse,
+    None where all did.
+    """
 
     trials: tuple[TrialSummary, ...]
     means: tuple[tuple[int, float | None], ...]

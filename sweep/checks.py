@@ -1,0 +1,100 @@
+"""What a study names outside its file, checked before anything heavy loads: model, code, data, device."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from pathlib import Path
+
+from objectives.errors import TaskError
+from objectives.settings import SHIPPED_MODELS
+from objectives.task_settings import CustomTaskSettings, DatasetSettings, Gsm8kSettings, ReasoningGymSettings
+from objectives.tasks.build import make_task
+from objectives.tasks.rows import is_file_name
+from objectives.user_code import check_reference, find_file
+from sweep.errors import StudyFileError
+from sweep.study_file import StudyFile
+
+
+def check_study(study: StudyFile) -> None:
+    """Checks everything that can be checked without a model, a hub or the user's code being run.
+
+    Raises:
+        StudyFileError: naming the first thing that is wrong.
+    """
+    check_model(study.model.name, study.model.path)
+    try:
+        _check_task(study)
+    except TaskError as error:
+        raise StudyFileError(f"task: {error}") from error
+
+
+def check_model(name: str, path: str) -> None:
+    """Checks a model that is a local folder; a hub id is left to the hub.
+
+    Args:
+        name: As the study gives it.
+        path: What a loader is given for it.
+
+    Raises:
+        StudyFileError: where there is no such folder, or it holds no model.
+    """
+    folder = Path(path).expanduser()
+    if folder.is_dir():
+        _check_config(name, folder / "config.json")
+    elif name.startswith("shipped/"):
+        known = sorted(f"shipped/{config.parent.name}" for config in SHIPPED_MODELS.glob("*/config.json"))
+        raise StudyFileError(f"model.name: no model {name!r}; allowed: {', '.join(known)}, a folder, or a hub id")
+    elif name.startswith((".", "/", "~")) or name.count("/") > 1 or folder.exists():
+        raise StudyFileError(f"model.name: no folder {name!r}; allowed: a folder with a config.json, or a hub id")
+
+
+def _check_config(name: str, config: Path) -> None:
+    try:
+        content = json.loads(config.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise StudyFileError(f"model.name: {name!r} has no config.json: it holds no Hugging Face model") from error
+    except (OSError, ValueError) as error:
+        raise StudyFileError(f"model.name: {config} cannot be read: {error}") from error
+    if not isinstance(content, dict) or "model_type" not in content:
+        raise StudyFileError(f"model.name: {config} names no model_type: it describes no Hugging Face model")
+
+
+def _check_task(study: StudyFile) -> None:
+    task, folders = study.task, study.code_folders
+    for reference in [*task.reward, *([task.name] if isinstance(task, CustomTaskSettings) else [])]:
+        check_reference(reference, folders)
+    if isinstance(task, DatasetSettings | Gsm8kSettings):
+        files = [name for name in (task.data, task.held_out_split) if name and is_file_name(name)]
+        for name in files:
+            find_file(name, folders)
+        if not is_file_name(task.data):
+            _check_hub_id(task.data)
+            return
+    if isinstance(task, DatasetSettings | Gsm8kSettings | ReasoningGymSettings):
+        made = make_task(task, seed=study.study.seed, folders=folders, chat=True)
+        prompts = len(made.train_rows(task.train_prompts))
+        if prompts < study.budget.prompts_per_step:
+            raise TaskError(
+                f"{prompts} training prompts are fewer than budget.prompts_per_step={study.budget.prompts_per_step}"
+            )
+
+
+def _check_hub_id(data: str) -> None:
+    if data.count("/") > 1 or " " in data:
+        near = difflib.get_close_matches(data, [str(path) for path in Path().glob("*.jsonl")], n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise TaskError(f"data {data!r} is neither a .jsonl, .csv or .parquet file nor a hub id (owner/name){hint}")
+
+
+def check_device(study: StudyFile) -> None:
+    """Checks that a study which needs a GPU has one.
+
+    Raises:
+        StudyFileError: where it has none.
+    """
+    if study.model.device == "gpu" and not any(Path("/dev").glob("nvidia[0-9]*")):
+        raise StudyFileError(
+            f"study {study.study.name!r} needs an NVIDIA GPU (model.device = 'gpu'), and this machine shows none; "
+            "`sweep plan` plans it anywhere"
+        )
