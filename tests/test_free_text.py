@@ -5,10 +5,10 @@ import json
 import optuna
 import pytest
 
+from objectives.models.make_random import make_random_model
 from objectives.rewards import make_rewards
 from objectives.task_settings import Gsm8kSettings, ReasoningGymSettings
 from objectives.tasks.build import build_task
-from tests.chat_model import make_chat_model
 from tests.command import sweep
 from tests.test_gsm8k import QUESTIONS
 
@@ -45,7 +45,7 @@ GYM = 'name = "reasoning_gym"\ndataset = "chain_sum"\noptions = { max_terms = 2,
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("free-text")
-    make_chat_model(folder / "model")
+    make_random_model(folder / "model")
     (folder / "gsm.jsonl").write_text("\n".join(map(json.dumps, QUESTIONS)))
     for name, task in (("gsm8k", GSM8K), ("gym", GYM)):
         (folder / f"{name}.toml").write_text(STUDY.format(name=name, task=task))

@@ -6,8 +6,8 @@ import torch
 from objectives.adapters import AdapterFolder
 from objectives.engines.protocol import Sampling
 from objectives.lora import LoraSpec
+from objectives.models.make_random import make_random_model
 from objectives.settings import ModelSettings
-from tests.chat_model import make_chat_model
 
 GREEDY = Sampling(temperature=0.0, max_tokens=8)
 
@@ -15,7 +15,7 @@ GREEDY = Sampling(temperature=0.0, max_tokens=8)
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     return ModelSettings(
-        name=str(make_chat_model(tmp_path_factory.mktemp("chat"))),
+        name=str(make_random_model(tmp_path_factory.mktemp("chat"))),
         max_lora_rank=8,
         dtype="float32",
         max_seq_length=512,
