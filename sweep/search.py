@@ -20,6 +20,22 @@ REDONE = "redone"
 """Trial attribute: set on failed trials whose point was queued again."""
 
 
+class SearchSchedule:
+    """The search: the design, then whatever the study's sampler proposes."""
+
+    def __init__(self, config: StudyFile) -> None:
+        self._config = config
+        self.trials = config.search.trials
+
+    def queue(self, study: optuna.Study) -> None:
+        """See `TrialSchedule.queue`."""
+        queue_design(study, self._config)
+
+    def next_trial(self, study: optuna.Study) -> optuna.Trial:
+        """See `TrialSchedule.next_trial`."""
+        return next_trial(study, self._config)
+
+
 def make_sampler(*, design_size: int, seed: int) -> optuna.samplers.BaseSampler:
     """TPE over the ladders jointly, from when the design has been run.
 

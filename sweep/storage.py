@@ -111,9 +111,19 @@ def open_study(storage: optuna.storages.RDBStorage, name: str) -> optuna.Study:
 
 
 def create_or_match_study(
-    storage: optuna.storages.RDBStorage, config: StudyFile, sampler: optuna.samplers.BaseSampler
+    storage: optuna.storages.RDBStorage,
+    config: StudyFile,
+    sampler: optuna.samplers.BaseSampler,
+    *,
+    name: str | None = None,
 ) -> optuna.Study:
     """Loads the study to continue it, or creates it.
+
+    Args:
+        storage: Where.
+        config: What it is.
+        sampler: Proposes its trials.
+        name: In storage; default: the study file's.
 
     Raises:
         StudyMismatchError: where the stored study was run with other settings; it says which.
@@ -121,22 +131,30 @@ def create_or_match_study(
     import optuna
 
     study = optuna.create_study(
-        study_name=config.study.name,
+        study_name=name or config.study.name,
         storage=storage,
         sampler=sampler,
         pruner=optuna.pruners.NopPruner(),
         direction="maximize",
         load_if_exists=True,
     )
+    match_study(study, config)
+    study.set_user_attr(CONFIG, config.model_dump(mode="json"))
+    return study
+
+
+def match_study(study: optuna.Study, config: StudyFile) -> None:
+    """Checks that a stored study, if it has settings, was run with these.
+
+    Raises:
+        StudyMismatchError: where it was not; it says what differs.
+    """
     stored = study.user_attrs.get(CONFIG)
-    current = config.model_dump(mode="json")
-    if stored is not None and (changes := changed_keys(stored, current)):
+    if stored is not None and (changes := changed_keys(stored, config.model_dump(mode="json"))):
         raise StudyMismatchError(
-            f"study {config.study.name!r} in storage was run with other settings: {'; '.join(changes)}. "
+            f"study {study.study_name!r} in storage was run with other settings: {'; '.join(changes)}. "
             "Give it another study.name, or undo the change"
         )
-    study.set_user_attr(CONFIG, current)
-    return study
 
 
 MAY_CHANGE = {"study.description", "search.trials"}

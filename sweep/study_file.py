@@ -63,6 +63,25 @@ class SearchSection(Section):
     collapsed and ends."""
 
 
+class VerdictSection(Section):
+    """What counts as an answer. Declared before the search: changing it afterwards is refused."""
+
+    tolerance: float = Field(default=0.05, gt=0)
+    """How far below the best rank's mean held-out reward a rank may lie and still be as good."""
+
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    """Of the verdict: the chance of calling a too-small rank good enough is at most the rest."""
+
+    collapse_limit: float = Field(default=0.35, gt=0, le=1)
+    """The highest share of collapsing trials that is acceptable. It must be shown, which takes seeds."""
+
+    seeds: int = Field(default=10, ge=2)
+    """Confirmation seeds that every rank gets, the same for all."""
+
+    looks: int = Field(default=2, ge=1)
+    """How often the verdict may be asked for while seeds are added. Each look has its share of the error."""
+
+
 class StudyFile(Section):
     """A whole study file."""
 
@@ -73,6 +92,7 @@ class StudyFile(Section):
     learner: LearnerSettings = LearnerSettings()
     budget: BudgetSettings
     search: SearchSection = SearchSection()
+    verdict: VerdictSection = VerdictSection()
     _folder: Path = PrivateAttr(default=Path())
 
     @model_validator(mode="after")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from objectives.preview import Preview
 from objectives.trial import (
@@ -24,7 +24,7 @@ from sweep import record
 from sweep.collapse import CollapseMonitor, collapse_floor
 from sweep.errors import TrialsFailedError
 from sweep.progress import ProgressDisplay
-from sweep.search import REDONE, next_trial, queue_again, queue_design, trial_spec
+from sweep.search import REDONE, queue_again, trial_spec
 from sweep.study_file import StudyFile
 from sweep.worker_process import WorkerDiedError, WorkerProcess
 
@@ -48,11 +48,36 @@ class RunningTrial:
     collapse: str | None = None
 
 
+class TrialSchedule(Protocol):
+    """Which trials a study is to hold."""
+
+    @property
+    def trials(self) -> int:
+        """How many in all."""
+
+    def queue(self, study: optuna.Study) -> None:
+        """Queues what is known beforehand and not held yet."""
+        ...
+
+    def next_trial(self, study: optuna.Study) -> optuna.Trial:
+        """Asks for the next one: its parameters and its seed are set."""
+        ...
+
+
 class Supervisor:
     """Runs a study until it holds all its trials. Whoever makes one holds the study's lock."""
 
-    def __init__(self, study: optuna.Study, config: StudyFile, *, log_folder: Path, progress: ProgressDisplay) -> None:
+    def __init__(
+        self,
+        study: optuna.Study,
+        config: StudyFile,
+        schedule: TrialSchedule,
+        *,
+        log_folder: Path,
+        progress: ProgressDisplay,
+    ) -> None:
         self._study = study
+        self._schedule = schedule
         self._config = config
         self._log_folder = log_folder
         self._progress = progress
@@ -69,8 +94,8 @@ class Supervisor:
             KeyboardInterrupt: passed on, once running trials are stored as lost and queued again.
         """
         self._requeue_orphans()
-        queue_design(self._study, self._config)
-        self._progress.begin(done=self._spent(), trials=self._config.search.trials, steps=self._config.budget.steps)
+        self._schedule.queue(self._study)
+        self._progress.begin(done=self._spent(), trials=self._schedule.trials, steps=self._config.budget.steps)
         try:
             while self._left() > 0:
                 self._run_worker()
@@ -112,7 +137,7 @@ class Supervisor:
             self._start_trial(worker)
 
     def _start_trial(self, worker: WorkerProcess) -> None:
-        trial = next_trial(self._study, self._config)
+        trial = self._schedule.next_trial(self._study)
         spec = trial_spec(trial, self._config)
         monitor = CollapseMonitor(baseline=self._baseline, patience=self._config.search.collapse_patience)
         self._running[trial.number] = RunningTrial(trial=trial, spec=spec, monitor=monitor)
@@ -197,7 +222,7 @@ class Supervisor:
 
     def _left(self) -> int:
         """Trials that may still be started."""
-        return self._config.search.trials - self._spent() - len(self._running)
+        return self._schedule.trials - self._spent() - len(self._running)
 
     def _nothing_works(self) -> bool:
         """Whether three trials or more have ended, and every one failed."""

@@ -18,7 +18,7 @@ from sweep.study_file import load_study
 
 @pytest.fixture
 def config():
-    return load_study("tiny")
+    return load_study("tiny", ["search.points_per_rank=3", "space.learning_rate=[1e-3, 2e-3, 4e-3]"])
 
 
 @pytest.fixture

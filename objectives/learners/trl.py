@@ -22,14 +22,11 @@ from objectives.adapters import AdapterFolder
 from objectives.engines.protocol import Sampling
 from objectives.errors import TaskError
 from objectives.evaluation import TRAINING, prompt_ids, sampling_seeds
-from objectives.learners.protocol import TrialFeed
+from objectives.learners.protocol import HORIZON, TrialFeed
 from objectives.learners.trial_log import trial_boundary
 from objectives.loading import Loaded
 from objectives.settings import WorkerSettings
 from objectives.trial import HeldOutScore, StepMetrics, TrialResult, TrialSpec
-
-HORIZON = (0.25, 0.5)
-"""Shares of the budget at which a trial is scored, besides its end."""
 
 
 class TrlLearner:

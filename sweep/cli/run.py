@@ -32,7 +32,7 @@ def run(
 
     from sweep.checks import check_device, check_study
     from sweep.progress import make_progress
-    from sweep.search import make_sampler
+    from sweep.search import SearchSchedule, make_sampler
     from sweep.storage import create_or_match_study, log_folder, open_storage, study_lock
     from sweep.study_file import load_study
     from sweep.summary import summarize
@@ -58,7 +58,7 @@ def run(
         sampler = make_sampler(design_size=design_size, seed=config.study.seed)
         stored = create_or_match_study(opened, config, sampler)
         progress = make_progress(console)
-        Supervisor(stored, config, log_folder=logs, progress=progress).run()
+        Supervisor(stored, config, SearchSchedule(config), log_folder=logs, progress=progress).run()
     summary = summarize(stored)
     console.print(study_table(summary))
     if not summary.ranks:

@@ -11,20 +11,34 @@ from sweep.cli.stored import StoredStudyArgument, open_stored
 
 
 def show(study: StoredStudyArgument, storage: StorageOption = DEFAULT_STORAGE, as_json: JsonOption = False) -> None:
-    """Show a stored study: held-out reward by rank, every trial counted.
+    """Show a stored study: the verdict, if it was confirmed, and held-out reward by rank, every trial counted.
 
     With `--json`, one object: study, max_lora_rank, engine_max_lora_rank, baseline, trials (number, state, r, alpha,
-    learning_rate, seed, value, reason, greedy, collapsed, design, seconds) and ranks (r, n, mean,
-    mean_without_collapsed, values, collapsed, tuned).
+    learning_rate, seed, value, reason, greedy, collapsed, design, seconds), ranks (r, n, mean,
+    mean_without_collapsed, values, collapsed, tuned, and from confirmation lower, upper) and verdict (outcome, r,
+    alpha, learning_rate, confidence, tolerance, reason, ...; null before confirmation).
     """
+    from sweep.cli.stored import stored_confirmation
     from sweep.summary import summarize
 
-    summary = summarize(open_stored(study, storage))
+    stored = open_stored(study, storage)
+    summary = summarize(stored)
+    confirmed = stored_confirmation(stored)
     if as_json:
-        typer.echo(json.dumps(summary.as_json(), indent=2))
+        from sweep.confirm import with_verdict
+
+        typer.echo(json.dumps(with_verdict(summary.as_json(), confirmed), indent=2))
         return
     from rich.console import Console
 
     from sweep.tables import study_table
 
-    Console().print(study_table(summary))
+    console = Console(highlight=False)
+    if confirmed is not None:
+        from sweep.verdict_text import verdict_report
+
+        console.print(verdict_report(confirmed, summary))
+        console.print()
+    console.print(study_table(summary))
+    if confirmed is None and summary.ranks:
+        console.print("no verdict yet: `sweep confirm` runs every rank on fresh seeds", style="dim")

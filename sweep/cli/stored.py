@@ -10,6 +10,8 @@ import typer
 if TYPE_CHECKING:
     import optuna
 
+    from sweep.confirm import Confirmed
+
 StoredStudyArgument = Annotated[
     str,
     typer.Argument(metavar="STUDY", help="The study's name in storage, or the .toml file it was run from."),
@@ -28,3 +30,22 @@ def open_stored(study: str, storage: str) -> optuna.Study:
 
     name = load_study(study).study.name if Path(study).suffix == ".toml" else study
     return open_study(open_storage(storage, create=False), name)
+
+
+def stored_confirmation(study: optuna.Study) -> Confirmed | None:
+    """What a stored study's confirmation has come to; None where it has none.
+
+    Args:
+        study: The search.
+    """
+    import optuna
+
+    from sweep.confirm import confirmation_name, read_confirmation
+    from sweep.storage import CONFIG
+    from sweep.study_file import StudyFile
+
+    try:
+        confirmation = optuna.load_study(study_name=confirmation_name(study.study_name), storage=study._storage)
+    except KeyError:
+        return None
+    return read_confirmation(confirmation, StudyFile.model_validate(study.user_attrs[CONFIG]))

@@ -1,0 +1,73 @@
+"""`sweep confirm`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from sweep.cli.options import DEFAULT_STORAGE, SetOption, StorageOption, StudyArgument
+from sweep.errors import TrialsFailedError
+
+
+def confirm(
+    study: StudyArgument,
+    storage: StorageOption = DEFAULT_STORAGE,
+    seeds: Annotated[
+        int | None,
+        typer.Option("--seeds", min=2, help="Seeds a rank in all, instead of `verdict.seeds`; more can be added."),
+    ] = None,
+    overrides: SetOption = [],  # noqa: B006 - typer reads the default, nothing changes it
+) -> None:
+    """Run every rank's best configuration on fresh seeds, and give the verdict.
+
+    The best of a search is the luckiest, so it is no answer. This freezes one configuration for each rank that was
+    tuned like the others (the best smoothed estimate), runs all of them on the same seeds, and finds the smallest
+    rank that is as good as every other, with a stated confidence. What that costs, and how likely it is to find an
+    equal rank equal, is said before anything runs. The rule is the study file's `[verdict]`, set before the search.
+
+    Ctrl-C stops; the same command goes on from there. `--seeds 20` later adds seeds and redoes none.
+    """
+    from rich.console import Console
+
+    from sweep.checks import check_device, check_study
+    from sweep.confirm import (
+        ConfirmSchedule,
+        confirmation_name,
+        count_look,
+        freeze,
+        read_confirmation,
+        store_frozen,
+    )
+    from sweep.progress import make_progress
+    from sweep.storage import create_or_match_study, log_folder, match_study, open_storage, open_study, study_lock
+    from sweep.study_file import load_study
+    from sweep.summary import summarize
+    from sweep.supervisor import Supervisor
+    from sweep.verdict_text import plan_lines, verdict_report
+
+    config = load_study(study, overrides)
+    check_study(config)
+    check_device(config)
+    console = Console(highlight=False)
+    opened = open_storage(storage, create=False)
+    searched = open_study(opened, config.study.name)
+    match_study(searched, config)
+    summary = summarize(searched)
+    search = freeze(summary, config)
+    name = confirmation_name(config.study.name)
+    logs = log_folder(storage, name)
+    with study_lock(logs):
+        import optuna
+
+        stored = create_or_match_study(opened, config, optuna.samplers.RandomSampler(), name=name)
+        search = store_frozen(stored, search)
+        schedule = ConfirmSchedule(config, search.frozen, seeds=seeds or config.verdict.seeds)
+        for line in plan_lines(search, config, summary, seeds=seeds or config.verdict.seeds):
+            console.print(line)
+        Supervisor(stored, config, schedule, log_folder=logs, progress=make_progress(console)).run()
+        count_look(stored, seeds or config.verdict.seeds)
+        confirmed = read_confirmation(stored, config)
+    if confirmed is None:
+        raise TrialsFailedError("every confirmation trial failed; their logs say why: " + str(logs))
+    console.print(verdict_report(confirmed, summary))

@@ -1,0 +1,214 @@
+"""Confirmation: one frozen configuration a rank, every rank on the same fresh seeds, stored apart from the search."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from objectives.learners.protocol import HORIZON
+from sweep import record
+from sweep.errors import StudyFileError
+from sweep.search import REDONE, SEED, distributions
+from sweep.statistics.confirmation import Confirmation
+from sweep.statistics.decision import Rule
+from sweep.statistics.horizon import Horizon, judge_horizon
+from sweep.statistics.power import step_power
+from sweep.statistics.smoothing import (
+    FrozenConfiguration,
+    SearchPoint,
+    SmoothedSearch,
+    UntunedRank,
+    freeze_configurations,
+)
+from sweep.statistics.verdict import Verdict, judge
+from sweep.study_file import StudyFile
+from sweep.summary import StudySummary
+
+if TYPE_CHECKING:
+    import optuna
+
+FROZEN = "frozen"
+"""Study attribute of a confirmation: what stands for each rank, and which ranks are not judged."""
+LOOKS = "looks"
+"""Study attribute of a confirmation: the numbers of seeds that a verdict has been asked for at, in order."""
+FIRST_SEED = 1_000_000
+"""Confirmation seeds begin so far above the search's that they never meet."""
+
+
+def confirmation_name(study: str) -> str:
+    """The name of a study's confirmation in storage."""
+    return f"{study}.confirm"
+
+
+def freeze(summary: StudySummary, config: StudyFile) -> SmoothedSearch:
+    """One configuration for each rank that was tuned like the others: the best smoothed search estimate.
+
+    Raises:
+        StudyFileError: where the search has nothing to confirm.
+    """
+    if len(config.space.use_rslora) > 1:
+        raise StudyFileError("confirm compares ranks under one scaling; give space.use_rslora one value")
+    points = [
+        SearchPoint(
+            r=trial.r,
+            alpha=trial.alpha,
+            learning_rate=trial.learning_rate,
+            score=trial.value,
+            collapsed=trial.collapsed,
+        )
+        for trial in summary.trials
+        if trial.value is not None and trial.r and trial.alpha and trial.learning_rate
+    ]
+    if all(point.collapsed for point in points):
+        raise StudyFileError(f"study {summary.study!r} has no trial to confirm: run it first, `sweep run`")
+    return freeze_configurations(points, config.search_space().r, config.search.points_per_rank)
+
+
+def store_frozen(study: optuna.Study, search: SmoothedSearch) -> SmoothedSearch:
+    """Stores what is frozen, once: a search that goes on later does not change what is being confirmed."""
+    if FROZEN not in study.user_attrs:
+        study.set_user_attr(FROZEN, asdict(search))
+    return stored_frozen(study)
+
+
+def stored_frozen(study: optuna.Study) -> SmoothedSearch:
+    """What a confirmation has frozen."""
+    stored = study.user_attrs[FROZEN]
+    return SmoothedSearch(
+        frozen=tuple(FrozenConfiguration(**item) for item in stored["frozen"]),
+        untuned=tuple(UntunedRank(**item) for item in stored["untuned"]),
+        noise_sd=math.nan if stored["noise_sd"] is None else stored["noise_sd"],
+    )
+
+
+class ConfirmSchedule:
+    """Every frozen configuration on every seed, seed by seed, so that what has run is always paired."""
+
+    def __init__(self, config: StudyFile, frozen: Sequence[FrozenConfiguration], *, seeds: int) -> None:
+        self._config = config
+        self._frozen = frozen
+        self._seeds = range(config.study.seed + FIRST_SEED, config.study.seed + FIRST_SEED + seeds)
+        self.trials = len(frozen) * seeds
+
+    def queue(self, study: optuna.Study) -> None:
+        """See `TrialSchedule.queue`."""
+        held = {
+            (trial.system_attrs.get("fixed_params", {}).get("r"), trial.user_attrs.get(SEED))
+            for trial in study.get_trials(deepcopy=False)
+            if REDONE not in trial.user_attrs
+        }
+        for seed in self._seeds:
+            for frozen in self._frozen:
+                if (frozen.r, seed) not in held:
+                    point = {"r": frozen.r, "alpha": frozen.alpha, "learning_rate": frozen.learning_rate}
+                    study.enqueue_trial(point, user_attrs={SEED: seed})
+
+    def next_trial(self, study: optuna.Study) -> optuna.Trial:
+        """See `TrialSchedule.next_trial`."""
+        return study.ask(distributions(self._config.search_space()))
+
+
+def rule_of(config: StudyFile) -> Rule:
+    """The rule that the study declares."""
+    verdict = config.verdict
+    return Rule(
+        tolerance=verdict.tolerance,
+        confidence=verdict.confidence,
+        collapse_limit=verdict.collapse_limit,
+        looks=verdict.looks,
+    )
+
+
+def expected_power(search: SmoothedSearch, config: StudyFile, *, seeds: int) -> float:
+    """The chance that a rank exactly as good as all others is found to be, at the search's noise; nan if unknown."""
+    if not math.isfinite(search.noise_sd) or len(search.frozen) < 2:
+        return math.nan
+    return step_power(
+        config.verdict.tolerance,
+        math.sqrt(2) * search.noise_sd,
+        seeds,
+        len(search.frozen) - 1,
+        rule_of(config).bound_confidence,
+    )
+
+
+def count_look(study: optuna.Study, seeds: int) -> None:
+    """Remembers that a verdict was asked for at this number of seeds."""
+    looks = study.user_attrs.get(LOOKS, [])
+    if seeds not in looks:
+        study.set_user_attr(LOOKS, [*looks, seeds])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Confirmed:
+    """What a confirmation has come to so far."""
+
+    verdict: Verdict
+    horizon: Horizon
+    confirmation: Confirmation
+    seeds: int
+    """Seeds for which every judged rank has ended."""
+    looks: tuple[int, ...]
+    """Numbers of seeds that a verdict was asked for at."""
+
+
+def read_confirmation(study: optuna.Study, config: StudyFile) -> Confirmed | None:
+    """The verdict over a stored confirmation; None before any seed has ended."""
+    if FROZEN not in study.user_attrs:
+        return None
+    search = stored_frozen(study)
+    trials = _trials_by_rank_and_seed(study)
+    seeds = sorted({seed for _, seed in trials})
+    if not seeds:
+        return None
+    steps = config.budget.steps
+    shares = {share: max(1, round(share * steps)) for share in (*HORIZON, 1.0)}
+    by_share = {share: _confirmation(search, trials, seeds, step=step) for share, step in shares.items()}
+    rule = rule_of(config)
+    return Confirmed(
+        verdict=judge(by_share[1.0], rule),
+        horizon=judge_horizon(by_share, rule),
+        confirmation=by_share[1.0],
+        seeds=sum(all((frozen.r, seed) in trials for frozen in search.frozen) for seed in seeds),
+        looks=tuple(study.user_attrs.get(LOOKS, ())),
+    )
+
+
+def _trials_by_rank_and_seed(study: optuna.Study) -> dict[tuple[int, int], dict[str, Any]]:
+    """Attributes of the trials that have a score, by rank and seed."""
+    return {
+        (trial.params["r"], trial.user_attrs[SEED]): trial.user_attrs
+        for trial in study.get_trials(deepcopy=False)
+        if trial.state.is_finished() and record.SCORES in trial.user_attrs
+    }
+
+
+def _confirmation(
+    search: SmoothedSearch, trials: dict[tuple[int, int], dict[str, Any]], seeds: Sequence[int], *, step: int
+) -> Confirmation:
+    """Scores after a number of steps, nan where a trial has none. A collapsed trial has collapsed at every step."""
+    scores = np.full((len(search.frozen), len(seeds)), np.nan)
+    collapsed = np.zeros(scores.shape, dtype=np.bool_)
+    for i, frozen in enumerate(search.frozen):
+        for j, seed in enumerate(seeds):
+            attributes = trials.get((frozen.r, seed), {})
+            collapsed[i, j] = bool(attributes.get(record.COLLAPSED))
+            for score in attributes.get(record.SCORES, []):
+                if score["step"] == step:
+                    scores[i, j] = score["sampled"]
+    return Confirmation(frozen=search.frozen, scores=scores, collapsed=collapsed, untuned=search.untuned)
+
+
+def with_verdict(shown: dict[str, Any], confirmed: Confirmed | None) -> dict[str, Any]:
+    """What `sweep show --json` prints, with the verdict and each rank's interval from confirmation."""
+    verdict = None if confirmed is None else asdict(confirmed.verdict)
+    by_rank = {} if verdict is None else {rank["r"]: rank for rank in verdict["per_rank"]}
+    for rank in shown["ranks"]:
+        rank |= {end: by_rank.get(rank["r"], {}).get(end) for end in ("lower", "upper")}
+    if confirmed is not None and verdict is not None:
+        verdict |= {"seeds": confirmed.seeds, "looks": list(confirmed.looks), "horizon": confirmed.horizon.warning}
+    return {**shown, "verdict": verdict}

@@ -1,0 +1,147 @@
+"""Confirmation through the installed command, and what it makes of stored trials."""
+
+import json
+
+import optuna
+import pytest
+
+from sweep import record
+from sweep.confirm import FROZEN, ConfirmSchedule, confirmation_name, freeze, read_confirmation, store_frozen
+from sweep.errors import StudyFileError
+from sweep.search import SEED, distributions
+from sweep.storage import create_or_match_study, open_storage
+from sweep.study_file import load_study
+from sweep.summary import summarize
+from tests.command import SMALL, sweep
+from tests.test_plots import stored_study
+
+POINTS = [
+    (r, alpha, rate, base + bonus)
+    for r, base in ((1, 0.40), (4, 0.58), (16, 0.60))
+    for alpha, rate, bonus in ((16, 1e-3, 0.0), (32, 2e-3, 0.02))
+]
+OVERRIDES = ["search.points_per_rank=2", "space.r=[1, 4, 16]", "space.learning_rate=[1e-3, 2e-3, 4e-3]"]
+
+
+@pytest.fixture
+def config():
+    return load_study("tiny", OVERRIDES)
+
+
+@pytest.fixture
+def searched(tmp_path):
+    return stored_study(tmp_path, points=POINTS)
+
+
+def run(study, config, schedule, score):
+    """Ends every trial of a schedule with the score that a function gives its rank and repetition."""
+    schedule.queue(study)
+    while any(trial.state.name == "WAITING" for trial in study.trials):
+        trial = schedule.next_trial(study)
+        value = score(trial.params["r"], trial.user_attrs[SEED] % 1000)
+        scores = [{"step": step, "sampled": value, "greedy": value, "prompts": 64} for step in (20, 40, 80)]
+        trial.set_user_attr(record.SCORES, scores)
+        trial.set_user_attr(record.COLLAPSED, value == 0)
+        study.tell(trial, value)
+
+
+@pytest.fixture
+def confirmation(searched, config, tmp_path):
+    storage = open_storage(f"sqlite:///{tmp_path}/rank-sweep.db", create=False)
+    name = confirmation_name("tiny")
+    study = create_or_match_study(storage, config, optuna.samplers.RandomSampler(), name=name)
+    store_frozen(study, freeze(summarize(searched), config))
+    return study
+
+
+def noisy(r, k):
+    """Rank 1 is far below, 4 and 16 are equal, up to a little noise that seeds share in part."""
+    return {1: 0.42, 4: 0.60, 16: 0.605}[r] + 0.01 * ((k * 7 + r) % 3 - 1)
+
+
+def test_one_configuration_is_frozen_for_each_tuned_rank(searched, config):
+    search = freeze(summarize(searched), config)
+    assert [frozen.r for frozen in search.frozen] == [1, 4, 16]
+    assert {(frozen.alpha, frozen.learning_rate) for frozen in search.frozen} <= {(16, 1e-3), (32, 2e-3)}
+
+
+def test_what_is_frozen_stays_though_the_search_goes_on(confirmation, searched, config):
+    first = confirmation.user_attrs[FROZEN]
+    store_frozen(confirmation, freeze(summarize(searched), load_study("tiny", [*OVERRIDES, "space.r=[1, 4]"])))
+    assert confirmation.user_attrs[FROZEN] == first
+
+
+def test_every_rank_runs_on_the_same_seeds_and_none_of_the_searchs(confirmation, config):
+    frozen = freeze_of(confirmation)
+    run(confirmation, config, ConfirmSchedule(config, frozen, seeds=3), noisy)
+    seeds = {}
+    for trial in confirmation.trials:
+        seeds.setdefault(trial.params["r"], []).append(trial.user_attrs[SEED])
+    assert list(seeds.values()) == [[10**6, 10**6 + 1, 10**6 + 2]] * 3
+
+
+def test_seeds_added_later_redo_none(confirmation, config):
+    frozen = freeze_of(confirmation)
+    run(confirmation, config, ConfirmSchedule(config, frozen, seeds=2), noisy)
+    before = [trial.number for trial in confirmation.trials]
+    run(confirmation, config, ConfirmSchedule(config, frozen, seeds=4), noisy)
+    assert len(confirmation.trials) == 12
+    assert [trial.number for trial in confirmation.trials][: len(before)] == before
+
+
+def test_the_verdict_is_the_smallest_rank_as_good_as_the_best(confirmation, config):
+    run(confirmation, config, ConfirmSchedule(config, freeze_of(confirmation), seeds=10), noisy)
+    confirmed = read_confirmation(confirmation, config)
+    assert (confirmed.verdict.r, confirmed.seeds) == (4, 10)
+    assert confirmed.verdict.outcome.value == "found_and_smaller_shown_worse"
+    assert confirmed.horizon.ranks == {0.25: 4, 0.5: 4, 1.0: 4}
+
+
+def test_a_rank_that_collapses_is_not_recommended(confirmation, config):
+    def collapsing(r, k):
+        return 0.0 if r == 4 and k < 7 else noisy(r, k)
+
+    run(confirmation, config, ConfirmSchedule(config, freeze_of(confirmation), seeds=10), collapsing)
+    confirmed = read_confirmation(confirmation, config)
+    assert confirmed.verdict.r == 16
+    assert {rank.r: rank.collapsed for rank in confirmed.verdict.per_rank} == {1: 0, 4: 7, 16: 0}
+
+
+def test_a_confirmation_without_trials_has_no_verdict(confirmation, config):
+    assert read_confirmation(confirmation, config) is None
+
+
+def test_a_study_without_trials_is_not_confirmed(tmp_path, config):
+    with pytest.raises(StudyFileError, match="has no trial to confirm"):
+        freeze(summarize(stored_study(tmp_path, points=[])), config)
+
+
+def freeze_of(study):
+    from sweep.confirm import stored_frozen
+
+    return stored_frozen(study).frozen
+
+
+def test_the_command_confirms_a_study_and_shows_the_verdict(tmp_path):
+    small = [*SMALL, "--set", "space.r=[1,64]", "--set", "search.points_per_rank=1", "--set", "budget.steps=4"]
+    assert sweep("run", "tiny", "--trials", 2, *small, cwd=tmp_path).returncode == 0
+    done = sweep("confirm", "tiny", "--seeds", 2, *small, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 ranks x 2 seeds = 4 trials" in done.stdout
+    assert "warning: 2 seeds cannot show a collapse rate within 0.35" in done.stdout
+    assert "Undecided" in done.stdout
+    names = optuna.study.get_all_study_names(f"sqlite:///{tmp_path}/rank-sweep.db")
+    assert sorted(names) == ["tiny", "tiny.confirm"]
+    shown = json.loads(sweep("show", "tiny", "--json", cwd=tmp_path).stdout)
+    assert len(shown["trials"]) == 2
+    assert shown["verdict"]["outcome"] == "undecided"
+    assert shown["verdict"].keys() >= {"r", "alpha", "learning_rate", "confidence", "tolerance", "reason"}
+    assert all({"lower", "upper"} <= rank.keys() for rank in shown["ranks"])
+    changed = sweep("confirm", "tiny", *small, "--set", "verdict.tolerance=0.2", cwd=tmp_path)
+    assert changed.returncode == 3
+    assert "verdict.tolerance: 0.05 -> 0.2" in changed.stderr
+
+
+def test_the_distributions_of_a_confirmation_are_the_searchs(confirmation, config):
+    run(confirmation, config, ConfirmSchedule(config, freeze_of(confirmation), seeds=2), noisy)
+    assert confirmation.trials[0].distributions == distributions(config.search_space())
