@@ -34,3 +34,9 @@ class TaskError(TrialError, ValueError):
     """A task cannot be built from its settings: the user's mistake, so it stops the study."""
 
     kind = "task"
+
+
+class ModelConfigError(TrialError, ValueError):
+    """A model's config.json cannot be found, read or planned with."""
+
+    kind = "model"

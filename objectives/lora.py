@@ -1,4 +1,4 @@
-"""What a LoRA adapter is: its rank, its scaling, and the modules it wraps."""
+"""What a LoRA adapter is: its rank, its scaling, and the modules it wraps; and the one to start from for RL."""
 
 from __future__ import annotations
 
@@ -33,3 +33,25 @@ class LoraSpec:
     def scaling(self) -> float:
         """What the adapter's output is multiplied by: alpha / r, or alpha / sqrt(r) (rsLoRA, Kalajdzievski 2023)."""
         return self.alpha / (math.sqrt(self.r) if self.use_rslora else self.r)
+
+
+def configure_lora_for_rl(max_lora_rank: int, task_complexity: str = "high") -> LoraSpec:
+    """The adapter to start from under an engine's ceiling, where no sweep has said better.
+
+    A task of high complexity gets the whole ceiling, any other half of it and never below 1. Typical ranks are 32 to 64
+    for GRPO and 16 to 32 for DPO. Alpha equals r, so that the adapter's output is neither scaled up nor down: the lower
+    of the two settings that Unsloth's guide to LoRA hyperparameters names, r and 2r.
+
+    `objectives.policies.rl.wrap_for_rl` wraps a model with it.
+
+    Args:
+        max_lora_rank: The rank that the engine sets memory aside for.
+        task_complexity: "high", or anything else for a task that is not.
+
+    Raises:
+        ValueError: where `max_lora_rank` is below 1.
+    """
+    if max_lora_rank < 1:
+        raise ValueError(f"max_lora_rank={max_lora_rank}; allowed: 1 or more")
+    r = max_lora_rank if task_complexity == "high" else max(1, max_lora_rank // 2)
+    return LoraSpec(r=r, alpha=r)

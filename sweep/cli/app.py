@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from sweep.cli import report, run, show, studies
+from sweep.cli import confirm, lora, plan, report, run, show, studies, try_reward
 from sweep.errors import SweepError
 
 USAGE, INTERRUPTED = 2, 130
@@ -30,7 +30,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-for command in (run.run, show.show, report.report, studies.studies):
+for command in (
+    plan.plan,
+    lora.lora,
+    try_reward.try_reward,
+    run.run,
+    confirm.confirm,
+    show.show,
+    report.report,
+    studies.studies,
+):
     app.command()(command)
 
 

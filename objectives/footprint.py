@@ -1,0 +1,166 @@
+"""What one worker holds on one device, and whether a device has room for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from objectives.memory import VOCAB_PADDING, base_weight_bytes, engine_memory, trainer_memory
+from objectives.memory_estimates import (
+    CONTEXT_BYTES,
+    engine_activation_bytes,
+    four_bit_weight_bytes,
+    kv_cache_bytes,
+    training_activation_bytes,
+)
+from objectives.model_shape import ModelShape
+from objectives.settings import BudgetSettings, ModelSettings
+
+EngineKind = Literal["unsloth", "vllm", "transformers"]
+MAX_SEQUENCES = 256
+"""Sequences that an engine runs at once, at most; the rest of a rollout waits its turn."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """What a study asks of a worker's memory."""
+
+    model: ModelSettings
+    budget: BudgetSettings
+    micro_batch_size: int | None
+    completion_tokens: int
+    held_out_prompts: int
+    max_loras: int = 1
+
+    @property
+    def sequences(self) -> int:
+        """Sequences that the engine runs at once, at most."""
+        return min(MAX_SEQUENCES, max(self.budget.completions_per_step * self.max_loras, self.held_out_prompts))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Footprint:
+    """Bytes on one device. Adapters and what trains them are exact, unquantised weights too; the rest are estimates."""
+
+    engine: EngineKind
+    weights: int
+    """The frozen base, once."""
+    weights_shared: bool
+    """Whether trainer and engine share one copy of it."""
+    adapters: int
+    """What the engine sets aside for adapters."""
+    engine_activations: int
+    sequence_cache: int
+    """Keys and values of one sequence of full length."""
+    trainer: int
+    """The adapter in training, its gradients and moments."""
+    training_activations: int
+
+    @property
+    def in_engine(self) -> int:
+        """What the engine holds before its cache."""
+        if self.engine == "transformers":
+            return 0
+        return self.weights + self.adapters + self.engine_activations
+
+    @property
+    def in_trainer(self) -> int:
+        """What training holds outside the engine's share."""
+        weights = 0 if self.weights_shared and self.engine != "transformers" else self.weights
+        return weights + self.trainer + self.training_activations + CONTEXT_BYTES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fit:
+    """Whether a device has room. An estimate."""
+
+    fits: bool
+    reason: str
+    """What lacks room, and which setting would give it; empty where it fits."""
+    engine_room: int
+    """Bytes of the engine's share left for its cache; negative where the share is too small."""
+    trainer_room: int
+    """Bytes left beside the engine's share once training is at its peak; negative where too few."""
+    sequences: int
+    """Sequences of full length that the cache holds at once."""
+
+
+def engine_kind(model: ModelSettings, *, on_gpu: bool) -> EngineKind:
+    """Which engine a worker starts. On a GPU, Unsloth brings a vLLM of its own, not restricted to target modules."""
+    if model.engine == "transformers":
+        return "transformers"
+    return "unsloth" if model.policy == "unsloth" and on_gpu else "vllm"
+
+
+def footprint(shape: ModelShape, workload: Workload, *, engine: EngineKind, max_lora_rank: int, r: int) -> Footprint:
+    """What a worker holds at its peak.
+
+    Args:
+        shape: Of the base model.
+        workload: What the study asks for.
+        engine: The kind that the worker starts.
+        max_lora_rank: The ceiling, as the engine gets it.
+        r: The largest rank that is trained.
+
+    Raises:
+        ModelConfigError: where a target module is not in the model.
+    """
+    model = workload.model
+    if model.load_in_4bit:
+        weights = four_bit_weight_bytes(shape, model.dtype, double_quantised=model.policy == "unsloth")
+    else:
+        padding = VOCAB_PADDING if engine == "vllm" else 1
+        weights = base_weight_bytes(shape, model.dtype, vocab_multiple=padding)
+    adapters = 0
+    if engine != "transformers":
+        targets = None if engine == "unsloth" else model.target_modules
+        adapters = engine_memory(
+            shape,
+            max_lora_rank=max_lora_rank,
+            max_loras=workload.max_loras,
+            dtype=model.dtype,
+            target_modules=targets,
+        ).bytes
+    return Footprint(
+        engine=engine,
+        weights=weights,
+        weights_shared=engine == "unsloth",
+        adapters=adapters,
+        engine_activations=engine_activation_bytes(
+            shape,
+            model.dtype,
+            batched_tokens=max(8192, model.max_seq_length),
+            sequences=workload.sequences,
+        ),
+        sequence_cache=kv_cache_bytes(shape, model.dtype, tokens=model.max_seq_length),
+        trainer=trainer_memory(shape, r, model.target_modules).bytes,
+        training_activations=training_activation_bytes(
+            shape,
+            model.dtype,
+            sequences=workload.micro_batch_size or workload.budget.completions_per_step,
+            sequence_tokens=model.max_seq_length,
+            completion_tokens=workload.completion_tokens,
+            checkpointing=model.gradient_checkpointing,
+        ),
+    )
+
+
+def fit(held: Footprint, model: ModelSettings, *, memory_bytes: int) -> Fit:
+    """Whether a device of so much memory has room for a worker."""
+    share = 0 if held.engine == "transformers" else int(memory_bytes * model.gpu_memory_utilization)
+    trainer_room = memory_bytes - share - held.in_trainer
+    if held.engine == "transformers":
+        engine_room, sequences = 0, max(0, trainer_room // held.sequence_cache)
+    else:
+        engine_room = share - held.in_engine
+        sequences = max(0, engine_room // held.sequence_cache)
+    lacks = []
+    if trainer_room < 0:
+        lacks.append("training lacks room: lower learner.micro_batch_size or model.gpu_memory_utilization")
+    if engine_room < 0:
+        lacks.append("the engine's share is too small for weights and adapters: raise model.gpu_memory_utilization")
+    elif not sequences:
+        lacks.append("the engine has no room for one sequence: lower model.max_seq_length")
+    return Fit(
+        fits=not lacks, reason="; ".join(lacks), engine_room=engine_room, trainer_room=trainer_room, sequences=sequences
+    )

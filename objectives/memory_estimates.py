@@ -1,0 +1,83 @@
+"""Memory that depends on libraries and on the run, as estimates. Each says its formula."""
+
+from __future__ import annotations
+
+from objectives.model_shape import BYTES_PER_ELEMENT, DType, ModelShape
+
+CONTEXT_BYTES = 2**29
+"""What a process holds on a GPU before its first tensor: the CUDA context and loaded kernels, half a GiB or so."""
+QUANTISATION_BLOCK, SCALE_BLOCK = 64, 256
+"""Weights that share a scale in bitsandbytes' 4-bit formats, and scales that share one of their own."""
+
+
+def four_bit_weight_bytes(shape: ModelShape, dtype: DType, *, double_quantised: bool = True) -> int:
+    """Base weights as bitsandbytes holds them in 4 bits (QLoRA, Dettmers et al., 2023).
+
+    Linear modules: half a byte a weight, and a scale for every 64 weights: 1 byte and 4/256 (double quantised), or
+    4 bytes. Embeddings, logits and norms stay in `dtype`. Repositories that leave some layers unquantised hold more.
+
+    Args:
+        shape: Of the base model.
+        dtype: The number format of what stays unquantised.
+        double_quantised: Whether the scales are quantised too: by Unsloth and vLLM yes, by plain PEFT no.
+    """
+    scale = 1 + 4 / SCALE_BLOCK if double_quantised else 4
+    linears = shape.linear_parameters * (0.5 + scale / QUANTISATION_BLOCK)
+    return round(linears) + shape.other_parameters() * BYTES_PER_ELEMENT[dtype]
+
+
+def kv_cache_bytes(shape: ModelShape, dtype: DType, *, tokens: int) -> int:
+    """Keys and values: 2 x layers x key heads x head size x bytes of an element, a token.
+
+    Layers with a sliding window (some of Mistral and Gemma) keep less, once sequences outgrow the window.
+    """
+    return 2 * shape.layers * shape.kv_width * BYTES_PER_ELEMENT[dtype] * tokens
+
+
+def layer_activation_bytes(shape: ModelShape, dtype: DType, *, tokens: int) -> int:
+    """What one decoder layer keeps for the backward pass of its adapters.
+
+    Elements a token, for hidden size d, query width q, key width k, feed-forward width f and the widths of all norms
+    together n: 2d + 2q + 2k + 4f + n in float32; 10d + 4q + 2k + 5f + 2n in 16 bits, where PEFT also keeps float32
+    copies of what adapters read. Counted with saved-tensor hooks on Llama, Qwen3 and Gemma models under PEFT 0.21 and
+    Transformers 5.17; Unsloth's kernels keep less.
+    """
+    d, q, k, f = shape.hidden, shape.query_width, shape.kv_width, shape.feed_forward
+    n = shape.family.norms * d + (q + k if shape.family.head_norms else 0)
+    elements = 2 * d + 2 * q + 2 * k + 4 * f + n if dtype == "float32" else 10 * d + 4 * q + 2 * k + 5 * f + 2 * n
+    return elements * BYTES_PER_ELEMENT[dtype] * tokens
+
+
+def training_activation_bytes(
+    shape: ModelShape, dtype: DType, *, sequences: int, sequence_tokens: int, completion_tokens: int, checkpointing: str
+) -> int:
+    """The peak of one forward and backward pass.
+
+    Layers x `layer_activation_bytes` without checkpointing; with it, one layer's and the input of every layer, which
+    Unsloth moves to the host. Plus logits over the completions: as computed, divided by the temperature, and the
+    gradients of both, so 4 x tokens x vocabulary elements.
+
+    Args:
+        shape: Of the base model.
+        dtype: The base's number format.
+        sequences: Completions a pass.
+        sequence_tokens: Tokens of prompt and completion together.
+        completion_tokens: Tokens of the completion.
+        checkpointing: "off", "standard" or "unsloth".
+    """
+    tokens, size = sequences * sequence_tokens, BYTES_PER_ELEMENT[dtype]
+    layer = layer_activation_bytes(shape, dtype, tokens=tokens)
+    inputs = shape.layers * tokens * shape.hidden * size
+    logits = 4 * sequences * min(completion_tokens, sequence_tokens) * shape.vocab * size
+    body = {"off": shape.layers * layer, "standard": layer + inputs}.get(checkpointing, layer)
+    return body + logits
+
+
+def engine_activation_bytes(shape: ModelShape, dtype: DType, *, batched_tokens: int, sequences: int) -> int:
+    """What a vLLM engine needs beside weights, adapters and cache when its batch is fullest.
+
+    Tokens x (2d + q + 2k + 3f) elements for one layer at a time, and float32 logits with their probabilities,
+    8 x sequences x vocabulary bytes. CUDA graphs come on top: 0.15 to 1 GiB.
+    """
+    width = 2 * shape.hidden + shape.query_width + 2 * shape.kv_width + 3 * shape.feed_forward
+    return batched_tokens * width * BYTES_PER_ELEMENT[dtype] + 8 * sequences * shape.vocab

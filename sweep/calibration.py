@@ -1,0 +1,112 @@
+"""A few steps of one real trial, to say how long a study will take."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from objectives.lora import LoraSpec
+from objectives.preview import Preview
+from objectives.trial import Failed, Finished, FromWorker, Progress, Ready, SlotFree, Start, TrialResult, TrialSpec
+from sweep.errors import TrialsFailedError
+from sweep.study_file import StudyFile
+from sweep.worker_process import WorkerDiedError, WorkerProcess
+
+STEPS = 8
+"""Steps of the trial. It is scored after 2, 4 and 8 of them, and a step that is scored takes longer."""
+TYPICAL_STEPS = (3, 5, 6, 7, 8)
+"""Steps to time: not the first, which warms up, and none that a score falls into. The last score follows its step."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What a calibration took, and what the study would take at that pace. All in seconds."""
+
+    r: int
+    """The rank that was timed: the largest, which is the slowest."""
+    load_seconds: float
+    step_seconds: float
+    """Median of the typical steps."""
+    build_seconds: float
+    evaluation_seconds: float
+    """Of all scores of one trial."""
+    trial_seconds: float
+    study_seconds: float
+    mean_completion_tokens: float
+    """Completions grow or shrink as a policy learns, and time with them."""
+
+
+def calibrate(config: StudyFile) -> Measured:
+    """Runs the trial in a worker of its own, on the study's model, task and batch. Nothing is stored.
+
+    Raises:
+        TrialsFailedError: where the worker cannot load, or the trial fails.
+    """
+    short = config.model_copy(update={"budget": config.budget.model_copy(update={"steps": STEPS})})
+    spec = largest_trial(config)
+    began = time.perf_counter()
+    steps: dict[int, Progress] = {}
+    loaded = began
+    with tempfile.TemporaryDirectory(prefix="rank-sweep-") as folder:
+        log = Path(folder) / "worker.log"
+        with WorkerProcess(short.worker_settings(Path(folder)), log) as worker:
+            while True:
+                match _next(worker):
+                    case Ready():
+                        loaded = time.perf_counter()
+                    case SlotFree():
+                        worker.send(Start(spec=spec))
+                    case Progress() as progress:
+                        steps[progress.metrics.step] = progress
+                    case Failed(message=message):
+                        raise TrialsFailedError(f"the calibration failed: {message}")
+                    case Finished(result=result):
+                        return _measured(config, spec, result, steps, load_seconds=loaded - began)
+
+
+def largest_trial(config: StudyFile) -> TrialSpec:
+    """The trial at the largest rank, and in the middle of the other ladders."""
+    space = config.search_space()
+    return TrialSpec(
+        number=0,
+        lora=LoraSpec(
+            r=space.r[-1],
+            alpha=space.alpha[len(space.alpha) // 2],
+            target_modules=config.model.target_modules,
+            use_rslora=space.use_rslora[0],
+        ),
+        learning_rate=space.learning_rate[len(space.learning_rate) // 2],
+        seed=config.study.seed,
+    )
+
+
+def _next(worker: WorkerProcess) -> FromWorker | Preview:
+    while True:
+        try:
+            message = worker.receive(timeout_s=1.0)
+        except WorkerDiedError as death:
+            raise TrialsFailedError(f"the calibration failed: {death}") from death
+        if message is not None:
+            return message
+
+
+def _measured(
+    config: StudyFile, spec: TrialSpec, result: TrialResult, steps: dict[int, Progress], *, load_seconds: float
+) -> Measured:
+    typical = [steps[step].metrics for step in TYPICAL_STEPS]
+    step_seconds = statistics.median(metrics.seconds for metrics in typical)
+    build, evaluation = result.seconds["build"], result.seconds["evaluate"]
+    trial_seconds = build + config.budget.steps * step_seconds + evaluation
+    return Measured(
+        r=spec.lora.r,
+        load_seconds=load_seconds,
+        step_seconds=step_seconds,
+        build_seconds=build,
+        evaluation_seconds=evaluation,
+        trial_seconds=trial_seconds,
+        study_seconds=load_seconds + config.search.trials * trial_seconds,
+        mean_completion_tokens=statistics.fmean(metrics.completion_length for metrics in typical),
+    )

@@ -1,0 +1,71 @@
+"""`sweep plan`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Annotated
+
+import typer
+
+from sweep.cli.options import JsonOption, SetOption, StudyArgument
+
+DeviceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        metavar="GPU",
+        help="A GPU by name, as `T4` or `A100-80`, or by memory, as `48GiB`. Default: the one here.",
+    ),
+]
+
+
+def plan(
+    study: StudyArgument,
+    device: DeviceOption = None,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Run a few steps of one trial, and estimate the study's time from them.")
+    ] = False,
+    overrides: SetOption = [],  # noqa: B006 - typer reads the default, nothing changes it
+    as_json: JsonOption = False,
+) -> None:
+    """Plan a study before anything loads: search, memory, what fits, budget, settings.
+
+    Adapter memory is exact, from the model's config.json alone; what is an estimate says so. Nothing is stored.
+
+    With `--json`, one object: study, model, search (ladders, points_per_rank, design_trials, tpe_trials, trials),
+    engine (kind, bytes, max_lora_rank, engine_max_lora_rank, max_loras, dtype, restricted_bytes, unrestricted_bytes,
+    textbook_bytes, restricted_modules, unrestricted_modules, ceilings), trainer (one entry a rank), estimates, device,
+    fit, budget (per_trial, in_all), notes, settings (key, value, origin) and measured. All memory is in bytes.
+
+    Examples: `sweep plan tiny`, `sweep plan my_study.toml --device L4 --set model.max_lora_rank=32`
+    """
+    from sweep.checks import check_device, check_study
+    from sweep.devices import named_device, present_device
+    from sweep.origins import settings_in_force
+    from sweep.plan import plan_study
+    from sweep.study_file import load_study
+
+    config = load_study(study, overrides)
+    planned = plan_study(
+        config,
+        device=present_device() if device is None else named_device(device),
+        settings=settings_in_force(config, study, overrides),
+    )
+    check_study(config)
+    if measure:
+        from rich.console import Console
+
+        from sweep.calibration import calibrate
+
+        check_device(config)
+        with Console(stderr=True).status("running a few steps of one trial"):
+            planned = dataclasses.replace(planned, measured=calibrate(config))
+    if as_json:
+        typer.echo(json.dumps(planned.as_json(), indent=2))
+        return
+    from rich.console import Console
+
+    from sweep.plan_text import plan_report
+
+    Console(highlight=False).print(plan_report(planned))

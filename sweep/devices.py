@@ -1,0 +1,89 @@
+"""GPUs and their memory: common ones by name, and the one in this machine, found without torch."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from typing import Literal
+
+from sweep.errors import StudyFileError
+
+MIB, GIB = 2**20, 2**30
+
+MEMORY_MIB = {
+    "T4": 15360,
+    "V100-16": 16384,
+    "V100-32": 32768,
+    "RTX 3090": 24576,
+    "RTX 4090": 24564,
+    "RTX 5090": 32607,
+    "RTX A6000": 49140,
+    "L4": 23034,
+    "A10": 23028,
+    "L40S": 46068,
+    "A100-40": 40960,
+    "A100-80": 81920,
+    "H100": 81559,
+    "H200": 143771,
+    "B200": 183359,
+}
+"""Memory as the driver reports it, which differs from the figure on the box: an L4 of 24 GB has 22.5 GiB."""
+
+BEFORE_AMPERE = re.compile(r"\b(T4|V100|P100|P40|RTX 20\d\d|GTX)", re.IGNORECASE)
+"""Names of GPUs without bfloat16."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """A GPU to plan for."""
+
+    name: str
+    memory_bytes: int
+    source: Literal["--device", "nvidia-smi"]
+    bfloat16: bool = True
+    """Whether it computes in bfloat16, as GPUs from Ampere on do."""
+
+
+def named_device(name: str) -> Device:
+    """A GPU from the table by its name, spelt in any way, or any other by its memory, as `48GiB`.
+
+    Raises:
+        StudyFileError: where it is neither.
+    """
+    by_key = {_key(known): known for known in MEMORY_MIB}
+    if (known := by_key.get(_key(name))) is not None:
+        return _device(known, MEMORY_MIB[known], source="--device")
+    if (size := re.fullmatch(r"(\d{1,5}(?:\.\d{1,3})?)\s*GiB", name.strip(), re.IGNORECASE)) and float(size[1]) > 0:
+        return Device(name=f"{float(size[1]):g} GiB", memory_bytes=int(float(size[1]) * GIB), source="--device")
+    near = [by_key[key] for key in by_key if _key(name) and key.startswith(_key(name))]
+    near = near or [by_key[key] for key in difflib.get_close_matches(_key(name), by_key, n=1)]
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    raise StudyFileError(f"--device {name!r}; {hint}allowed: {', '.join(MEMORY_MIB)}, or a size as 48GiB")
+
+
+def present_device() -> Device | None:
+    """The first GPU that nvidia-smi lists; None where there is none, or no nvidia-smi."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return None
+    query = [program, "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
+    try:
+        listed = subprocess.run(query, capture_output=True, text=True, timeout=5, check=True).stdout
+        name, _, memory_mib = listed.splitlines()[0].rpartition(",")
+        return _device(name.strip(), int(memory_mib), source="nvidia-smi")
+    except (OSError, subprocess.SubprocessError, IndexError, ValueError):
+        return None
+
+
+def _device(name: str, memory_mib: int, *, source: Literal["--device", "nvidia-smi"]) -> Device:
+    old = BEFORE_AMPERE.search(name) is not None
+    return Device(name=name, memory_bytes=memory_mib * MIB, source=source, bfloat16=not old)
+
+
+def _key(name: str) -> str:
+    """A name without what spellings differ in: makers, brands, units, blanks."""
+    words = re.sub(r"nvidia|geforce|tesla|quadro|rtx|gb\b|gib\b", " ", name.lower())
+    return re.sub(r"[^a-z0-9]", "", words)
