@@ -45,7 +45,7 @@ class RankSummary:
     collapsed: int
     best: TrialSummary
     tuned: bool
-    """Whether the rank has its full share of the design, so that it may be compared with the others."""
+    """Whether the rank has as many points as the design gives each, so that it may be compared with the others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +123,7 @@ def summarize_ranks(trials: tuple[TrialSummary, ...], *, points_per_rank: int) -
                 values=values,
                 collapsed=sum(trial.collapsed for trial in own),
                 best=max(own, key=lambda trial: trial.value or -math.inf),
-                tuned=sum(trial.design for trial in own) >= points_per_rank,
+                tuned=len({(trial.alpha, trial.learning_rate) for trial in own}) >= points_per_rank,
             )
         )
     return tuple(ranks)

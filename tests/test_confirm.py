@@ -1,5 +1,6 @@
 """Confirmation through the installed command, and what it makes of stored trials."""
 
+import ast
 import json
 
 import optuna
@@ -8,7 +9,10 @@ import pytest
 from sweep import record
 from sweep.confirm import FROZEN, ConfirmSchedule, confirmation_name, freeze, read_confirmation, store_frozen
 from sweep.errors import StudyFileError
+from sweep.plots.confirmed import confirmed_figure, confirmed_info
+from sweep.report.page import report_html
 from sweep.search import SEED, distributions
+from sweep.snippet import paste_calls
 from sweep.storage import create_or_match_study, open_storage
 from sweep.study_file import load_study
 from sweep.summary import summarize
@@ -95,6 +99,27 @@ def test_the_verdict_is_the_smallest_rank_as_good_as_the_best(confirmation, conf
     assert (confirmed.verdict.r, confirmed.seeds) == (4, 10)
     assert confirmed.verdict.outcome.value == "found_and_smaller_shown_worse"
     assert confirmed.horizon.ranks == {0.25: 4, 0.5: 4, 1.0: 4}
+
+
+def test_the_report_opens_with_the_verdict_and_the_calls_to_paste(searched, confirmation, config):
+    run(confirmation, config, ConfirmSchedule(config, freeze_of(confirmation), seeds=10), noisy)
+    confirmed = read_confirmation(confirmation, config)
+    page = report_html(searched, confirmed)
+    assert "tiny: r = 4" in page
+    assert page.index("max_lora_rank=8,") < page.index('id="confirmed"') < page.index('id="by-rank"')
+    assert "max_lora_rank 8 instead of 64 lowers what the engine sets aside" in page
+    info = confirmed_info(confirmed)
+    assert {r: len(scores) for r, scores in info.scores.items()} == {1: 10, 4: 10, 16: 10}
+    assert (info.answer, sum(len(trace.x) for trace in confirmed_figure(info).data)) == (4, 33)
+
+
+def test_the_calls_to_paste_are_python_that_unsloth_would_take(config):
+    tree = ast.parse(paste_calls(config, r=4, alpha=32))
+    calls = {ast.unparse(node.func): node for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    keywords = {k.arg: ast.literal_eval(k.value) for k in calls["FastLanguageModel.get_peft_model"].keywords}
+    assert (keywords["r"], keywords["lora_alpha"], keywords["lora_dropout"]) == (4, 32, 0)
+    loading = {k.arg: ast.literal_eval(k.value) for k in calls["FastLanguageModel.from_pretrained"].keywords}
+    assert loading["max_lora_rank"] == 8
 
 
 def test_a_rank_that_collapses_is_not_recommended(confirmation, config):

@@ -89,8 +89,9 @@ def test_curves_are_grouped_by_rank_with_a_median(study):
 
 
 def test_the_report_escapes_what_users_wrote_and_is_complete_without_a_network(study):
-    page = report_html(study)
+    page = report_html(study, None)
     assert "collapsed at step 6 &lt;script&gt;" in page
+    assert "No verdict yet" in page
     assert page.count("Plotly.newPlot(") >= 4
     assert len(page) < 8 * 2**20
 

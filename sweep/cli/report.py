@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from sweep.cli.options import DEFAULT_STORAGE, StorageOption
-from sweep.cli.stored import StoredStudyArgument, open_stored
+from sweep.cli.stored import StoredStudyArgument, open_stored, stored_confirmation
 
 
 def report(
@@ -20,7 +20,8 @@ def report(
     from sweep.errors import StudyFileError
     from sweep.report.page import report_html
 
-    html = report_html(open_stored(study, storage))
+    stored = open_stored(study, storage)
+    html = report_html(stored, stored_confirmation(stored))
     try:
         output.write_text(html, encoding="utf-8")
     except OSError as error:

@@ -10,22 +10,33 @@ import plotly.graph_objects as go
 from jinja2 import Environment, StrictUndefined
 from plotly.offline import get_plotlyjs
 
+from sweep.confirm import Confirmed
 from sweep.plots.by_rank import by_rank_figure, by_rank_info
+from sweep.plots.confirmed import confirmed_figure, confirmed_info
 from sweep.plots.curves import curves_figure, curves_info
 from sweep.plots.heat import heat_figure, heat_info
+from sweep.snippet import ceiling_saving, paste_calls
+from sweep.study_file import StudyFile
 from sweep.summary import summarize
 
 if TYPE_CHECKING:
     import optuna
 
 
-def report_html(study: optuna.Study) -> str:
-    """The report as HTML, plotly.js embedded."""
+def report_html(study: optuna.Study, confirmed: Confirmed | None) -> str:
+    """The report as HTML, plotly.js embedded.
+
+    Args:
+        study: The search.
+        confirmed: What its confirmation has come to, where it has one: it makes the first screen.
+    """
     summary = summarize(study)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string((files("sweep.report") / "page.html").read_text(encoding="utf-8"))
     return template.render(
         summary=summary,
+        verdict=None if confirmed is None else confirmed.verdict,
+        **_answer(summary.config, confirmed),
         config=_settings_rows(summary.config),
         facts=_flatten(summary.facts),
         plotly_js=get_plotlyjs(),
@@ -34,6 +45,23 @@ def report_html(study: optuna.Study) -> str:
         by_alpha=_embed(heat_figure(heat_info(summary, "alpha")), "by-alpha"),
         curves=_embed(curves_figure(curves_info(study)), "curves"),
     )
+
+
+def _answer(config: dict[str, Any], confirmed: Confirmed | None) -> dict[str, str]:
+    """The parts of the first screen that a verdict fills; empty before there is one."""
+    if confirmed is None:
+        return {"confirmed": "", "horizon": "", "calls": "", "saving": ""}
+    verdict, study = confirmed.verdict, StudyFile.model_validate(config)
+    calls = saving = ""
+    if verdict.r is not None and verdict.alpha is not None:
+        calls = paste_calls(study, r=verdict.r, alpha=int(verdict.alpha))
+        saving = ceiling_saving(study, r=verdict.r)
+    return {
+        "confirmed": _embed(confirmed_figure(confirmed_info(confirmed)), "confirmed"),
+        "horizon": confirmed.horizon.warning,
+        "calls": calls,
+        "saving": saving,
+    }
 
 
 def _embed(figure: go.Figure, name: str) -> str:

@@ -1,0 +1,72 @@
+"""Held-out reward on confirmation seeds by rank: every seed a mark, every rank its mean and interval."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+
+from sweep.confirm import Confirmed
+from sweep.plots.style import INK, styled
+from sweep.statistics.verdict import RankSummary
+
+GOOD = "#2da44e"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfirmedInfo:
+    """What is drawn: each judged rank's scores by seed, collapsed ones apart, and its summary."""
+
+    scores: dict[int, tuple[float, ...]]
+    collapsed: dict[int, tuple[float, ...]]
+    ranks: tuple[RankSummary, ...]
+    answer: int | None
+
+
+def confirmed_info(confirmed: Confirmed) -> ConfirmedInfo:
+    """Reads what is drawn from a confirmation."""
+    data = confirmed.confirmation
+    ranks = [frozen.r for frozen in data.frozen]
+    return ConfirmedInfo(
+        scores={r: tuple(data.scores[i][data.alive[i]].tolist()) for i, r in enumerate(ranks)},
+        collapsed={r: tuple(data.scores[i][data.collapsed[i]].tolist()) for i, r in enumerate(ranks)},
+        ranks=tuple(rank for rank in confirmed.verdict.per_rank if rank.r in ranks),
+        answer=confirmed.verdict.r,
+    )
+
+
+def confirmed_figure(info: ConfirmedInfo) -> go.Figure:
+    """Draws it, ranks side by side at equal distances."""
+    figure = go.Figure()
+    for place, rank in enumerate(info.ranks):
+        color = GOOD if rank.r == info.answer else INK
+        for values, symbol in ((info.scores[rank.r], "circle"), (info.collapsed[rank.r], "x")):
+            if values:
+                spread = [place - 0.18 + 0.12 * i / max(len(values) - 1, 1) for i in range(len(values))]
+                figure.add_scatter(
+                    x=spread,
+                    y=values,
+                    mode="markers",
+                    marker={"size": 7, "symbol": symbol, "color": color, "opacity": 0.5},
+                    hovertemplate=f"r={rank.r}: %{{y:.3f}}<extra></extra>",
+                    showlegend=False,
+                )
+        if rank.mean is not None and rank.lower is not None and rank.upper is not None:
+            figure.add_scatter(
+                x=[place + 0.1],
+                y=[rank.mean],
+                error_y={
+                    "type": "data",
+                    "symmetric": False,
+                    "array": [rank.upper - rank.mean],
+                    "arrayminus": [rank.mean - rank.lower],
+                    "thickness": 2,
+                    "width": 8,
+                },
+                mode="markers",
+                marker={"size": 11, "color": color, "symbol": "diamond"},
+                hovertemplate=f"r={rank.r}: mean %{{y:.3f}}, {rank.n_seeds} seeds<extra></extra>",
+                showlegend=False,
+            )
+    figure.update_xaxes(tickvals=list(range(len(info.ranks))), ticktext=[str(rank.r) for rank in info.ranks])
+    return styled(figure, x="rank r", y="held-out reward, fresh seeds")

@@ -1,0 +1,61 @@
+"""The two calls to paste for a verdict, and what the lower ceiling saves."""
+
+from __future__ import annotations
+
+from objectives.errors import TrialError
+from objectives.memory import engine_memory
+from objectives.model_configs import find_config
+from objectives.model_shape import read_shape
+from objectives.settings import ModelSettings
+from sweep.ceilings import engine_ceiling
+from sweep.study_file import StudyFile
+from sweep.units import size
+
+
+def paste_calls(config: StudyFile, *, r: int, alpha: int) -> str:
+    """`from_pretrained` at the ceiling that r needs, and `get_peft_model`."""
+    model = config.model
+    modules = ", ".join(f'"{name}"' for name in model.target_modules)
+    checkpointing = {"unsloth": '"unsloth"', "standard": "True", "off": "False"}[model.gradient_checkpointing]
+    return f"""\
+from unsloth import FastLanguageModel
+
+model, tokenizer = FastLanguageModel.from_pretrained(
+    model_name="{model.name}",
+    max_seq_length={model.max_seq_length},
+    load_in_4bit={model.load_in_4bit},
+    fast_inference=True,
+    max_lora_rank={engine_ceiling(r)},
+    gpu_memory_utilization={model.gpu_memory_utilization},
+)
+model = FastLanguageModel.get_peft_model(
+    model,
+    r={r},
+    lora_alpha={alpha},
+    target_modules=[{modules}],
+    lora_dropout=0,
+    bias="none",
+    use_gradient_checkpointing={checkpointing},
+    use_rslora={config.space.use_rslora[0]},
+)"""
+
+
+def ceiling_saving(config: StudyFile, *, r: int) -> str:
+    """What the engine sets aside at the ceiling that r needs, against the study's; empty where it is not known."""
+    needed, now = engine_ceiling(r), config.engine_max_lora_rank
+    try:
+        before, after = (_adapter_bytes(config.model, ceiling) for ceiling in (now, needed))
+    except TrialError:
+        return ""
+    if needed == now:
+        return f"r={r} needs the ceiling that the study had: {size(before)} of adapter memory."
+    return (
+        f"max_lora_rank {needed} instead of {now} lowers what the engine sets aside for an adapter from {size(before)} "
+        f"to {size(after)}: {size(before - after)} less."
+    )
+
+
+def _adapter_bytes(model: ModelSettings, ceiling: int) -> int:
+    shape = read_shape(find_config(model.path))
+    # Unsloth's engine on a GPU, which the calls start, is not restricted to the target modules.
+    return engine_memory(shape, max_lora_rank=ceiling, dtype=model.dtype, target_modules=None).bytes
