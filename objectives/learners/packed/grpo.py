@@ -1,0 +1,179 @@
+"""The arithmetic of GRPO, for K trials side by side and each normalised by itself.
+
+Group Relative Policy Optimization (Shao et al., 2024, DeepSeekMath, arXiv:2402.03300), with the token-level loss of
+DAPO (Yu et al., 2025, arXiv:2503.14476) and the constant normaliser of Dr. GRPO (Liu et al., 2025,
+arXiv:2503.20783). Where the papers leave a choice, it is the one of TRL 1.13.0's GRPOTrainer.
+
+Letters for shapes: K slots, n completions a slot, C tokens a completion, V tokens in the vocabulary, G completions
+a group.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+LossType = Literal["grpo", "dapo", "dr_grpo"]
+Correction = Literal["none", "sequence_mask", "sequence_truncate", "token_mask", "token_truncate"]
+
+STD_EPSILON = 1e-4
+"""What TRL adds to the standard deviation that advantages are divided by."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Objective:
+    """What is optimised; the names are TRL's."""
+
+    loss_type: LossType
+    group_size: int
+    max_completion_tokens: int
+    temperature: float = 1.0
+    epsilon: float = 0.2
+    beta: float = 0.0
+    scale_rewards: Literal["group", "batch", "none"] = "group"
+    correction: Correction = "none"
+    correction_max: float | None = 3.0
+    correction_min: float | None = None
+
+
+def advantages(rewards: Tensor, objective: Objective) -> tuple[Tensor, Tensor]:
+    """How much better each completion is than its group: (r - mean(r)) / (std(r) + 1e-4), DeepSeekMath eq. 3.
+
+    Args:
+        rewards: Shape [K, n], the completions of a group side by side. NaN where no reward applies: such a
+            completion is left out of mean and std, and has no advantage.
+        objective: Says what to divide by.
+
+    Returns:
+        Advantages of shape [K, n], and each trial's share of groups whose rewards are all equal, of shape [K].
+    """
+    groups = rewards.unflatten(1, (-1, objective.group_size))  # [K, n/G, G]
+    group_std = nanstd(groups, (2,))
+    centred = groups - groups.nanmean(dim=2, keepdim=True)
+    if objective.scale_rewards == "group":
+        centred = centred / (group_std + STD_EPSILON)
+    elif objective.scale_rewards == "batch":
+        centred = centred / (nanstd(groups, (1, 2)) + STD_EPSILON)
+    silent = torch.isclose(group_std, torch.zeros_like(group_std)).float().mean(dim=(1, 2))
+    return centred.nan_to_num(nan=0.0).flatten(1), silent
+
+
+def nanstd(values: Tensor, dims: tuple[int, ...]) -> Tensor:
+    """Standard deviation with Bessel's correction of what is not NaN; NaN where that is a single value."""
+    variance = (values - values.nanmean(dim=dims, keepdim=True)).square().nanmean(dim=dims, keepdim=True)
+    count = (~values.isnan()).sum(dim=dims, keepdim=True)
+    return (variance * count / (count - 1)).sqrt()
+
+
+def logprobs(logits: Tensor, tokens: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """Log-probability of each token and, without gradients, entropy in nats of what it was drawn from.
+
+    Args:
+        logits: Shape [..., C, V].
+        tokens: Shape [..., C].
+        temperature: The one that tokens were sampled at.
+    """
+    logits = (logits if logits.dtype == torch.float64 else logits.float()) / temperature
+    chosen = logits.gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
+    normaliser = logits.logsumexp(-1)
+    with torch.no_grad():
+        mean_logit = (logits.softmax(-1) * logits).sum(-1)
+        return_entropy = normaliser - mean_logit
+    return chosen - normaliser, return_entropy
+
+
+def correction_weights(trainer: Tensor, sampler: Tensor, mask: Tensor, objective: Objective) -> Tensor:
+    """Importance weights for an engine whose log-probabilities are not quite the trainer's.
+
+    A sequence's weight is the product of its tokens' ratios. `truncate` clamps weights into the allowed range;
+    `mask` drops what lies outside it.
+
+    Args:
+        trainer: Log-probabilities at the time of sampling by the model that is trained, shape [..., C].
+        sampler: The same by the engine. NaN, where it has none, counts as no difference.
+        mask: 1 for a completion's tokens, 0 for padding.
+        objective: Says which correction, and its range.
+
+    Returns:
+        Shape [..., C], or [..., 1] for a correction by sequence.
+    """
+    difference = ((trainer - sampler) * mask).nan_to_num(nan=0.0)
+    if objective.correction.startswith("sequence"):
+        difference = difference.sum(-1, keepdim=True)
+    weights = difference.exp()
+    low, high = objective.correction_min, objective.correction_max
+    if objective.correction.endswith("truncate"):
+        return weights.clamp(min=low, max=high)
+    outside = (weights < (-math.inf if low is None else low)) | (weights > (math.inf if high is None else high))
+    return weights.masked_fill(outside, 0.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenLoss:
+    """The loss of every token, and what reports say of it. All of shape [..., C]."""
+
+    loss: Tensor
+    clipped: Tensor
+    kl: Tensor | None
+
+
+def token_loss(
+    *,
+    new: Tensor,
+    old: Tensor,
+    advantage: Tensor,
+    objective: Objective,
+    reference: Tensor | None = None,
+    correction: Tensor | None = None,
+) -> TokenLoss:
+    """-min(ratio A, clip(ratio, 1 - eps, 1 + eps) A) + beta KL, DeepSeekMath eq. 3, before any averaging.
+
+    Args:
+        new: Log-probabilities under the policy that is trained, shape [..., C]. The only one with gradients.
+        old: The same under the policy that sampled.
+        advantage: Shape [...].
+        objective: Says eps and beta.
+        reference: Log-probabilities under the base policy, where beta is above 0.
+        correction: Importance weights, where there are any.
+    """
+    advantage = advantage.unsqueeze(-1)
+    ratio = (new - old).exp()
+    low, high = 1 - objective.epsilon, 1 + objective.epsilon
+    loss = -torch.min(ratio * advantage, ratio.clamp(low, high) * advantage)
+    if correction is not None:
+        loss = loss * correction
+    kl = None
+    if reference is not None:
+        # Schulman's k3 estimator is never negative. Its gradient is the KL's only with the ratio as a factor, be
+        # that 1 in value (DeepSeek-AI, 2025, DeepSeek-V3.2, arXiv:2512.02556): TRL's default.
+        kl = ((reference - new).exp() - (reference - new) - 1) * ratio
+        loss = loss + objective.beta * kl
+    clipped = ((ratio < low) & (advantage < 0)) | ((ratio > high) & (advantage > 0))
+    return TokenLoss(loss=loss, clipped=clipped, kl=kl)
+
+
+def slot_losses(loss: Tensor, mask: Tensor, *, tokens: Tensor, micro_batches: int, objective: Objective) -> Tensor:
+    """Every trial's own loss; their sum is what is differentiated.
+
+    The losses of a step's micro-batches add up to the loss of its whole batch.
+
+    Args:
+        loss: Shape [K, n, C]: of one micro-batch.
+        mask: Shape [K, n, C].
+        tokens: Shape [K]: completion tokens in the whole batch of each trial.
+        micro_batches: How many make up a batch.
+        objective: Says how tokens are averaged.
+
+    Returns:
+        Shape [K].
+    """
+    loss = loss * mask
+    if objective.loss_type == "grpo":  # a mean over tokens, then a mean over completions
+        return (loss.sum(2) / mask.sum(2).clamp(min=1)).mean(1) / micro_batches
+    if objective.loss_type == "dr_grpo":  # a constant: long completions weigh as much a token as short ones
+        return loss.sum((1, 2)) / (loss.shape[1] * objective.max_completion_tokens * micro_batches)
+    return loss.sum((1, 2)) / tokens.clamp(min=1)  # dapo: a mean over all the tokens of a batch

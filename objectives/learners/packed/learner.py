@@ -1,0 +1,239 @@
+"""GRPO for K trials at once: one base, one engine, one rollout, one forward and backward pass; K adapters."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+
+from objectives.adapters import AdapterFolder
+from objectives.errors import EngineError, PolicyError, RewardError, TaskError
+from objectives.evaluation import completion_texts
+from objectives.learners.packed.grpo import Objective
+from objectives.learners.packed.linear import Pack, pack
+from objectives.learners.packed.optimizer import PackedAdamW
+from objectives.learners.packed.rollouts import Sampler, Samples
+from objectives.learners.packed.scoring import Scored, metrics, score, to_batch
+from objectives.learners.packed.slots import SlotAdapter
+from objectives.learners.packed.step import Batch, Stepper
+from objectives.learners.packed.trial_run import TrialRun, prompt_order, shared_time
+from objectives.learners.protocol import TrialFeed
+from objectives.learners.trial_log import trial_log
+from objectives.loading import Loaded
+from objectives.settings import WorkerSettings
+from objectives.trial import TrialSpec
+
+
+@runtime_checkable
+class PackedFeed(TrialFeed, Protocol):
+    """A feed that can be asked for a trial while others run."""
+
+    def take(self, block: bool = True) -> TrialSpec | None:
+        """The next trial. Without `block`, None may also mean that there is none just now."""
+        ...
+
+
+class PackedLearner:
+    """Trains up to `slots` trials in lock-step; a slot that becomes free takes the next trial."""
+
+    def __init__(self, *, settings: WorkerSettings, loaded: Loaded, adapters: AdapterFolder, slots: int) -> None:
+        """Sets up.
+
+        Args:
+            settings: What trials share.
+            loaded: The same, loaded. The engine takes `slots` adapters in one rollout.
+            adapters: Where adapters are handed to the engine.
+            slots: How many trials may run at once.
+
+        Raises:
+            TaskError: where the task has too few prompts for a step.
+            PolicyError: where the model is one that packs cannot train.
+        """
+        self.slots = slots
+        self._settings, self._loaded, self._adapters = settings, loaded, adapters
+        budget, learner, task = settings.budget, settings.learner, loaded.task
+        self._rows = task.train_rows(settings.task.train_prompts)
+        if len(self._rows) < budget.prompts_per_step:
+            raise TaskError(
+                f"task {task.name} has {len(self._rows)} training prompts; budget.prompts_per_step="
+                f"{budget.prompts_per_step} needs as many"
+            )
+        if settings.model.dtype == "float16" and torch.cuda.is_available():
+            raise PolicyError("packed trials do not scale losses, which float16 needs; use bfloat16")
+        self._objective = Objective(
+            loss_type=learner.loss_type,
+            group_size=budget.group_size,
+            max_completion_tokens=task.max_completion_tokens,
+            temperature=learner.temperature,
+            epsilon=learner.epsilon,
+            beta=learner.beta,
+            scale_rewards=learner.scale_rewards,
+            correction=learner.importance_sampling_correction,
+        )
+        self._sampler = Sampler(settings=settings, loaded=loaded, adapters=adapters, rows=self._rows)
+        self._runs: dict[int, TrialRun] = {}
+
+    def serve(self, feed: PackedFeed) -> None:
+        """See `Learner.serve`."""
+        base, model = _base(self._loaded.policy), self._settings.model
+        packed = pack(base, model.target_modules, slots=self.slots, r_max=model.max_lora_rank)
+        optimizer = PackedAdamW(packed.weights, packed.gradients)
+        checkpointing = model.gradient_checkpointing != "off"
+        if checkpointing:
+            base.gradient_checkpointing_enable({"use_reentrant": False})
+        else:
+            base.gradient_checkpointing_disable()
+        stepper = Stepper(
+            packed,
+            optimizer,
+            self._objective,
+            max_grad_norm=self._settings.learner.max_grad_norm,
+            micro_batch_size=self._settings.learner.micro_batch_size,
+            prompt_once=not checkpointing,
+            autocast=functools.partial(_autocast, packed.weights.device, model.dtype),
+        )
+        was_training = base.training
+        base.train()
+        try:
+            while self._refill(feed, packed, optimizer):
+                self._guarded_round(feed, stepper)
+        finally:
+            for run in list(self._runs.values()):
+                self._release(run)
+            packed.unpack()
+            base.gradient_checkpointing_disable()
+            base.train(was_training)
+
+    def _refill(self, feed: PackedFeed, packed: Pack, optimizer: PackedAdamW) -> bool:
+        """Gives free slots to new trials, waiting only where nothing else is to be done; whether any trial runs."""
+        while free := set(range(self.slots)) - self._runs.keys():
+            spec = feed.take(block=not self._runs)
+            if spec is None:
+                break
+            began, k = time.perf_counter(), min(free)
+            log, budget = trial_log(self._settings.log_folder, spec.number), self._settings.budget
+            try:
+                adapter = SlotAdapter(packed, k, spec.lora, seed=spec.seed, base_name=self._settings.model.path)
+            except PolicyError as error:
+                log.parent.mkdir(parents=True, exist_ok=True)
+                log.write_text(f"{error}\n", encoding="utf-8")
+                feed.fail(spec.number, error)
+                continue
+            optimizer.reset(k, spec.learning_rate)
+            order = prompt_order(len(self._rows), budget.prompts_per_step, spec.seed)
+            self._runs[k] = TrialRun(spec, adapter, order, steps=budget.steps, log=log)
+            self._runs[k].seconds["build"] = time.perf_counter() - began
+        return bool(self._runs)
+
+    def _guarded_round(self, feed: PackedFeed, stepper: Stepper) -> None:
+        try:
+            self._round(feed, stepper)
+        except RewardError:
+            raise
+        except Exception as error:  # nobody's in particular, so everybody's
+            for run in list(self._runs.values()):
+                self._fail(feed, run, error)
+
+    def _round(self, feed: PackedFeed, stepper: Stepper) -> None:
+        """A rollout of every trial, and the optimizer steps that are taken on it."""
+        runs = [self._runs[k] for k in sorted(self._runs)]
+        with shared_time(runs, "rollout"):
+            sampled = self._sampler.sample(runs)
+        for run, outcome in zip(runs, sampled, strict=True):
+            if isinstance(outcome, EngineError):
+                self._fail(feed, run, outcome)
+        pairs = [(r, s) for r, s in zip(runs, sampled, strict=True) if isinstance(s, Samples)]
+        if not pairs:
+            return
+        runs, samples = [run for run, _ in pairs], [trial for _, trial in pairs]
+        with shared_time(runs, "train"):
+            scored = [self._score(feed, run, trial) for run, trial in pairs]
+            batch, silent = to_batch(
+                samples,
+                torch.stack([trial.rewards for trial in scored]),
+                self._objective,
+                pad=self._loaded.policy.tokenizer.pad_token_id or 0,
+                device=_base(self._loaded.policy).device,
+            )
+        for iteration in range(self._settings.learner.num_iterations):
+            live = [i for i, run in enumerate(runs) if self._runs.get(run.slot) is run]
+            if not live:
+                return
+            runs, scored, silent = [runs[i] for i in live], [scored[i] for i in live], [silent[i] for i in live]
+            batch = batch if len(live) == batch.trials else batch.only(live)
+            self._step(feed, stepper, runs, batch, (scored, silent) if iteration == 0 else None)
+
+    def _score(self, feed: PackedFeed, run: TrialRun, samples: Samples) -> Scored:
+        try:
+            texts = completion_texts(self._loaded.policy.tokenizer, samples.rows, samples.completions)
+            return score(samples, texts, self._loaded.rewards)
+        except RewardError as error:
+            self._fail(feed, run, error)
+            raise
+
+    def _step(
+        self,
+        feed: PackedFeed,
+        stepper: Stepper,
+        runs: Sequence[TrialRun],
+        batch: Batch,
+        news: tuple[list[Scored], list[float]] | None,
+    ) -> None:
+        """One optimizer step, and what follows from it: scores, reports, ends. Reports tell of new samples only."""
+        with shared_time(runs, "train"):
+            measured = stepper.step([run.slot for run in runs], batch)
+        for i, run in enumerate(runs):
+            run.step += 1
+            try:
+                if run.due or run.spent:
+                    self._evaluate(run)
+                pruned = False
+                if news is not None:
+                    scored, silent = news
+                    told = metrics(
+                        scored[i], silent[i], measured, i, step=run.step, tokens=run.tokens, seconds=run.lap()
+                    )
+                    run.reported(told)
+                    feed.progress(run.spec.number, told)
+                    pruned = feed.pruned(run.spec.number)
+                if run.spent or pruned:
+                    self._evaluate(run)
+                    feed.finish(run.spec.number, run.result())
+                    self._release(run)
+            except EngineError as error:
+                self._fail(feed, run, error)
+
+    def _evaluate(self, run: TrialRun) -> None:
+        """Scores a trial as it is now, unless it has been already."""
+        if run.scores and run.scores[-1].step == run.step:
+            return
+        with shared_time([run], "evaluate"):
+            version = self._adapters.publish(run.owner, run.adapter, run.spec.lora.r)
+            run.scored(self._loaded.evaluator.score(version, step=run.step, seed=run.spec.seed))
+
+    def _fail(self, feed: PackedFeed, run: TrialRun, error: BaseException) -> None:
+        run.log_error(error)
+        self._release(run)
+        feed.fail(run.spec.number, error)
+
+    def _release(self, run: TrialRun) -> None:
+        self._adapters.forget(run.owner)
+        run.adapter.packed.clear(run.slot)
+        del self._runs[run.slot]
+
+
+def _base(policy: Any) -> Any:
+    """The policy's model, without an adapter."""
+    return policy.base
+
+
+def _autocast(device: torch.device, dtype: str) -> AbstractContextManager[Any]:
+    """Forward passes of a GPU's half-precision model run as in TRL's trainer; everything else as it stands."""
+    if device.type != "cuda" or dtype == "float32":
+        return nullcontext()
+    context: AbstractContextManager[Any] = torch.autocast(device.type, getattr(torch, dtype))
+    return context

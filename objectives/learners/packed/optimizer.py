@@ -1,0 +1,88 @@
+"""AdamW over a stack of adapters: every slot with its own learning rate, step count and gradient norm."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+class PackedAdamW:
+    """AdamW (Loshchilov and Hutter, 2019) on weights of shape [K, N], a trial a row, as torch 2.13 computes it.
+
+    Rows never mix: a slot's update is what an optimizer of its own would have done. Bias correction counts each
+    slot's own steps, since trials start at different times.
+    """
+
+    def __init__(
+        self,
+        weights: Tensor,
+        gradients: Tensor,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        """Starts every slot at step 0 with a learning rate of 0.
+
+        Args:
+            weights: Shape [K, N]. Updated in place.
+            gradients: Shape [K, N].
+            betas: Decay of the first and of the second moment.
+            eps: Added to the denominator.
+            weight_decay: Decoupled from the gradient, multiplied by the learning rate.
+        """
+        self.weights, self.gradients = weights, gradients
+        self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
+        self.first = torch.zeros_like(weights)
+        self.second = torch.zeros_like(weights)
+        self.steps = [0] * len(weights)
+        self.learning_rates = [0.0] * len(weights)
+
+    def reset(self, k: int, learning_rate: float) -> None:
+        """Forgets what slot k's optimizer has seen, for the trial that comes next."""
+        self.first[k] = 0
+        self.second[k] = 0
+        self.gradients[k] = 0
+        self.steps[k] = 0
+        self.learning_rates[k] = learning_rate
+
+    def clip(self, max_norm: float) -> Tensor:
+        """Scales every slot's gradient down to a norm of at most `max_norm`.
+
+        Returns:
+            The norms before, shape [K].
+        """
+        norms = torch.linalg.vector_norm(self.gradients, dim=1)
+        # The 1e-6 is torch's own, in `clip_grad_norm_`.
+        self.gradients *= (max_norm / (norms + 1e-6)).clamp(max=1.0).unsqueeze(1)
+        return norms
+
+    def step(self, slots: Sequence[int]) -> None:
+        """Updates these slots and leaves the others, moments included, as they are."""
+        if len(slots) == len(self.weights):
+            self._update(slice(None))
+        else:
+            for k in slots:
+                self._update(slice(k, k + 1))
+
+    def _update(self, rows: slice) -> None:
+        (beta1, beta2), grad = self.betas, self.gradients[rows]
+        weights, first, second = self.weights[rows], self.first[rows], self.second[rows]
+        self.steps[rows] = [count + 1 for count in self.steps[rows]]
+        rates, counts = self.learning_rates[rows], self.steps[rows]
+        if self.weight_decay:
+            weights *= self._column([1 - rate * self.weight_decay for rate in rates])
+        first.lerp_(grad, 1 - beta1)
+        second.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
+        denominator = second.sqrt()
+        denominator /= self._column([math.sqrt(1 - beta2**count) for count in counts])
+        denominator += self.eps
+        update = torch.div(first, denominator, out=denominator)
+        update *= self._column([rate / (1 - beta1**count) for rate, count in zip(rates, counts, strict=True)])
+        weights -= update
+
+    def _column(self, values: Sequence[float]) -> Tensor:
+        return torch.tensor(values, dtype=self.weights.dtype, device=self.weights.device).unsqueeze(1)

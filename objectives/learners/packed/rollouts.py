@@ -1,0 +1,70 @@
+"""Completions for all trials of a pack, from one call of the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from objectives.adapters import AdapterFolder
+from objectives.engines.protocol import Completion, Sampling
+from objectives.errors import EngineError
+from objectives.evaluation import prompt_ids
+from objectives.learners.packed.trial_run import TrialRun
+from objectives.loading import Loaded
+from objectives.settings import WorkerSettings
+from objectives.tasks.protocol import Row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Samples:
+    """One trial's rollout: n completions, the G of a prompt side by side."""
+
+    rows: Sequence[Row]
+    """The row of each completion."""
+    prompts: Sequence[Sequence[int]]
+    """The tokens of each completion's prompt."""
+    completions: Sequence[Completion]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampler:
+    """Asks the engine, for each trial its own prompts with its own adapter and seeds."""
+
+    settings: WorkerSettings
+    loaded: Loaded
+    adapters: AdapterFolder
+    rows: Sequence[Row]
+    """What there is to train on."""
+
+    def sample(self, runs: Sequence[TrialRun]) -> list[Samples | EngineError]:
+        """One rollout for all trials. If the engine fails it, each tries alone, so that only the culprit fails."""
+        group = self.settings.budget.group_size
+        rows = [[self.rows[i] for i in next(run.order) for _ in range(group)] for run in runs]
+        try:
+            return list(self._sample(runs, rows))
+        except EngineError as error:
+            return [error] if len(runs) == 1 else [self._alone(*pair) for pair in zip(runs, rows, strict=True)]
+
+    def _alone(self, run: TrialRun, rows: list[Row]) -> Samples | EngineError:
+        try:
+            return self._sample([run], [rows])[0]
+        except EngineError as error:
+            return error
+
+    def _sample(self, runs: Sequence[TrialRun], rows: Sequence[list[Row]]) -> list[Samples]:
+        n, tokenizer = self.settings.budget.completions_per_step, self.loaded.policy.tokenizer
+        prompts = [[prompt_ids(tokenizer, row["prompt"]) for row in trial] for trial in rows]
+        versions = [self.adapters.publish(run.owner, run.adapter, run.spec.lora.r) for run in runs]
+        completions = self.loaded.engine.rollout(
+            [ids for trial in prompts for ids in trial],
+            [version for version in versions for _ in range(n)],
+            Sampling(
+                temperature=self.settings.learner.temperature,
+                max_tokens=self.loaded.task.max_completion_tokens,
+            ),
+            [seed for run in runs for seed in run.seeds(n)],
+        )
+        parts = [completions[start : start + n] for start in range(0, len(completions), n)]
+        for run, part in zip(runs, parts, strict=True):
+            run.sampled(part)
+        return [Samples(rows=rows[i], prompts=prompts[i], completions=part) for i, part in enumerate(parts)]

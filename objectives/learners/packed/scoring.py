@@ -1,0 +1,113 @@
+"""Rewards of what was sampled, as tensors to train on and as numbers to report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from objectives.learners.packed.grpo import Objective, advantages, nanstd
+from objectives.learners.packed.rollouts import Samples
+from objectives.learners.packed.step import Batch, Measured
+from objectives.rewards import RewardSet
+from objectives.trial import StepMetrics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scored:
+    """Rewards of one trial's rollout, and what reports say of them."""
+
+    rewards: Tensor
+    """Shape [n]; NaN where no reward function applies."""
+    means: dict[str, float]
+    stds: dict[str, float]
+    completion_length: float
+
+
+def score(samples: Samples, texts: Sequence[object], rewards: RewardSet) -> Scored:
+    """Calls the reward functions on one trial's completions.
+
+    Raises:
+        RewardError: where one breaks its contract.
+    """
+    ids = [completion.token_ids for completion in samples.completions]
+    table = torch.tensor(
+        [
+            [math.nan if value is None else value for value in column]
+            for column in rewards.table(samples.rows, texts, ids)
+        ]
+    )  # [functions, n]
+    totals = (table * torch.tensor(rewards.weights).unsqueeze(1)).nansum(0)
+    totals[table.isnan().all(0)] = math.nan
+    return Scored(
+        rewards=totals,
+        means=_by_name(rewards.names, table.nanmean(1)),
+        stds=_by_name(rewards.names, nanstd(table, (1,)).squeeze(1)),
+        completion_length=sum(map(len, ids)) / len(ids),
+    )
+
+
+def _by_name(names: Sequence[str], values: Tensor) -> dict[str, float]:
+    pairs = zip(names, values.tolist(), strict=True)
+    return {name: value for name, value in pairs if not math.isnan(value)}
+
+
+def metrics(
+    scored: Scored, silent: float, measured: Measured, i: int, *, step: int, tokens: int, seconds: float
+) -> StepMetrics:
+    """A step's numbers for the i-th trial of a batch."""
+    return StepMetrics(
+        step=step,
+        reward=scored.rewards.nanmean().item(),
+        reward_std=nanstd(scored.rewards, (0,)).item(),
+        groups_without_signal=silent,
+        completion_length=scored.completion_length,
+        tokens=tokens,
+        seconds=seconds,
+        entropy=measured.entropy[i],
+        kl=None if measured.kl is None else measured.kl[i],
+        clip_ratio=measured.clip_ratio[i],
+        loss=measured.loss[i],
+        grad_norm=measured.grad_norm[i],
+        rewards=scored.means,
+        reward_stds=scored.stds,
+    )
+
+
+def to_batch(
+    samples: Sequence[Samples], rewards: Tensor, objective: Objective, *, pad: int, device: torch.device
+) -> tuple[Batch, list[float]]:
+    """Pads the rollouts of k trials to one shape.
+
+    Args:
+        samples: One a trial.
+        rewards: Shape [k, n].
+        objective: Says the size of a group, and how advantages are scaled.
+        pad: The token to pad with.
+        device: Where the model is.
+
+    Returns:
+        The batch, and each trial's share of groups whose rewards are all equal.
+    """
+    group = objective.group_size
+    advantage, silent = advantages(rewards, objective)
+    prompts = [list(trial.prompts[i]) for trial in samples for i in range(0, len(trial.prompts), group)]
+    completions = [list(completion.token_ids) for trial in samples for completion in trial.completions]
+    sampler = [list(completion.logprobs) for trial in samples for completion in trial.completions]
+
+    def stacked(rows: list[list[int]] | list[list[float]], fill: float, *, left: bool = False) -> Tensor:
+        width = max(map(len, rows))
+        padded = [[fill] * (width - len(row)) + row if left else row + [fill] * (width - len(row)) for row in rows]
+        return torch.tensor(padded, device=device).unflatten(0, (len(samples), -1))
+
+    return Batch(
+        prompts=stacked(prompts, pad, left=True),
+        prompt_mask=stacked([[1] * len(row) for row in prompts], 0, left=True),
+        completions=stacked(completions, pad),
+        completion_mask=stacked([[1] * len(row) for row in completions], 0),
+        sampler_logprobs=stacked(sampler, 0.0),
+        advantages=advantage.to(device),
+    ), silent.tolist()

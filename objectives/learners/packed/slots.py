@@ -1,0 +1,110 @@
+"""One slot of a pack as a LoRA adapter: how it starts, and how it leaves as an ordinary PEFT folder."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from objectives.errors import PolicyError
+from objectives.learners.packed.linear import Pack
+from objectives.lora import LoraSpec
+
+
+def initial_adapter(packed: Pack, r: int, seed: int) -> dict[str, tuple[Tensor, Tensor]]:
+    """The A and B that `torch.manual_seed(seed)` and `peft.get_peft_model` give each module, by its name.
+
+    PEFT 0.21 makes two nn.Linear modules, which draw and discard weights of their own, then draws A from a Kaiming
+    uniform distribution and sets B to zero. It rounds to the base's number format before it returns to float32.
+    """
+    adapter = {}
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        for name, module in packed.modules.items():
+            d_in, d_out = module.lora_A.shape[2], module.lora_B.shape[1]
+            A = nn.Linear(d_in, r, bias=False).weight.detach()  # noqa: N806
+            B = nn.Linear(r, d_out, bias=False).weight.detach()  # noqa: N806
+            nn.init.kaiming_uniform_(A, a=math.sqrt(5))
+            dtype = getattr(module.base, "compute_dtype", None) or module.base.weight.dtype
+            if isinstance(dtype, torch.dtype) and dtype.is_floating_point:
+                A = A.to(dtype)  # noqa: N806
+            adapter[name] = A, B.zero_()
+    return adapter
+
+
+class SlotAdapter:
+    """The adapter that a trial trains in its slot. It saves itself as a PEFT model does."""
+
+    def __init__(self, packed: Pack, k: int, lora: LoraSpec, *, seed: int, base_name: str = "") -> None:
+        """Puts a new adapter into slot k.
+
+        Args:
+            packed: The pack.
+            k: The slot.
+            lora: The adapter's shape and scaling.
+            seed: What it is initialised from.
+            base_name: The base model, for whoever reads the saved folder.
+
+        Raises:
+            PolicyError: where a pack cannot hold such an adapter.
+        """
+        check_packable(lora, packed)
+        self.packed, self.k, self.r = packed, k, lora.r
+        packed.clear(k)
+        for name, (A, B) in initial_adapter(packed, lora.r, seed).items():  # noqa: N806
+            packed.modules[name].set_slot(k, A, B, lora.scaling)
+        self._config = LoraConfig(
+            task_type="CAUSAL_LM",
+            r=lora.r,
+            lora_alpha=lora.alpha,
+            target_modules=list(lora.target_modules),
+            lora_dropout=lora.dropout,
+            bias=lora.bias,
+            use_rslora=lora.use_rslora,
+            base_model_name_or_path=base_name or None,
+            inference_mode=True,
+        )
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers the adapter holds, padding left out."""
+        return sum(A.numel() + B.numel() for A, B in self._tensors().values())
+
+    def _tensors(self) -> dict[str, tuple[Tensor, Tensor]]:
+        return {name: module.slot(self.k, self.r) for name, module in self.packed.modules.items()}
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Copies of the adapter's tensors, under the names that PEFT saves them by."""
+        state = {}
+        for name, (A, B) in self._tensors().items():  # noqa: N806
+            state[f"base_model.model.{name}.lora_A.weight"] = A.cpu().contiguous()
+            state[f"base_model.model.{name}.lora_B.weight"] = B.cpu().contiguous()
+        return state
+
+    def save_pretrained(self, save_directory: str, **_: Any) -> None:
+        """Writes the folder that `PeftModel.from_pretrained` and vLLM read; takes what PEFT's method takes."""
+        folder = Path(save_directory)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._config.save_pretrained(save_directory)
+        save_file(self.state_dict(), folder / "adapter_model.safetensors", metadata={"format": "pt"})
+
+
+def check_packable(lora: LoraSpec, packed: Pack) -> None:
+    """Refuses an adapter that slots cannot hold.
+
+    Raises:
+        PolicyError: where it has dropout or a bias, other modules than the pack, or too high a rank.
+    """
+    if lora.dropout or lora.bias != "none":
+        raise PolicyError(f"packed adapters have no dropout and no bias; got {lora.dropout}, {lora.bias!r}")
+    wrapped = {name.rsplit(".", 1)[-1] for name in packed.modules}
+    if wrapped != set(lora.target_modules):
+        raise PolicyError(f"the pack wraps {', '.join(sorted(wrapped))}; got {', '.join(sorted(lora.target_modules))}")
+    ceiling = next(iter(packed.modules.values())).lora_A.shape[1]
+    if lora.r > ceiling:
+        raise PolicyError(f"r={lora.r} exceeds the pack's ceiling of {ceiling}")

@@ -1,0 +1,190 @@
+"""One optimizer step of every trial in a pack, from samples and advantages to new weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from objectives.learners.packed.grpo import (
+    Objective,
+    correction_weights,
+    logprobs,
+    slot_losses,
+    token_loss,
+)
+from objectives.learners.packed.linear import Pack
+from objectives.learners.packed.optimizer import PackedAdamW
+from objectives.learners.packed.prompt_cache import Sequences, completion_logits, plain_completion_logits
+
+
+@dataclass(slots=True, kw_only=True)
+class Batch:
+    """The samples of k trials, n completions each. The first axis of every tensor is the trial's."""
+
+    prompts: Tensor
+    """[k, n/G, P], padded on the left."""
+    prompt_mask: Tensor
+    completions: Tensor
+    """[k, n, C], padded on the right; the G completions of a prompt side by side."""
+    completion_mask: Tensor
+    sampler_logprobs: Tensor
+    """[k, n, C]: what the engine says."""
+    advantages: Tensor
+    """[k, n]."""
+    old: list[Tensor] = field(default_factory=list)
+    """[k, m, C] for every micro-batch: log-probabilities before the batch's first update."""
+    reference: list[Tensor | None] = field(default_factory=list)
+    """The same by the base policy."""
+    corrections: list[Tensor | None] = field(default_factory=list)
+    """Importance weights for the engine, as of the first update."""
+
+    @property
+    def trials(self) -> int:
+        """How many trials' samples these are."""
+        return len(self.completions)
+
+    def only(self, keep: Sequence[int]) -> Batch:
+        """The samples of some of the trials."""
+
+        def rows(values: Any) -> Any:
+            return [None if value is None else value[list(keep)] for value in values]
+
+        tensors = self.prompts, self.prompt_mask, self.completions, self.completion_mask
+        prompts, prompt_mask, completions, completion_mask = rows(tensors)
+        return Batch(
+            prompts=prompts,
+            prompt_mask=prompt_mask,
+            completions=completions,
+            completion_mask=completion_mask,
+            sampler_logprobs=self.sampler_logprobs[list(keep)],
+            advantages=self.advantages[list(keep)],
+            old=rows(self.old),
+            reference=rows(self.reference),
+            corrections=rows(self.corrections),
+        )
+
+    def sequences(self, start: int, stop: int) -> Sequences:
+        """Completions from `start` to `stop` of every trial, with their prompts."""
+        group = self.completions.shape[1] // self.prompts.shape[1]
+        # What a micro-batch takes of a group shares its prompt; where groups don't divide, in smaller shares.
+        share = math.gcd(stop - start, group)
+        prompts = torch.arange(start, stop, share, device=self.prompts.device) // group
+        return Sequences(
+            prompts=self.prompts[:, prompts].flatten(0, 1),
+            prompt_mask=self.prompt_mask[:, prompts].flatten(0, 1),
+            completions=self.completions[:, start:stop].flatten(0, 1),
+            completion_mask=self.completion_mask[:, start:stop].flatten(0, 1),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What a step measured, a number for each trial. Means are over tokens."""
+
+    loss: list[float]
+    grad_norm: list[float]
+    """Before clipping."""
+    entropy: list[float]
+    clip_ratio: list[float]
+    kl: list[float] | None
+
+
+class Stepper:
+    """Takes optimizer steps for the trials of a pack."""
+
+    def __init__(
+        self,
+        packed: Pack,
+        optimizer: PackedAdamW,
+        objective: Objective,
+        *,
+        max_grad_norm: float,
+        micro_batch_size: int | None = None,
+        prompt_once: bool = True,
+        autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    ) -> None:
+        """Sets up.
+
+        Args:
+            packed: The model.
+            optimizer: On the pack's weights.
+            objective: What is optimised.
+            max_grad_norm: Every trial's gradient norm is clipped to it.
+            micro_batch_size: Completions of each trial in one forward and backward pass; None for all of them.
+            prompt_once: Run a prompt once for its group. Does not work with gradient checkpointing.
+            autocast: A context for forward passes.
+        """
+        self._packed, self._optimizer, self._objective = packed, optimizer, objective
+        self._max_grad_norm, self._micro_batch_size = max_grad_norm, micro_batch_size
+        self._logits = completion_logits if prompt_once else plain_completion_logits
+        self._autocast = autocast
+
+    def step(self, slots: Sequence[int], batch: Batch) -> Measured:
+        """One update of the adapters in `slots`, which the batch's trials are in the order of.
+
+        A trial whose gradient is not finite keeps its weights, and its numbers say so: an engine that is shared
+        could not sample from what is left of it.
+        """
+        size = self._micro_batch_size or batch.completions.shape[1]
+        starts = range(0, batch.completions.shape[1], size)
+        with self._packed.selected(slots):
+            sums = sum(self._backward(batch, i, start, start + size, len(starts)) for i, start in enumerate(starts))
+        self._packed.collect_gradients()
+        norms = self._optimizer.clip(self._max_grad_norm)[list(slots)]
+        loss, entropy, clipped, kl, grad_norm = torch.cat([torch.as_tensor(sums), norms.unsqueeze(0)]).tolist()
+        finite = [slot for slot, value in zip(slots, grad_norm, strict=True) if math.isfinite(value)]
+        self._optimizer.step(finite)
+        return Measured(
+            loss=loss,
+            grad_norm=grad_norm,
+            entropy=entropy,
+            clip_ratio=clipped,
+            kl=kl if self._objective.beta else None,
+        )
+
+    def _backward(self, batch: Batch, i: int, start: int, stop: int, micro_batches: int) -> Tensor:
+        """Adds a micro-batch's gradients; returns its share of loss, entropy, clipping and KL: [4, k]."""
+        objective, sequences = self._objective, batch.sequences(start, stop)
+        mask = batch.completion_mask[:, start:stop]  # [k, m, C]
+        new, entropy = self._logprobs(sequences, batch.trials)
+        if len(batch.old) <= i:  # the batch's first update: these are the samplers' own
+            self._remember(batch, new.detach(), mask, start, sequences)
+        tokens = token_loss(
+            new=new,
+            old=batch.old[i],
+            advantage=batch.advantages[:, start:stop],
+            objective=objective,
+            reference=batch.reference[i],
+            correction=batch.corrections[i],
+        )
+        total = batch.completion_mask.sum((1, 2))
+        losses = slot_losses(tokens.loss, mask, tokens=total, micro_batches=micro_batches, objective=objective)
+        losses.sum().backward()
+        with torch.no_grad():
+            kl = torch.zeros_like(new) if tokens.kl is None else tokens.kl
+            means = [(value * mask).sum((1, 2)) / total.clamp(min=1) for value in (entropy, tokens.clipped, kl)]
+            return torch.stack([losses.detach(), *means])
+
+    def _logprobs(self, sequences: Sequences, trials: int) -> tuple[Tensor, Tensor]:
+        with self._autocast():
+            logits = self._logits(self._packed.model, sequences)
+        logps, entropy = logprobs(logits, sequences.completions, self._objective.temperature)
+        return logps.unflatten(0, (trials, -1)), entropy.unflatten(0, (trials, -1))
+
+    def _remember(self, batch: Batch, old: Tensor, mask: Tensor, start: int, sequences: Sequences) -> None:
+        batch.old.append(old)
+        reference = correction = None
+        if self._objective.beta:
+            with self._packed.adapters_off(), torch.no_grad():
+                reference, _ = self._logprobs(sequences, batch.trials)
+        if self._objective.correction != "none":
+            sampler = batch.sampler_logprobs[:, start : start + old.shape[1]]
+            correction = correction_weights(old, sampler, mask, self._objective)
+        batch.reference.append(reference)
+        batch.corrections.append(correction)

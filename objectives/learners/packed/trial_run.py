@@ -1,0 +1,123 @@
+"""One trial of a pack under way: its slot, its prompts, and what it has to show so far."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from objectives.engines.protocol import Completion
+from objectives.evaluation import TRAINING, sampling_seeds
+from objectives.learners.packed.slots import SlotAdapter
+from objectives.trial import HeldOutScore, StepMetrics, TrialResult, TrialSpec
+
+HORIZON = (0.25, 0.5)
+"""Shares of the budget at which a trial is scored, besides its end."""
+
+
+def prompt_order(rows: int, prompts: int, seed: int) -> Iterator[list[int]]:
+    """The rows that a trial asks for in each rollout: those, in that order, that TRL 1.13's RepeatSampler gives it.
+
+    Args:
+        rows: How many there are to train on.
+        prompts: How many a rollout takes. What is left over at the end of an epoch is dropped.
+        seed: The trial's.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    while True:
+        order = torch.randperm(rows, generator=generator).tolist()
+        for start in range(0, rows - prompts + 1, prompts):
+            yield order[start : start + prompts]
+
+
+class TrialRun:
+    """A trial in its slot. Everything random about it is a function of its own seed."""
+
+    def __init__(self, spec: TrialSpec, adapter: SlotAdapter, order: Iterator[list[int]], *, steps: int, log: Path):
+        self.spec, self.adapter, self.order = spec, adapter, order
+        self.owner = f"trial-{spec.number}"
+        self.step = self.tokens = self.rollouts = 0
+        self.scores: list[HeldOutScore] = []
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+        self._budget, self._log = steps, log
+        self._horizon = {max(1, round(share * steps)) for share in HORIZON} - {steps}
+        self._step_began = time.perf_counter()
+        log.parent.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def slot(self) -> int:
+        """Where in the pack its adapter is."""
+        return self.adapter.k
+
+    @property
+    def spent(self) -> bool:
+        """Whether it has taken all of its steps."""
+        return self.step >= self._budget
+
+    @property
+    def due(self) -> bool:
+        """Whether its horizon has a score at this step."""
+        return self.step in self._horizon
+
+    def seeds(self, n: int) -> list[int]:
+        """Sampling seeds for the next rollout."""
+        return sampling_seeds(self.spec.seed, TRAINING, self.rollouts, n=n)
+
+    def sampled(self, completions: Sequence[Completion]) -> None:
+        """Counts a rollout."""
+        self.rollouts += 1
+        self.tokens += sum(len(completion.token_ids) for completion in completions)
+
+    def lap(self) -> float:
+        """Seconds since the last lap, or the start."""
+        now = time.perf_counter()
+        seconds, self._step_began = now - self._step_began, now
+        return seconds
+
+    def scored(self, score: HeldOutScore) -> None:
+        """Keeps a held-out score."""
+        self.scores.append(score)
+        self.log(f"step {score.step}: held-out reward {score.sampled:.3f}")
+
+    def reported(self, metrics: StepMetrics) -> None:
+        """Writes a step's line to the trial's log."""
+        self.log(
+            f"step {metrics.step}/{self._budget}: reward {metrics.reward:.3f}, "
+            f"{metrics.groups_without_signal:.0%} of groups without signal, {metrics.seconds:.2f} s"
+        )
+
+    def log(self, line: str) -> None:
+        """Appends to the trial's own log: what several trials print at once could not be told apart."""
+        with self._log.open("a", encoding="utf-8") as log:
+            log.write(f"{line}\n")
+
+    def log_error(self, error: BaseException) -> None:
+        """Appends a traceback to the trial's log."""
+        self.log("".join(traceback.format_exception(error)).rstrip())
+
+    def result(self) -> TrialResult:
+        """What the trial has measured, now that it has ended."""
+        return TrialResult(
+            scores=tuple(self.scores),
+            steps=self.step,
+            pruned=not self.spent,
+            tokens=self.tokens,
+            adapter_parameters=self.adapter.parameters,
+            seconds=dict(self.seconds),
+        )
+
+
+@contextmanager
+def shared_time(runs: Sequence[TrialRun], name: str) -> Iterator[None]:
+    """Charges each trial its share of what they spend together, so that shares add up to the worker's time."""
+    began = time.perf_counter()
+    try:
+        yield
+    finally:
+        for run in runs:
+            run.seconds[name] += (time.perf_counter() - began) / len(runs)

@@ -1,0 +1,295 @@
+"""The packed arithmetic against TRL's trainer: the same samples in, the same losses, gradients and weights out."""
+
+import copy
+import math
+
+import pytest
+import torch
+from transformers import AutoTokenizer
+
+from objectives.engines.protocol import Completion
+from objectives.learners.packed.grpo import Objective, advantages, correction_weights, slot_losses
+from objectives.learners.packed.linear import pack
+from objectives.learners.packed.optimizer import PackedAdamW
+from objectives.learners.packed.rollouts import Samples
+from objectives.learners.packed.scoring import to_batch
+from objectives.learners.packed.step import Stepper
+from objectives.lora import TARGET_MODULES
+from objectives.settings import SHIPPED_MODELS
+from tests.packed import (
+    Recorded,
+    differences,
+    fill_B,
+    lora,
+    padding,
+    peft_model,
+    random_model,
+    reward,
+    take_from,
+    trl_run,
+)
+
+LORAS = (lora(2, 8), lora(8, 16))
+RATES = (1e-2, 3e-3)
+EXACT = 1e-10
+"""In float64, where both run the very same sequences."""
+CLOSE = 2e-6
+"""In float64, where positions or attention's shapes differ: norms and rotary embeddings of these models are computed
+in float32 whatever their weights are in. A step moves weights by up to 1e-2."""
+CORRECTIONS = ("sequence_mask", "sequence_truncate", "token_mask", "token_truncate")
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return AutoTokenizer.from_pretrained(SHIPPED_MODELS / "tiny", padding_side="left")
+
+
+def objective(recorded, **options):
+    return Objective(
+        **{"loss_type": "dapo"} | options,
+        group_size=recorded.group,
+        max_completion_tokens=recorded.longest_completion,
+    )
+
+
+def packed_batch(trials, rollout, goal, dtype=torch.float32):
+    """The batch that a pack trains on, from the recorded rollouts of its trials."""
+    samples, rewards = [], []
+    for recorded in trials:
+        prompts, completions, logprobs = recorded.rollout(rollout)
+        rewards.append(reward(prompts, completions, completions))
+        sampled = [Completion(token_ids=t, logprobs=p) for t, p in zip(completions, logprobs, strict=True)]
+        samples.append(Samples(rows=[], prompts=prompts, completions=sampled))
+    batch, silent = to_batch(samples, torch.tensor(rewards), goal, pad=0, device=torch.device("cpu"))
+    batch.sampler_logprobs = batch.sampler_logprobs.to(dtype)
+    return batch, silent
+
+
+def start(dtype, trials, goal, *, order=None, max_grad_norm=1.0, filled=True, **stepper):
+    """A pack whose slots hold the adapters of some of LORAS, and the PEFT models that hold the same."""
+    base, order = random_model(dtype=dtype), range(len(trials)) if order is None else order
+    models = [peft_model(base, LORAS[i], seed=i) for i in order]
+    if filled:
+        models = [fill_B(model, i) for model, i in zip(models, order, strict=True)]
+    packed = pack(base, TARGET_MODULES, slots=len(models), r_max=8)
+    optimizer = PackedAdamW(packed.weights, packed.gradients)
+    for k, i in enumerate(order):
+        take_from(packed, k, models[k], LORAS[i].scaling)
+        optimizer.reset(k, RATES[i])
+    return packed, models, Stepper(packed, optimizer, goal, max_grad_norm=max_grad_norm, **stepper)
+
+
+def train(packed, stepper, trials, goal, *, steps, iterations=1, dtype=torch.float32):
+    """Several steps of a pack on recorded rollouts."""
+    measured = []
+    for step in range(steps):
+        if step % iterations == 0:
+            batch, silent = packed_batch(trials, step // iterations, goal, dtype)
+        measured.append((stepper.step(range(packed.slots), batch), silent))
+    return measured
+
+
+@pytest.mark.parametrize("iterations", [1, 2])
+@pytest.mark.parametrize(
+    ("loss_type", "micro_batch_size"),
+    [("grpo", None), ("dapo", None), ("dr_grpo", None), ("grpo", 8), ("dapo", 8), ("dr_grpo", 8), ("dapo", 2)],
+)
+def test_weights_after_several_steps_are_those_of_TRL_alone(tokenizer, loss_type, micro_batch_size, iterations):
+    trials = [Recorded(seed=k, equal_prompts=True) for k in range(2)]
+    goal = objective(trials[0], loss_type=loss_type)
+    options = {"max_grad_norm": 0.02, "micro_batch_size": micro_batch_size}
+    steps = {"steps": 3, "iterations": iterations, "dtype": torch.float64}
+    plain, models, stepper = start(torch.float64, trials, goal, prompt_once=False, **options)
+    measured = train(plain, stepper, trials, goal, **steps)
+    cached, _, stepper = start(torch.float64, trials, goal, **options)
+    train(cached, stepper, trials, goal, **steps)
+    for k, model in enumerate(models):
+        logs = trl_run(
+            model,
+            trials[k],
+            steps=3,
+            tokenizer=tokenizer,
+            learning_rate=RATES[k],
+            loss_type=loss_type,
+            num_iterations=iterations,
+            **options,
+        )
+        assert differences(plain, k, model, LORAS[k].r) < EXACT
+        assert differences(cached, k, model, LORAS[k].r) < CLOSE
+        for step, (log, (ours, silent)) in enumerate(zip(logs, measured, strict=True)):
+            assert ours.grad_norm[k] == pytest.approx(log["grad_norm"], rel=1e-5)
+            assert log["grad_norm"] > options["max_grad_norm"]  # so that clipping takes part
+            assert ours.loss[k] == pytest.approx(log["loss"], abs=1e-6)
+            if micro_batch_size is None:  # TRL reports a mean of micro-batches, whose sizes in tokens differ
+                assert ours.entropy[k] == pytest.approx(log["entropy"], rel=1e-5)
+                assert ours.clip_ratio[k] == pytest.approx(log["clip_ratio/region_mean"], abs=1e-6)
+            if step % iterations == 0:
+                assert silent[k] == pytest.approx(log["frac_reward_zero_std"])
+    assert padding(plain, 0, LORAS[0].r) == padding(cached, 0, LORAS[0].r) == 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"beta": 0.1},
+        {"beta": 0.1, "num_iterations": 2, "micro_batch_size": 8, "loss_type": "grpo"},
+        {"scale_rewards": "batch"},
+        {"scale_rewards": "none", "temperature": 0.7, "epsilon": 0.05, "num_iterations": 2},
+    ],
+)
+def test_every_other_setting_does_what_it_does_in_TRL(tokenizer, options):
+    trials = [Recorded(seed=k) for k in range(2)]
+    micro, iterations = options.get("micro_batch_size"), options.get("num_iterations", 1)
+    goal = objective(trials[0], **{k: v for k, v in options.items() if k not in {"micro_batch_size", "num_iterations"}})
+    # TRL's reference is the adapter as it was handed over; a trial's starts at nothing, so that it is the base.
+    packed, models, stepper = start(torch.float64, trials, goal, micro_batch_size=micro, filled=False)
+    measured = train(packed, stepper, trials, goal, steps=4, iterations=iterations, dtype=torch.float64)
+    for k, model in enumerate(models):
+        logs = trl_run(model, trials[k], steps=4, tokenizer=tokenizer, learning_rate=RATES[k], **options)
+        assert differences(packed, k, model, LORAS[k].r) < CLOSE
+        for log, (ours, _) in zip(logs, measured, strict=True):
+            assert ours.loss[k] == pytest.approx(log["loss"], abs=1e-6)
+            if "beta" in options and micro is None:
+                assert ours.kl[k] == pytest.approx(log["kl"], rel=1e-5)
+            assert (ours.kl is None) == ("beta" not in options)
+    if "epsilon" in options:
+        assert any(ours.clip_ratio[0] > 0 for ours, _ in measured)
+
+
+@pytest.mark.parametrize("correction", CORRECTIONS)
+def test_corrections_for_the_engine_are_those_of_TRL(tokenizer, correction):
+    trials = [Recorded(seed=k, equal_prompts=True) for k in range(2)]
+    goal = objective(trials[0], correction=correction)
+    packed, models, stepper = start(torch.float64, trials, goal, prompt_once=False)
+    train(packed, stepper, trials, goal, steps=4, iterations=2, dtype=torch.float64)
+    for k, model in enumerate(models):
+        trl_run(
+            model,
+            trials[k],
+            steps=4,
+            tokenizer=tokenizer,
+            learning_rate=RATES[k],
+            num_iterations=2,
+            loss_type="dapo",
+            correction=correction,
+        )
+        assert differences(packed, k, model, LORAS[k].r) < EXACT
+
+
+@pytest.mark.parametrize("prompt_once", [True, False])
+@pytest.mark.parametrize("loss_type", ["grpo", "dapo", "dr_grpo"])
+def test_in_float32_one_step_has_the_logprobs_loss_and_gradients_of_TRL_alone(tokenizer, loss_type, prompt_once):
+    trials = [Recorded(seed=k) for k in range(2)]
+    goal = objective(trials[0], loss_type=loss_type)
+    packed, models, stepper = start(torch.float32, trials, goal, max_grad_norm=1e9, prompt_once=prompt_once)
+    batch, _ = packed_batch(trials, 0, goal)
+    measured = stepper.step(range(2), batch)
+    for k, model in enumerate(models):
+        gradients = {}
+
+        def keep(model, gradients=gradients):
+            gradients.update({n: p.grad.clone() for n, p in model.named_parameters() if "lora_" in n})
+
+        seen = spy_on_logprobs(model)
+        log = trl_run(
+            model,
+            trials[k],
+            steps=1,
+            tokenizer=tokenizer,
+            loss_type=loss_type,
+            max_grad_norm=1e9,
+            on_step=keep,
+        )[0]
+        assert measured.loss[k] == pytest.approx(log["loss"], abs=1e-5)
+        ours = sorted(batch.old[0][k][batch.completion_mask[k].bool()].tolist())
+        theirs = sorted(seen(batch.completion_mask[k].sum().item(), trials[k]))
+        assert max(abs(a - b) for a, b in zip(ours, theirs, strict=True)) < 1e-5
+        offset = 0
+        for name, module in packed.modules.items():
+            for factor, r_axis in (("A", 0), ("B", 1)):
+                parameter = getattr(module, f"lora_{factor}")
+                flat = packed.gradients[k, offset : offset + parameter[k].numel()]
+                offset += parameter[k].numel()
+                mine = flat.view(parameter[k].shape).narrow(r_axis, 0, LORAS[k].r)
+                other = gradients[f"base_model.model.{name}.lora_{factor}.default.weight"]
+                torch.testing.assert_close(mine, other, rtol=0, atol=1e-5)
+
+
+def spy_on_logprobs(model):
+    """Log-probabilities that the model gives the recorded completions before it is trained, as PEFT computes them."""
+    untrained = copy.deepcopy(model)
+
+    def read(count, recorded):
+        prompts, completions, _ = recorded.rollout(0)
+        values = []
+        for prompt, completion in zip(prompts, completions, strict=True):
+            logits = untrained(torch.tensor([prompt + completion])).logits[0, len(prompt) - 1 : -1]
+            chosen = logits.log_softmax(-1).gather(-1, torch.tensor(completion).unsqueeze(-1))
+            values += chosen.flatten().tolist()
+        assert len(values) == count
+        return values
+
+    return read
+
+
+def test_a_trial_does_not_depend_on_its_neighbours():
+    """The same weights alone, beside another, and in another slot: to float64's rounding."""
+
+    def after(members):
+        trials = [Recorded(seed=i, longest_prompt=6 + 3 * i) for i in members]
+        goal = objective(trials[0])
+        packed, _, stepper = start(torch.float64, trials, goal, order=members)
+        train(packed, stepper, trials, goal, steps=3, dtype=torch.float64)
+        return packed.weights[members.index(0)]
+
+    alone = after([0])
+    torch.testing.assert_close(after([0, 1]), alone, rtol=0, atol=1e-9)
+    torch.testing.assert_close(after([1, 0]), alone, rtol=0, atol=1e-9)
+
+
+def test_a_loss_that_is_not_finite_is_reported_and_stays_in_its_slot():
+    trials = [Recorded(seed=k) for k in range(2)]
+    goal = objective(trials[0])
+    healthy, _, stepper = start(torch.float64, trials, goal)
+    expected = train(healthy, stepper, trials, goal, steps=2, dtype=torch.float64)
+    sick, _, stepper = start(torch.float64, trials, goal)
+    sick.weights[0, 0] = math.nan
+    before = sick.weights[0].clone()
+    measured = train(sick, stepper, trials, goal, steps=2, dtype=torch.float64)
+    for (ours, _), (right, _) in zip(measured, expected, strict=True):
+        assert math.isnan(ours.loss[0])
+        assert math.isnan(ours.grad_norm[0])
+        assert ours.loss[1] == pytest.approx(right.loss[1])
+    torch.testing.assert_close(sick.weights[1], healthy.weights[1], rtol=0, atol=1e-12)
+    assert torch.equal(sick.weights[0].nan_to_num(), before.nan_to_num())
+
+
+def test_advantages_leave_out_what_no_reward_applies_to():
+    goal = Objective(loss_type="grpo", group_size=3, max_completion_tokens=4)
+    rewards = torch.tensor([[1.0, 2.0, math.nan, 5.0, 5.0, 5.0], [0.0, 1.0, 2.0, math.nan, math.nan, 1.0]])
+    values, silent = advantages(rewards, goal)
+    half = 0.5 / (math.sqrt(0.5) + 1e-4)
+    expected = torch.tensor([[-half, half, 0, 0, 0, 0], [-1 / 1.0001, 0, 1 / 1.0001, 0, 0, 0]])
+    torch.testing.assert_close(values, expected)
+    assert silent.tolist() == [0.5, 0.0]
+
+
+def test_a_token_without_a_log_probability_of_the_engine_is_not_corrected():
+    goal = Objective(loss_type="dapo", group_size=2, max_completion_tokens=2, correction="token_truncate")
+    trainer, sampler = torch.tensor([[-1.0, -1.0]]), torch.tensor([[math.nan, -9.0]])
+    assert correction_weights(trainer, sampler, torch.ones(1, 2), goal).tolist() == [[1.0, 3.0]]
+
+
+def test_the_losses_of_micro_batches_add_up_to_that_of_their_batch():
+    generator = torch.Generator().manual_seed(0)
+    loss, mask = torch.randn(2, 6, 4, generator=generator), torch.ones(2, 6, 4)
+    mask[:, ::2, 2:] = 0
+    total = mask.sum((1, 2))
+    for loss_type in ("grpo", "dapo", "dr_grpo"):
+        goal = Objective(loss_type=loss_type, group_size=3, max_completion_tokens=9)
+        whole = slot_losses(loss, mask, tokens=total, micro_batches=1, objective=goal)
+        parts = [
+            slot_losses(loss[:, i : i + 2], mask[:, i : i + 2], tokens=total, micro_batches=3, objective=goal)
+            for i in (0, 2, 4)
+        ]
+        torch.testing.assert_close(torch.stack(parts).sum(0), whole)

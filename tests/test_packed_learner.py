@@ -1,0 +1,333 @@
+"""Packed trials on rollouts from the real engine: each as it would be alone, whatever happens to its neighbours."""
+
+import re
+import statistics
+
+import pytest
+import torch
+
+from objectives.adapters import AdapterFolder
+from objectives.engines.protocol import Sampling
+from objectives.errors import EngineError, PolicyError, RewardError, TaskError
+from objectives.evaluation import Evaluator
+from objectives.learners.packed import trial_run
+from objectives.learners.packed.learner import PackedFeed, PackedLearner
+from objectives.learners.packed.linear import pack
+from objectives.learners.packed.slots import SlotAdapter
+from objectives.learners.packed.trial_run import prompt_order
+from objectives.loading import Loaded
+from objectives.lora import TARGET_MODULES, LoraSpec
+from objectives.rewards import RewardSet, checked
+from objectives.settings import BudgetSettings, LearnerSettings, WorkerSettings
+from objectives.task_settings import StringOpsSettings
+from objectives.tasks.string_ops import StringOps
+from objectives.trial import TrialSpec
+from tests.test_trl_learner import Feed as SoloFeed
+
+STEPS = 4
+SLOTS = 3
+
+
+class Feed(SoloFeed):
+    """Hands out given trials, prunes given ones at a step, and remembers what it is told in order."""
+
+    def __init__(self, *specs, prune=()):
+        super().__init__(*specs)
+        self.prune, self.news = dict(prune), []
+
+    def take(self, block=True):
+        return super().take()
+
+    def progress(self, number, metrics):
+        super().progress(number, metrics)
+        self.news.append((number, metrics.step))
+
+    def pruned(self, number):
+        return self.steps[-1][1].step >= self.prune.get(number, 10**9)
+
+    def of(self, number):
+        return [metrics for other, metrics in self.steps if other == number]
+
+
+class Engine:
+    """The real engine, and a record of what it was asked."""
+
+    def __init__(self, engine, *, refuses=None):
+        self._engine, self.refuses, self.calls = engine, refuses, []
+
+    def rollout(self, prompts, adapters, sampling, seeds):
+        self.calls.append((prompts, adapters, sampling, seeds))
+        if any(adapter is not None and adapter.name.startswith(f"{self.refuses}-") for adapter in adapters):
+            raise EngineError(f"no {self.refuses} here")
+        return self._engine.rollout(prompts, adapters, sampling, seeds)
+
+    def training(self):
+        """Calls for training, which ask for several completions of a prompt."""
+        return [call for call in self.calls if len({tuple(p) for p in call[0]}) < len(call[0])]
+
+
+class Exposed:
+    """A policy that shows its base."""
+
+    def __init__(self, policy):
+        self._policy = policy
+
+    @property
+    def base(self):
+        return getattr(self._policy, "base", self._policy._base)
+
+    def __getattr__(self, name):
+        return getattr(self._policy, name)
+
+
+def spec(number=0, *, r=8, alpha=32, seed=None, learning_rate=2e-3):
+    lora = LoraSpec(r=r, alpha=alpha)
+    return TrialSpec(number=number, lora=lora, learning_rate=learning_rate, seed=number if seed is None else seed)
+
+
+@pytest.fixture
+def make(tiny, unsloth_policy, vllm_engine, tmp_path):
+    def make(kind=PackedLearner, *, slots=SLOTS, steps=STEPS, reward=None, engine=None, model=tiny, **learner):
+        engine = Engine(vllm_engine) if engine is None else engine
+        task = StringOps(symbols=1, seed=0)
+        rewards = RewardSet(functions=(checked(reward or task.reward_functions[0]),), weights=(1.0,))
+        settings = WorkerSettings(
+            study="test",
+            model=model,
+            task=StringOpsSettings(name="string_ops", symbols=1, held_out_prompts=64, train_prompts=20),
+            learner=LearnerSettings(**learner),
+            budget=BudgetSettings(steps=steps, prompts_per_step=8, group_size=4),
+            log_folder=tmp_path / "logs",
+        )
+        policy = Exposed(unsloth_policy)
+        evaluator = Evaluator(
+            engine=engine,
+            tokenizer=policy.tokenizer,
+            rewards=rewards,
+            max_completion_tokens=task.max_completion_tokens,
+            rows=task.held_out_rows(64),
+            temperature=1.0,
+        )
+        loaded = Loaded(policy=policy, engine=engine, task=task, rewards=rewards, evaluator=evaluator, facts={})
+        made = kind(
+            settings=settings,
+            loaded=loaded,
+            adapters=AdapterFolder(tmp_path / "adapters"),
+            **({"slots": slots} if kind is PackedLearner else {}),
+        )
+        made.engine = engine
+        return made
+
+    return make
+
+
+def rewards(feed, number):
+    return [metrics.reward for metrics in feed.of(number)]
+
+
+def test_packed_trials_see_and_learn_what_TRL_alone_does(make, tmp_path):
+    """The same prompts and seeds to the last; the first step's numbers, before rounding has had time to grow."""
+    from objectives.learners.trl import TrlLearner
+
+    specs = [spec(0, r=4), spec(1, r=64, alpha=16), spec(2, r=1, learning_rate=5e-3)]
+    packed, alone = Feed(*specs), Feed(*specs)
+    learner, solo = make(), make(TrlLearner)
+    learner.serve(packed)
+    logs = [(tmp_path / "logs" / f"trial-{trial:04d}.log").read_text() for trial in range(3)]
+    solo.serve(alone)
+    n = 8 * 4
+    calls = learner.engine.training()
+    assert [len(prompts) for prompts, *_ in calls] == [3 * n] * STEPS
+    solo_calls = solo.engine.training()
+    for trial in range(3):
+        own = slice(trial * n, (trial + 1) * n)
+        for step in range(STEPS):  # 20 prompts, 8 a step: the third step is in another epoch
+            prompts, adapters, sampling, seeds = calls[step]
+            theirs = solo_calls[trial * STEPS + step]
+            assert (prompts[own], seeds[own], sampling) == (theirs[0], theirs[3], theirs[2])
+            assert {(a.name.split("-v")[0], a.r) for a in adapters[own]} == {(f"trial-{trial}", specs[trial].lora.r)}
+        ours, right = packed.of(trial), alone.of(trial)
+        assert [m.step for m in ours] == [m.step for m in right]
+        for name in ("reward", "reward_std", "groups_without_signal", "completion_length", "entropy", "clip_ratio"):
+            assert getattr(ours[0], name) == pytest.approx(getattr(right[0], name), rel=1e-4, abs=1e-5), name
+        assert ours[0].loss == pytest.approx(right[0].loss, abs=1e-5)
+        assert ours[0].grad_norm == pytest.approx(right[0].grad_norm, rel=1e-3)
+        assert ours[0].rewards == pytest.approx(right[0].rewards)
+        assert ours[0].reward_stds == pytest.approx(right[0].reward_stds)
+        assert (ours[0].tokens, ours[0].kl) == (right[0].tokens, None)
+        assert statistics.mean(rewards(packed, trial)) == pytest.approx(
+            statistics.mean(rewards(alone, trial)), abs=0.15
+        )
+        found, expected = packed.results[trial], alone.results[trial]
+        assert [score.step for score in found.scores] == [1, 2, 4] == [score.step for score in expected.scores]
+        assert found.held_out.greedy == pytest.approx(expected.held_out.greedy, abs=0.15)
+        assert found.adapter_parameters == expected.adapter_parameters
+        assert (found.steps, found.pruned) == (STEPS, False)
+        assert set(found.seconds) == {"build", "rollout", "train", "evaluate"}
+        lines = re.findall(r"^step \d/4: reward [01]\.\d{3}, \d+% of groups without signal, ", logs[trial], re.M)
+        assert len(lines) == STEPS
+    assert list((tmp_path / "adapters").iterdir()) == []
+
+
+def test_a_slot_that_is_freed_takes_the_next_trial_and_nobody_else_notices(make):
+    """Five trials on three slots, two of them pruned, against the same without a prune: to rounding."""
+    specs = [spec(i, r=(4, 64, 1, 16, 8)[i]) for i in range(5)]
+    feed, quiet = Feed(*specs, prune={0: 2, 3: 1}), Feed(*specs)
+    make().serve(feed)
+    make().serve(quiet)
+    assert sorted(feed.results) == list(range(5))
+    assert [(feed.results[i].steps, feed.results[i].pruned) for i in range(5)] == [
+        (2, True), (4, False), (4, False), (1, True), (4, False),
+    ]  # fmt: skip
+    assert feed.results[0].held_out.step == 2
+    assert feed.news[:6] == [(0, 1), (1, 1), (2, 1), (0, 2), (1, 2), (2, 2)]
+    assert feed.news[6:9] == [(3, 1), (1, 3), (2, 3)]
+    assert feed.news[9] == (4, 1)
+    for number in (1, 2):
+        assert rewards(feed, number) == pytest.approx(rewards(quiet, number), abs=0.1)
+        assert feed.of(number)[0].reward == quiet.of(number)[0].reward
+
+
+def test_a_trial_starts_in_a_used_slot_as_in_a_new_one(make):
+    later, first = Feed(spec(5, r=64, learning_rate=0.1), spec(0, r=4)), Feed(spec(0, r=4))
+    learner = make(slots=1)
+    learner.serve(later)
+    learner.serve(first)
+    assert [m.grad_norm for m in later.of(0)] == [m.grad_norm for m in first.of(0)]
+    assert later.results[0].scores == first.results[0].scores
+
+
+def test_the_base_comes_out_of_it_bit_identical(make, unsloth_policy):
+    before = {name: weight.clone() for name, weight in unsloth_policy._base.state_dict().items()}
+    make().serve(Feed(spec(0), spec(1)))
+    after = unsloth_policy._base.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_several_iterations_end_a_trial_in_the_middle_of_a_round(make):
+    feed, learner = Feed(spec(0), spec(1)), make(steps=3, num_iterations=2, beta=0.05)
+    learner.serve(feed)
+    assert [m.step for m in feed.of(0)] == [1, 3]  # as from TRL: what has no new samples is not reported
+    assert len(learner.engine.training()) == 2
+    assert feed.results[0].steps == feed.results[1].steps == 3
+    assert feed.of(0)[0].kl == pytest.approx(0, abs=1e-6)
+    assert feed.of(0)[1].kl > 0
+
+
+def test_smaller_micro_batches_and_checkpoints_learn_the_same(make, tiny):
+    whole, halves, checkpointed = Feed(spec(0), spec(1)), Feed(spec(0), spec(1)), Feed(spec(0), spec(1))
+    make(steps=1).serve(whole)
+    make(steps=1, micro_batch_size=2).serve(halves)
+    make(steps=1, model=tiny.model_copy(update={"gradient_checkpointing": "standard"})).serve(checkpointed)
+    for number in (0, 1):
+        expected = whole.of(number)[0]
+        for feed in (halves, checkpointed):
+            assert feed.of(number)[0].reward == expected.reward
+            assert feed.of(number)[0].grad_norm == pytest.approx(expected.grad_norm, rel=1e-4)
+
+
+def test_a_reward_that_raises_is_told_in_the_trials_log_and_ends_the_worker(make, tmp_path):
+    def broken(prompts, completions, answer, **columns):
+        return [1.0 / 0 for _ in completions]
+
+    feed = Feed(spec(0), spec(1))
+    with pytest.raises(RewardError):
+        make(reward=broken).serve(feed)
+    assert "reward broken raised ZeroDivisionError" in str(feed.failures[0])
+    assert "in broken" in (tmp_path / "logs" / "trial-0000.log").read_text()
+    assert 1 not in feed.failures
+    assert list((tmp_path / "adapters").iterdir()) == []
+
+
+def test_a_trial_that_no_slot_can_hold_fails_alone(make, tmp_path):
+    feed = Feed(spec(0, r=128), spec(1))
+    make(steps=1).serve(feed)
+    assert isinstance(feed.failures[0], PolicyError)
+    assert "r=128 exceeds the pack's ceiling of 64" in (tmp_path / "logs" / "trial-0000.log").read_text()
+    assert 1 in feed.results
+
+
+def test_an_adapter_that_the_engine_refuses_fails_its_own_trial_only(make, vllm_engine):
+    feed = Feed(spec(0), spec(1), spec(2))
+    make(steps=2, engine=Engine(vllm_engine, refuses="trial-1")).serve(feed)
+    assert str(feed.failures[1]) == "no trial-1 here"
+    assert sorted(feed.results) == [0, 2]
+
+
+def test_an_error_of_nobody_in_particular_fails_those_it_hit_and_the_worker_goes_on(make, monkeypatch):
+    from objectives.learners.packed.step import Stepper
+
+    step, calls = Stepper.step, []
+
+    def fails_once(self, *arguments):
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise RuntimeError("out of luck")
+        return step(self, *arguments)
+
+    monkeypatch.setattr(Stepper, "step", fails_once)
+    feed = Feed(*[spec(i) for i in range(4)])
+    make(steps=1).serve(feed)
+    assert {i: str(error) for i, error in feed.failures.items()} == dict.fromkeys(range(3), "out of luck")
+    assert 3 in feed.results
+
+
+def test_a_loss_that_is_not_finite_is_reported_and_not_raised(make):
+    feed = Feed(spec(0, learning_rate=float("inf")), spec(1))
+    make(steps=3).serve(feed)
+    assert feed.failures == {}
+    assert not all(torch.isfinite(torch.tensor([m.loss for m in feed.of(0)])))
+    assert all(torch.isfinite(torch.tensor([m.loss for m in feed.of(1)])))
+
+
+def test_too_few_prompts_are_an_error_before_any_trial(make):
+    learner = make(steps=1)
+    budget = BudgetSettings(steps=1, prompts_per_step=21, group_size=2)
+    settings = learner._settings.model_copy(update={"budget": budget})
+    with pytest.raises(TaskError, match=r"has 20 training prompts; budget\.prompts_per_step=21"):
+        PackedLearner(settings=settings, loaded=learner._loaded, adapters=learner._adapters, slots=1)
+
+
+def test_vllm_samples_from_an_exported_slot_what_the_slot_itself_computes(unsloth_policy, vllm_engine, tmp_path):
+    packed = pack(unsloth_policy._base, TARGET_MODULES, slots=2, r_max=64)
+    try:
+        adapter = SlotAdapter(packed, 1, LoraSpec(r=5, alpha=16, use_rslora=True), seed=0)
+        for module in packed.modules.values():
+            module.lora_B.data[1, :, :5] = 0.05 * torch.randn(module.lora_B.shape[1], 5)
+        version = AdapterFolder(tmp_path).publish("trial-0", adapter, 5)
+        prompt = unsloth_policy.tokenizer("A:abcd>")["input_ids"]
+        sampling = Sampling(temperature=1.0, max_tokens=5)
+        completion = vllm_engine.rollout([prompt], [version], sampling, [0])[0]
+        tokens = list(completion.token_ids)
+        with packed.selected([1]), torch.no_grad():
+            logits = packed.model(torch.tensor([prompt + tokens])).logits[0, len(prompt) - 1 : -1]
+        with packed.adapters_off(), torch.no_grad():
+            base = packed.model(torch.tensor([prompt + tokens])).logits[0, len(prompt) - 1 : -1]
+    finally:
+        packed.unpack()
+    chosen = torch.tensor(tokens).unsqueeze(-1)
+    expected = logits.log_softmax(-1).gather(-1, chosen).flatten()
+    torch.testing.assert_close(torch.tensor(completion.logprobs), expected, rtol=0, atol=1e-4)
+    assert (base - logits).abs().max() > 0.1
+
+
+def test_prompts_come_in_the_order_that_TRL_draws_them_in():
+    from trl.trainer.utils import RepeatSampler
+
+    sampler = RepeatSampler(range(20), mini_repeat_count=4, batch_size=8, repeat_count=3, shuffle=True, seed=7)
+    theirs = [list(sampler) for _ in range(3)]
+    ours = prompt_order(20, 8, seed=7)
+    for epoch in theirs:
+        for start in range(0, len(epoch), 8 * 4 * 3):
+            assert [i for i in next(ours) for _ in range(4)] * 3 == epoch[start : start + 96]
+
+
+def test_the_horizon_is_the_one_of_the_other_learner(unsloth_policy):
+    from objectives.learners.trl import HORIZON
+
+    assert trial_run.HORIZON == HORIZON
+
+
+def test_a_feed_may_have_nothing_just_now():
+    assert isinstance(Feed(), PackedFeed)
