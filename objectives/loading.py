@@ -27,6 +27,10 @@ REPORTED_PACKAGES = (
 )  # fmt: skip
 
 
+MAX_SEQUENCES = 512
+"""Sequences that an engine of ours runs at once, at most."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
     """What all trials of a worker share. `facts` is what a reader needs to repeat the study."""
@@ -64,7 +68,7 @@ def load(settings: WorkerSettings, *, max_loras: int = 1) -> Loaded:
     )
     rewards = make_rewards(task, settings.task, folders)
     rows = task.held_out_rows(settings.task.held_out_prompts)
-    sequences = min(256, max(settings.budget.completions_per_step * max_loras, len(rows)))
+    sequences = min(MAX_SEQUENCES, max(settings.budget.completions_per_step * max_loras, len(rows)))
     engine = _load_engine(model, policy, max_loras=max_loras, max_num_seqs=sequences)
     evaluator = Evaluator(
         engine=engine,

@@ -62,8 +62,11 @@ class ModelSettings(Section):
 class LearnerSettings(Section):
     """GRPO (Shao et al., 2024: DeepSeekMath) and its optimizer."""
 
-    name: Literal["trl"] = "trl"
-    """Who trains: `trl` is TRL's GRPOTrainer, one trial at a time."""
+    name: Literal["trl", "packed"] = "trl"
+    """Who trains: `trl` is TRL's GRPOTrainer, one trial at a time; `packed` trains several adapters in one step."""
+
+    pack_size: int = Field(default=4, ge=1, le=64)
+    """Trials that the packed learner runs at once."""
 
     loss_type: Literal["grpo", "dapo", "dr_grpo"] = "dapo"
     """How token losses are averaged, as TRL names them."""
@@ -92,6 +95,11 @@ class LearnerSettings(Section):
     importance_sampling_correction: Literal["none"] = "none"
     """Correction for the engine and the trainer disagreeing on log-probabilities. TRL applies one only in its
     own vLLM modes, never to rollouts that it is handed."""
+
+    @property
+    def slots(self) -> int:
+        """Trials that run at once."""
+        return self.pack_size if self.name == "packed" else 1
 
 
 class BudgetSettings(Section):

@@ -35,6 +35,9 @@ from objectives.trial import (
     TrialSpec,
 )
 
+ANSWER_S = 0.5
+"""How long a learner with other trials to run waits for the supervisor to fill a slot."""
+
 
 class ConnectionFeed:
     """A feed over a connection to the supervisor."""
@@ -43,14 +46,21 @@ class ConnectionFeed:
         self._connection = connection
         self._pruned: set[int] = set()
         self._starts: list[TrialSpec] = []
+        self._offered = False
         self._stopped = False
 
-    def take(self) -> TrialSpec | None:
-        """See `TrialFeed.take`."""
-        self._connection.send(SlotFree())
-        while not self._starts and not self._stopped:
+    def take(self, block: bool = True) -> TrialSpec | None:
+        """See `TrialFeed.take`. A slot that was offered and not yet filled is not offered again."""
+        patience_s = 0.0
+        if not self._offered and not self._stopped:
+            self._connection.send(SlotFree())
+            self._offered, patience_s = True, ANSWER_S
+        while not self._starts and not self._stopped and (block or self._connection.poll(patience_s)):
             self._read(self._connection.recv())
-        return self._starts.pop(0) if self._starts else None
+        if not self._starts or self._stopped:
+            return None
+        self._offered = False
+        return self._starts.pop(0)
 
     def progress(self, number: int, metrics: StepMetrics) -> None:
         """See `TrialFeed.progress`."""
@@ -111,7 +121,7 @@ def main(
     feed = ConnectionFeed(connection)
     with output_to(log):
         try:
-            loaded = load(settings)
+            loaded = load(settings, max_loras=settings.learner.slots)
             if preview_prompts:
                 connection.send(sample(loaded, settings, prompts=preview_prompts))
                 return

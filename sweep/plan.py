@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 SCORES_PER_TRIAL = len(HORIZON) + 1
 """Times a trial is scored: along its budget and at its end. Each time sampled and greedy."""
-MAX_LORAS = 1
-"""Adapters in one rollout batch: the learner `trl` trains one trial at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +115,7 @@ def plan_study(config: StudyFile, *, device: Device | None, settings: tuple[Sett
     adapters = plan_adapters(
         model.shape,
         max_lora_rank=config.model.max_lora_rank,
-        max_loras=MAX_LORAS,
+        max_loras=config.learner.slots,
         dtype=config.model.dtype,
         target_modules=config.model.target_modules,
     )
@@ -178,7 +176,7 @@ def _footprint(config: StudyFile, model: ModelPlan, engine: EngineKind, max_lora
         micro_batch_size=config.learner.micro_batch_size,
         completion_tokens=completion_tokens(config),
         held_out_prompts=config.task.held_out_prompts,
-        max_loras=MAX_LORAS,
+        max_loras=config.learner.slots,
     )
     r = config.search_space().r[-1]
     return footprint(model.shape, workload, engine=engine, max_lora_rank=max_lora_rank, r=r)

@@ -214,3 +214,21 @@ def test_the_transformers_engine_and_plain_peft_run_the_same_study(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     facts = load(tmp_path).user_attrs["facts"]
     assert (facts["engine"], facts["policy"]) == ("transformers", "peft")
+
+
+def test_the_packed_learner_runs_the_same_study_several_trials_at_once(tmp_path):
+    done = sweep(
+        "run", "tiny", "--trials", 5, *SMALL, "--set", "learner.name=packed", "--set", "learner.pack_size=3",
+        "--set", "space.r=[1,64]", "--set", "search.points_per_rank=2", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    study = load(tmp_path)
+    assert states(tmp_path) == ["COMPLETE"] * 5
+    assert study.user_attrs["facts"]["learner"] == "packed"
+    assert len({trial.user_attrs["worker"] for trial in study.trials}) == 1
+    for trial in study.trials:
+        assert sorted(trial.intermediate_values) == [1, 2, 3, 4, 5, 6]
+        log = tmp_path / "rank-sweep.logs" / "tiny" / f"trial-{trial.number:04d}.log"
+        assert "step 6/6: reward" in log.read_text()
+    first, *_, last = sorted(study.trials, key=lambda trial: trial.datetime_start)[:3]
+    assert last.datetime_start < first.datetime_complete

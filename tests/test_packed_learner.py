@@ -10,8 +10,7 @@ from objectives.adapters import AdapterFolder
 from objectives.engines.protocol import Sampling
 from objectives.errors import EngineError, PolicyError, RewardError, TaskError
 from objectives.evaluation import Evaluator
-from objectives.learners.packed import trial_run
-from objectives.learners.packed.learner import PackedFeed, PackedLearner
+from objectives.learners.packed.learner import PackedLearner
 from objectives.learners.packed.linear import pack
 from objectives.learners.packed.slots import SlotAdapter
 from objectives.learners.packed.trial_run import prompt_order
@@ -66,20 +65,6 @@ class Engine:
         return [call for call in self.calls if len({tuple(p) for p in call[0]}) < len(call[0])]
 
 
-class Exposed:
-    """A policy that shows its base."""
-
-    def __init__(self, policy):
-        self._policy = policy
-
-    @property
-    def base(self):
-        return getattr(self._policy, "base", self._policy._base)
-
-    def __getattr__(self, name):
-        return getattr(self._policy, name)
-
-
 def spec(number=0, *, r=8, alpha=32, seed=None, learning_rate=2e-3):
     lora = LoraSpec(r=r, alpha=alpha)
     return TrialSpec(number=number, lora=lora, learning_rate=learning_rate, seed=number if seed is None else seed)
@@ -99,7 +84,7 @@ def make(tiny, unsloth_policy, vllm_engine, tmp_path):
             budget=BudgetSettings(steps=steps, prompts_per_step=8, group_size=4),
             log_folder=tmp_path / "logs",
         )
-        policy = Exposed(unsloth_policy)
+        policy = unsloth_policy
         evaluator = Evaluator(
             engine=engine,
             tokenizer=policy.tokenizer,
@@ -321,13 +306,3 @@ def test_prompts_come_in_the_order_that_TRL_draws_them_in():
     for epoch in theirs:
         for start in range(0, len(epoch), 8 * 4 * 3):
             assert [i for i in next(ours) for _ in range(4)] * 3 == epoch[start : start + 96]
-
-
-def test_the_horizon_is_the_one_of_the_other_learner(unsloth_policy):
-    from objectives.learners.trl import HORIZON
-
-    assert trial_run.HORIZON == HORIZON
-
-
-def test_a_feed_may_have_nothing_just_now():
-    assert isinstance(Feed(), PackedFeed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from objectives.adapters import AdapterFolder
+from objectives.errors import PolicyError
 from objectives.learners.protocol import Learner
 from objectives.loading import Loaded
 from objectives.settings import WorkerSettings
@@ -13,7 +14,16 @@ def make_learner(settings: WorkerSettings, loaded: Loaded, adapters: AdapterFold
 
     Raises:
         TaskError: where the task has too few prompts for a step.
+        PolicyError: where the packed learner cannot train this policy.
     """
+    if settings.learner.name == "packed":
+        from objectives.learners.packed.learner import PackedLearner
+
+        if loaded.policy.engine is not None:
+            raise PolicyError(
+                "learner.name = 'packed' does not run on Unsloth's GPU kernels; set model.policy = 'peft'"
+            )
+        return PackedLearner(settings=settings, loaded=loaded, adapters=adapters, slots=settings.learner.slots)
     from objectives.learners.trl import TrlLearner
 
     return TrlLearner(settings=settings, loaded=loaded, adapters=adapters)

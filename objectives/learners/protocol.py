@@ -13,8 +13,12 @@ HORIZON = (0.25, 0.5)
 class TrialFeed(Protocol):
     """Where trials come from and where their news goes."""
 
-    def take(self) -> TrialSpec | None:
-        """The next trial, waiting for it if need be; None when there will be no more."""
+    def take(self, block: bool = True) -> TrialSpec | None:
+        """The next trial, waiting for it if need be; None when there will be no more.
+
+        Args:
+            block: Without it, None may also mean that there is none just now.
+        """
         ...
 
     def progress(self, number: int, metrics: StepMetrics) -> None:

@@ -38,6 +38,11 @@ class PeftPolicy:
         if quantization is None:
             self._base.to(device)
 
+    @property
+    def base(self) -> Any:
+        """The base model, while no adapter is on it."""
+        return self._base
+
     def build(self, lora: LoraSpec, *, seed: int) -> Any:
         """See `Policy.build`."""
         if self._adapted is not None:

@@ -20,6 +20,10 @@ class Policy(Protocol):
         """The base model's tokenizer."""
 
     @property
+    def base(self) -> Any:
+        """The base model, while no adapter is on it."""
+
+    @property
     def engine(self) -> Any | None:
         """The vLLM `LLM` that shares this policy's weights, where it has one."""
 

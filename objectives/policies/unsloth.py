@@ -55,6 +55,11 @@ class UnslothPolicy:
         """Unsloth's vLLM engine, which shares the base weights; None on a CPU."""
         return getattr(self._base, "vllm_engine", None)
 
+    @property
+    def base(self) -> Any:
+        """The base model, while no adapter is on it."""
+        return self._base
+
     def build(self, lora: LoraSpec, *, seed: int) -> Any:
         """See `Policy.build`."""
         if self._adapted is not None:

@@ -6,7 +6,7 @@ import functools
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 
@@ -25,16 +25,6 @@ from objectives.learners.protocol import TrialFeed
 from objectives.learners.trial_log import trial_log
 from objectives.loading import Loaded
 from objectives.settings import WorkerSettings
-from objectives.trial import TrialSpec
-
-
-@runtime_checkable
-class PackedFeed(TrialFeed, Protocol):
-    """A feed that can be asked for a trial while others run."""
-
-    def take(self, block: bool = True) -> TrialSpec | None:
-        """The next trial. Without `block`, None may also mean that there is none just now."""
-        ...
 
 
 class PackedLearner:
@@ -77,9 +67,9 @@ class PackedLearner:
         self._sampler = Sampler(settings=settings, loaded=loaded, adapters=adapters, rows=self._rows)
         self._runs: dict[int, TrialRun] = {}
 
-    def serve(self, feed: PackedFeed) -> None:
+    def serve(self, feed: TrialFeed) -> None:
         """See `Learner.serve`."""
-        base, model = _base(self._loaded.policy), self._settings.model
+        base, model = self._loaded.policy.base, self._settings.model
         packed = pack(base, model.target_modules, slots=self.slots, r_max=model.max_lora_rank)
         optimizer = PackedAdamW(packed.weights, packed.gradients)
         checkpointing = model.gradient_checkpointing != "off"
@@ -108,7 +98,7 @@ class PackedLearner:
             base.gradient_checkpointing_disable()
             base.train(was_training)
 
-    def _refill(self, feed: PackedFeed, packed: Pack, optimizer: PackedAdamW) -> bool:
+    def _refill(self, feed: TrialFeed, packed: Pack, optimizer: PackedAdamW) -> bool:
         """Gives free slots to new trials, waiting only where nothing else is to be done; whether any trial runs."""
         while free := set(range(self.slots)) - self._runs.keys():
             spec = feed.take(block=not self._runs)
@@ -129,7 +119,7 @@ class PackedLearner:
             self._runs[k].seconds["build"] = time.perf_counter() - began
         return bool(self._runs)
 
-    def _guarded_round(self, feed: PackedFeed, stepper: Stepper) -> None:
+    def _guarded_round(self, feed: TrialFeed, stepper: Stepper) -> None:
         try:
             self._round(feed, stepper)
         except RewardError:
@@ -138,7 +128,7 @@ class PackedLearner:
             for run in list(self._runs.values()):
                 self._fail(feed, run, error)
 
-    def _round(self, feed: PackedFeed, stepper: Stepper) -> None:
+    def _round(self, feed: TrialFeed, stepper: Stepper) -> None:
         """A rollout of every trial, and the optimizer steps that are taken on it."""
         runs = [self._runs[k] for k in sorted(self._runs)]
         with shared_time(runs, "rollout"):
@@ -157,7 +147,7 @@ class PackedLearner:
                 torch.stack([trial.rewards for trial in scored]),
                 self._objective,
                 pad=self._loaded.policy.tokenizer.pad_token_id or 0,
-                device=_base(self._loaded.policy).device,
+                device=self._loaded.policy.base.device,
             )
         for iteration in range(self._settings.learner.num_iterations):
             live = [i for i, run in enumerate(runs) if self._runs.get(run.slot) is run]
@@ -167,7 +157,7 @@ class PackedLearner:
             batch = batch if len(live) == batch.trials else batch.only(live)
             self._step(feed, stepper, runs, batch, (scored, silent) if iteration == 0 else None)
 
-    def _score(self, feed: PackedFeed, run: TrialRun, samples: Samples) -> Scored:
+    def _score(self, feed: TrialFeed, run: TrialRun, samples: Samples) -> Scored:
         try:
             texts = completion_texts(self._loaded.policy.tokenizer, samples.rows, samples.completions)
             return score(samples, texts, self._loaded.rewards)
@@ -177,7 +167,7 @@ class PackedLearner:
 
     def _step(
         self,
-        feed: PackedFeed,
+        feed: TrialFeed,
         stepper: Stepper,
         runs: Sequence[TrialRun],
         batch: Batch,
@@ -215,7 +205,7 @@ class PackedLearner:
             version = self._adapters.publish(run.owner, run.adapter, run.spec.lora.r)
             run.scored(self._loaded.evaluator.score(version, step=run.step, seed=run.spec.seed))
 
-    def _fail(self, feed: PackedFeed, run: TrialRun, error: BaseException) -> None:
+    def _fail(self, feed: TrialFeed, run: TrialRun, error: BaseException) -> None:
         run.log_error(error)
         self._release(run)
         feed.fail(run.spec.number, error)
@@ -224,11 +214,6 @@ class PackedLearner:
         self._adapters.forget(run.owner)
         run.adapter.packed.clear(run.slot)
         del self._runs[run.slot]
-
-
-def _base(policy: Any) -> Any:
-    """The policy's model, without an adapter."""
-    return policy.base
 
 
 def _autocast(device: torch.device, dtype: str) -> AbstractContextManager[Any]:

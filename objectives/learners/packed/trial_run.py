@@ -14,10 +14,8 @@ import torch
 from objectives.engines.protocol import Completion
 from objectives.evaluation import TRAINING, sampling_seeds
 from objectives.learners.packed.slots import SlotAdapter
+from objectives.learners.protocol import HORIZON
 from objectives.trial import HeldOutScore, StepMetrics, TrialResult, TrialSpec
-
-HORIZON = (0.25, 0.5)
-"""Shares of the budget at which a trial is scored, besides its end."""
 
 
 def prompt_order(rows: int, prompts: int, seed: int) -> Iterator[list[int]]:
