@@ -11,7 +11,7 @@ sweep: $(VENV)/.ready
 	$(BIN)/sweep report tiny --output report.html
 
 test: $(VENV)/.ready
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 check: $(VENV)/.ready
 	$(BIN)/ruff check .

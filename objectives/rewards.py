@@ -29,6 +29,9 @@ OUTSIDE_TRAINING: dict[str, Any] = {
 }
 """What TRL 1.13 passes to reward functions besides columns, for calls that no trainer makes."""
 
+DROPPED_COLUMNS = ("prompt", "completion", "completion_ids")
+"""Columns that TRL 1.13 does not pass on: their names stand for something else there."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RewardSet:
@@ -46,7 +49,7 @@ class RewardSet:
         self, rows: Sequence[Row], completions: Sequence[Any], token_ids: Sequence[Sequence[int]]
     ) -> list[list[float | None]]:
         """Every function's reward for every completion: one list a function; None where it does not apply."""
-        columns = {key: [row[key] for row in rows] for key in rows[0] if key != "prompt"}
+        columns = {key: [row[key] for row in rows] for key in rows[0] if key not in DROPPED_COLUMNS}
         prompts = [row["prompt"] for row in rows]
         ids = [list(tokens) for tokens in token_ids]
         return [

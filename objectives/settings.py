@@ -84,7 +84,7 @@ class LearnerSettings(Section):
     """Clipping range of the probability ratio."""
 
     num_iterations: int = Field(default=1, ge=1)
-    """Optimizer passes over each rollout batch."""
+    """Steps that are taken on each rollout batch: a trial samples `budget.steps / num_iterations` batches."""
 
     micro_batch_size: int | None = Field(default=None, ge=1)
     """Completions a forward and backward pass. Must divide the completions of a step; default: all of them."""
@@ -119,11 +119,6 @@ class BudgetSettings(Section):
         """Completions sampled in one step."""
         return self.prompts_per_step * self.group_size
 
-    @property
-    def episodes(self) -> int:
-        """Completions that one trial may sample in training."""
-        return self.steps * self.completions_per_step
-
 
 class WorkerSettings(Section):
     """Everything a worker needs to know before its first trial."""
@@ -137,6 +132,16 @@ class WorkerSettings(Section):
     log_folder: Path
     code_folders: tuple[Path, ...] = ()
     """Where the user's own modules and data files are looked for, in order."""
+
+    @property
+    def rollouts(self) -> int:
+        """Rollout batches that one trial samples."""
+        return -(-self.budget.steps // self.learner.num_iterations)
+
+    @property
+    def episodes(self) -> int:
+        """Completions that one trial may sample in training: its episode budget."""
+        return self.rollouts * self.budget.completions_per_step
 
     @model_validator(mode="after")
     def _check_micro_batch(self) -> WorkerSettings:

@@ -15,7 +15,7 @@ Reference = Annotated[str, Field(pattern=REFERENCE)]
 class Section(BaseModel):
     """A section of a study file: frozen, and an unknown key is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class CommonTaskSettings(Section):
@@ -34,7 +34,7 @@ class CommonTaskSettings(Section):
     reward_weights: tuple[float, ...] = ()
     """One weight for each function in `reward`. Default: 1 each."""
 
-    reward_timeout_s: float = Field(default=60.0, gt=0)
+    reward_timeout_s: float = Field(default=60.0, gt=0, le=86400)
     """Seconds that one call of a reward function may take."""
 
     @model_validator(mode="after")

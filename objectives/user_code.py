@@ -35,7 +35,7 @@ def check_reference(reference: str, folders: Sequence[Path]) -> None:
     module, _, name = reference.partition(":")
     source = find_module(module, folders)
     if source is None:
-        if importlib.util.find_spec(module.partition(".")[0]) is None:
+        if not _is_installed(module):
             looked = ", ".join(str(folder) for folder in folders)
             raise TaskError(f"{reference}: no module {module!r}; looked in {looked}, and among installed packages")
         return
@@ -50,6 +50,14 @@ def check_reference(reference: str, folders: Sequence[Path]) -> None:
         raise TaskError(f"{reference}: {source} defines no {name!r}{hint}")
 
 
+def _is_installed(module: str) -> bool:
+    """Whether a module's package can be imported, found without importing it."""
+    try:
+        return importlib.util.find_spec(module.partition(".")[0]) is not None
+    except (ValueError, ImportError):
+        return False
+
+
 def load_reference(reference: str, folders: Sequence[Path]) -> Any:
     """Imports what `module:name` names. This runs the user's module.
 
@@ -57,11 +65,22 @@ def load_reference(reference: str, folders: Sequence[Path]) -> Any:
         TaskError: where it cannot be imported.
     """
     module, _, name = reference.partition(":")
-    sys.path[:0] = [str(folder) for folder in folders if str(folder) not in sys.path]
+    # Behind everything installed: a file of the user's that is called datasets.py must not replace that package.
+    sys.path += [str(folder) for folder in folders if str(folder) not in sys.path]
     try:
-        return getattr(importlib.import_module(module), name)
+        loaded = importlib.import_module(module)
+        _check_origin(loaded, find_module(module, folders), reference)
+        return getattr(loaded, name)
+    except TaskError:
+        raise
     except Exception as error:
         raise TaskError(f"{reference} cannot be imported: {type(error).__name__}: {error}") from error
+
+
+def _check_origin(loaded: Any, source: Path | None, reference: str) -> None:
+    """Checks that the user's own file was imported, and not an installed module of the same name."""
+    if source is not None and Path(str(loaded.__file__)).resolve() != source.resolve():
+        raise TaskError(f"{reference}: {source} has the name of the module {loaded.__file__}; give it another")
 
 
 def find_file(name: str, folders: Sequence[Path]) -> Path:

@@ -10,6 +10,7 @@ from objectives.errors import TaskError
 from objectives.settings import SHIPPED_MODELS
 from objectives.task_settings import CustomTaskSettings, DatasetSettings, Gsm8kSettings, ReasoningGymSettings
 from objectives.tasks.build import make_task
+from objectives.tasks.gym import make_dataset
 from objectives.tasks.rows import is_file_name
 from objectives.user_code import check_reference, find_file
 from sweep.errors import StudyFileError
@@ -54,7 +55,7 @@ def _check_config(name: str, config: Path) -> None:
         content = json.loads(config.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise StudyFileError(f"model.name: {name!r} has no config.json: it holds no Hugging Face model") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise StudyFileError(f"model.name: {config} cannot be read: {error}") from error
     if not isinstance(content, dict) or "model_type" not in content:
         raise StudyFileError(f"model.name: {config} names no model_type: it describes no Hugging Face model")
@@ -71,7 +72,6 @@ def _check_task(study: StudyFile) -> None:
         if not is_file_name(task.data):
             _check_hub_id(task.data)
             return
-    if isinstance(task, DatasetSettings | Gsm8kSettings | ReasoningGymSettings):
         made = make_task(task, seed=study.study.seed, folders=folders, chat=True)
         prompts = len(made.train_rows(task.train_prompts))
         if prompts < study.budget.prompts_per_step:
@@ -85,6 +85,19 @@ def _check_hub_id(data: str) -> None:
         near = difflib.get_close_matches(data, [str(path) for path in Path().glob("*.jsonl")], n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise TaskError(f"data {data!r} is neither a .jsonl, .csv or .parquet file nor a hub id (owner/name){hint}")
+
+
+def check_generator(study: StudyFile) -> None:
+    """Checks a reasoning-gym task's name and options. It takes seconds, for the package is slow to import.
+
+    Raises:
+        StudyFileError: where the package is absent, or refuses one of them.
+    """
+    if isinstance(study.task, ReasoningGymSettings):
+        try:
+            make_dataset(study.task, size=2, seed=study.study.seed)
+        except TaskError as error:
+            raise StudyFileError(f"task: {error}") from error
 
 
 def check_device(study: StudyFile) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from objectives.errors import ModelConfigError
@@ -202,12 +203,13 @@ def _ceilings(
 
 def _spending(config: StudyFile, *, trials: int) -> Spending:
     budget, tokens = config.budget, completion_tokens(config)
+    worker = config.worker_settings(Path())
     evaluations = 2 * SCORES_PER_TRIAL * config.task.held_out_prompts * trials
     return Spending(
         steps=budget.steps * trials,
-        prompts=budget.steps * budget.prompts_per_step * trials,
-        episodes=budget.episodes * trials,
-        completion_tokens=budget.episodes * trials * tokens,
+        prompts=worker.rollouts * budget.prompts_per_step * trials,
+        episodes=worker.episodes * trials,
+        completion_tokens=worker.episodes * trials * tokens,
         evaluation_completions=evaluations,
         evaluation_tokens=evaluations * tokens,
     )

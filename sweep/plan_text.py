@@ -145,7 +145,6 @@ def _peak(plan: StudyPlan) -> Iterator[RenderableType]:
     held, four_bit = plan.footprint, any(s.key == "model.load_in_4bit" and s.value for s in plan.settings)
     table = figures_table("", "", "", header=False)
     copies = "one copy for both" if held.weights_shared else "a copy each for trainer and engine"
-    copies = "trainer and engine are one" if plan.engine == "transformers" else copies
     table.add_row("base weights", size(held.weights), f"{'estimate, 4-bit' if four_bit else 'exact'}; {copies}")
     if plan.engine != "transformers":
         table.add_row("engine: adapters", size(held.adapters), "exact")

@@ -17,6 +17,7 @@ from objectives.preview import Group, Preview
 from objectives.trial import Failed
 from sweep.errors import TrialsFailedError
 from sweep.study_file import StudyFile
+from sweep.terminal import printable
 from sweep.worker_process import WorkerDiedError, WorkerProcess
 
 POOR_SHARE, GOOD_SHARE = 0.1, 0.4
@@ -107,14 +108,14 @@ def _group_lines(group: Group) -> RenderableType:
 
 
 def _text(content: Any) -> str:
-    """A prompt or completion as one readable string, chat or not. Models may say what would command a terminal."""
+    """A prompt or completion as one readable string, chat or not."""
     if isinstance(content, str):
         text = content
     elif len(content) == 1 and content[0]["role"] == "assistant":
         text = str(content[0]["content"])
     else:
         text = "\n".join(f"[{message['role']}] {message['content']}" for message in content)
-    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+    return printable(text)
 
 
 def _with_traceback(failure: Failed, log: Path) -> str:

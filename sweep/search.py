@@ -65,7 +65,13 @@ def queue_design(study: optuna.Study, config: StudyFile) -> None:
 def queue_again(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
     """Queues the point of a trial that was lost through no fault of its own, seed and all."""
     keep = {key: trial.user_attrs[key] for key in (DESIGN, SEED) if key in trial.user_attrs}
-    study.enqueue_trial(_queued_point(trial), user_attrs=keep)
+    point = _queued_point(trial)
+    waits = any(
+        other.state.name == "WAITING" and _queued_point(other) == point and other.user_attrs.get(SEED) == keep.get(SEED)
+        for other in study.get_trials(deepcopy=False)
+    )
+    if point and not waits:
+        study.enqueue_trial(point, user_attrs=keep)
 
 
 def next_trial(study: optuna.Study, config: StudyFile) -> optuna.Trial:
@@ -103,7 +109,8 @@ def _repetitions(study: optuna.Study, trial: optuna.Trial) -> int:
 
 def _queued_point(trial: optuna.trial.FrozenTrial) -> Point:
     """A trial's point, whether it has been asked for or still waits in the queue."""
-    return trial.params or trial.system_attrs.get("fixed_params", {})
+    # A trial that was lost while it was being asked for has some of its parameters, and all that it was queued with.
+    return trial.system_attrs.get("fixed_params") or trial.params
 
 
 def _key(point: Point) -> tuple[tuple[str, Any], ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,14 +26,20 @@ CONFIG = "config"
 
 def sqlite_path(url: str) -> Path | None:
     """The file behind a SQLite URL; None for any other database."""
-    return Path(url.removeprefix(SQLITE_PREFIX)) if url.startswith(SQLITE_PREFIX) else None
+    return Path(url.removeprefix(SQLITE_PREFIX).partition("?")[0]) if url.startswith(SQLITE_PREFIX) else None
 
 
 def hide_password(url: str) -> str:
     """A database URL that may be shown and logged."""
+    if url.startswith(SQLITE_PREFIX):
+        return url
     scheme, separator, rest = url.partition("://")
-    credentials, at, host = rest.rpartition("@")
-    return f"{scheme}{separator}{credentials.partition(':')[0]}:***@{host}" if at else url
+    address, question, query = rest.partition("?")
+    credentials, at, host = address.rpartition("@")
+    if at:
+        address = f"{credentials.partition(':')[0]}:***@{host}"
+    query = re.sub(r"(?i)([^&=]*(?:pass|pwd|secret|token|key)[^&=]*=)[^&]*", r"\1***", query)
+    return f"{scheme}{separator}{address}{question}{query}"
 
 
 def open_storage(url: str, *, create: bool) -> optuna.storages.RDBStorage:
@@ -74,13 +81,18 @@ def log_folder(url: str, study: str) -> Path:
 def study_lock(folder: Path) -> Iterator[None]:
     """Holds a study for this process alone, until it ends in whatever way.
 
-    Whoever holds it knows that a trial found running is one that nobody runs any more.
+    Whoever holds it knows that a trial found running is one that nobody runs any more. The lock is a file beside the
+    storage, or in the working folder where the storage is no file: there, run a study from one folder only.
 
     Raises:
         StorageError: where another process holds it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("a+") as lock:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock_file = (folder / "lock").open("a+")
+    except OSError as error:
+        raise StorageError(f"cannot write logs to {folder}: {error.strerror}") from error
+    with lock_file as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib.resources
 import tomllib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -159,8 +160,10 @@ def find_study(name_or_path: str) -> Path:
     if name_or_path in shipped:
         return shipped[name_or_path]
     path = Path(name_or_path)
-    if path.suffix == ".toml" and path.is_file():
-        return path
+    # A name that no file can have is no file.
+    with suppress(OSError, ValueError):
+        if path.suffix == ".toml" and path.is_file():
+            return path
     near = difflib.get_close_matches(name_or_path, shipped, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise StudyFileError(
@@ -183,7 +186,7 @@ def load_study(name_or_path: str, overrides: list[str] | None = None) -> StudyFi
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise StudyFileError(f"{path}: cannot be read: {error}") from error
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise StudyFileError(f"{path}: not TOML: {error}") from error
     for override in overrides or []:
         apply_override(content, override)
@@ -219,7 +222,7 @@ def apply_override(content: dict[str, Any], override: str) -> None:
         raise StudyFileError(f"--set {override!r}; allowed: section.key=value, as in budget.steps=40")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         value = text.strip()
     table = content.setdefault(section, {})
     if not isinstance(table, dict):

@@ -7,11 +7,14 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from sweep import record
+from sweep.errors import StorageError
 from sweep.search import DESIGN, REDONE, SEED
 from sweep.storage import CONFIG
 
 if TYPE_CHECKING:
     import optuna
+
+    from sweep.study_file import StudyFile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,11 +87,33 @@ class StudySummary:
         }
 
 
-def summarize(study: optuna.Study) -> StudySummary:
-    """Reads a study."""
+def stored_config(study: optuna.Study) -> StudyFile:
+    """The settings that a stored study was run with.
+
+    Raises:
+        StorageError: where it holds none, or none that this version can read.
+    """
+    from pydantic import ValidationError
+
     from sweep.study_file import StudyFile
 
-    config = StudyFile.model_validate(study.user_attrs[CONFIG])
+    try:
+        return StudyFile.model_validate(study.user_attrs[CONFIG])
+    except KeyError as error:
+        raise StorageError(f"study {study.study_name!r} in storage was not made by `sweep run`") from error
+    except ValidationError as error:
+        raise StorageError(
+            f"study {study.study_name!r} in storage was made by another version of rank-sweep"
+        ) from error
+
+
+def summarize(study: optuna.Study) -> StudySummary:
+    """Reads a study.
+
+    Raises:
+        StorageError: where it was not made by `sweep run`.
+    """
+    config = stored_config(study)
     trials = tuple(
         _trial_summary(trial)
         for trial in study.get_trials(deepcopy=False)

@@ -26,6 +26,7 @@ from sweep.errors import TrialsFailedError
 from sweep.progress import ProgressDisplay
 from sweep.search import REDONE, queue_again, trial_spec
 from sweep.study_file import StudyFile
+from sweep.terminal import printable
 from sweep.worker_process import WorkerDiedError, WorkerProcess
 
 if TYPE_CHECKING:
@@ -179,7 +180,8 @@ class Supervisor:
         if message.number is None:
             raise TrialsFailedError(f"the worker could not start: {message.message} (log: {worker.log})")
         running = self._running.pop(message.number)
-        self._fail(running, message.message)
+        # A fault of the user's own is mended, and then the trial is wanted again.
+        self._fail(running, printable(message.message), again=message.kind in USER_FAULTS)
         if message.kind in USER_FAULTS:
             log = running.trial.user_attrs[record.LOG]
             raise TrialsFailedError(f"trial {message.number} stopped the study: {message.message} (log: {log})")
@@ -228,7 +230,11 @@ class Supervisor:
         """Whether three trials or more have ended, and every one failed."""
         from optuna.trial import TrialState
 
-        ended = [trial.state for trial in self._study.get_trials(deepcopy=False) if trial.state.is_finished()]
+        ended = [
+            trial.state
+            for trial in self._study.get_trials(deepcopy=False)
+            if trial.state.is_finished() and REDONE not in trial.user_attrs
+        ]
         return len(ended) >= 3 and set(ended) == {TrialState.FAIL}
 
 
@@ -237,9 +243,8 @@ def record_failure(study: optuna.Study, number: int, reason: str, *, again: bool
     from optuna.trial import TrialState
 
     trial = study.trials[number]
-    if again:
-        queue_again(study, trial)
     study._storage.set_trial_user_attr(trial._trial_id, record.REASON, reason)
     if again:
+        queue_again(study, trial)
         study._storage.set_trial_user_attr(trial._trial_id, REDONE, True)
     study.tell(number, state=TrialState.FAIL)

@@ -74,7 +74,10 @@ class WorkerProcess:
             if self.connection.poll():
                 return cast(FromWorker | Preview, self.connection.recv())
         except (EOFError, OSError):
+            # It has closed its end: whatever still holds it there is not worth waiting for.
             self._process.join(timeout=10)
+            self._process.kill()
+            self._process.join()
         if self._process.is_alive():
             return None
         raise WorkerDiedError(self._cause_of_death())

@@ -61,6 +61,9 @@ STUDY_FILES = [
     raw("not TOML", "[study\nname = 1", "not TOML"),
     raw("not text", b"\xff\xfe\x00study", "cannot be read"),
     raw("a list", "study = [1, 2]", "study"),
+    raw("nesting without end", "x = " + "[" * 5000, "not TOML"),
+    raw("a number without end", "x = " + "9" * 5000, "not TOML"),
+    Case(name="a name without end", command=("run", "a" * 5000 + ".toml"), says=("no study 'aaa",)),
     raw("a key twice", "[study]\nname = 'a'\nname = 'b'", "not TOML"),
     Case(
         name="no file", command=("run", "nowhere.toml"), says=("no study 'nowhere.toml'", "allowed: a path to a .toml")
@@ -108,6 +111,7 @@ STUDY_FILES = [
     key("learner.loss_type", "gspo", "learner.loss_type", "'gspo'"),
     key("learner.temperature", 0, "learner.temperature", "greater than 0"),
     key("learner.beta", -0.1, "learner.beta"),
+    key("task.reward_timeout_s", 1e12, "task", "reward_timeout_s"),
     key("learner.micro_batch_size", 7, "micro_batch_size=7 must divide the 128 completions"),
     key("budget.steps", 0, "budget.steps", "0"),
     key("budget.steps", 1.5, "budget.steps", "1.5"),
@@ -126,6 +130,8 @@ OVERRIDES = [
     override("budget.stepz=3", "did you mean 'steps'"),
     override("space.r=[96]", "r=96 exceeds max_lora_rank=64"),
     override("space.r=[1", "space.r"),
+    override("learner.beta=inf", "learner.beta", "finite"),
+    override("space.r=" + "[" * 3000, "space.r"),
     override("model.max_lora_rank=8", "r=64 exceeds max_lora_rank=8"),
 ]
 
@@ -151,6 +157,9 @@ STORAGES = [
     flags("run", "tiny", "--storage", "sqlite:////no/such/folder/x.db", says=("cannot open",), code=4),
     flags("run", "tiny", "--storage", "oracle9://x/y", says=("cannot open oracle9",), code=4),
     flags("run", "tiny", "--storage", "postgresql://me:secret@127.0.0.1:9/x", says=("cannot open postgresql",), code=4),
+    flags(
+        "run", "tiny", "--storage", "postgresql://127.0.0.1:9/x?user=me&password=secret", says=("cannot open",), code=4
+    ),
     flags("show", "tiny", says=("no storage at rank-sweep.db",), code=4),
     flags("report", "tiny", "--storage", "sqlite:///none.db", says=("no storage at none.db",), code=4),
 ]
@@ -195,6 +204,9 @@ DATA = [
     task("a line that is no JSON", ("rows.jsonl, line 2: not JSON",), {**WITH_REWARD, "rows.jsonl": '{"prompt": "a"}\n{oops'}),
     task("a line that is no object", ("line 1: list",), {**WITH_REWARD, "rows.jsonl": "[1]"}),
     task("no prompt column", ("row 1 has no column 'prompt'; it has: text",), {**WITH_REWARD, "rows.jsonl": '{"text": "a"}'}),
+    task("a module that is the command itself", ("no module '__main__'",), {"rows.jsonl": ROWS}, reward=["__main__:x"]),
+    task("a column that TRL has", ("column 'completions' has a name that TRL",), {**WITH_REWARD, "rows.jsonl": '{"prompt": "a", "completions": 1}'}),
+    task("a line that nests without end", ("line 1: not JSON",), {**WITH_REWARD, "rows.jsonl": "[" * 100_000}),
     task("an empty prompt", ("row 1 has nothing in column 'prompt'",), {**WITH_REWARD, "rows.jsonl": '{"prompt": ""}'}),
     task("an empty file", ("holds no rows",), {**WITH_REWARD, "rows.jsonl": "\n"}),
     task("bytes", ("cannot be read",), {**WITH_REWARD, "rows.jsonl": b"\xff\xfe\x00"}),

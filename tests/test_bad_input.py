@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sweep.checks import check_study
 from sweep.errors import StudyFileError
-from sweep.study_file import StudyFile, apply_override, parse_study
+from sweep.study_file import StudyFile, apply_override, load_study, parse_study
 from tests.bad_input import CASES, SHIPPED
 
 HEAVY = ("torch", "vllm", "unsloth", "trl", "transformers", "peft", "datasets")
@@ -110,6 +111,40 @@ def test_generated_studies_are_read_or_refused_and_never_crash(content, on_top_o
         assert isinstance(parse_study(content, source="x.toml"), StudyFile)
     except StudyFileError as error:
         assert str(error).startswith("x.toml: ")
+
+
+fragments = st.sampled_from(
+    [
+        "[study]",
+        "[model]",
+        "[task]",
+        "[space]",
+        "name = ",
+        "r = ",
+        "[1, 4]",
+        "'x'",
+        '"tiny"',
+        "=",
+        "\n",
+        "[",
+        "]",
+        "{",
+        "1e400",
+        "0x",
+        "#",
+    ]
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(max_size=60) | st.lists(fragments, max_size=20).map("".join) | st.binary(max_size=40))
+def test_generated_files_are_read_or_refused_and_never_crash(tmp_path_factory, content):
+    path = tmp_path_factory.getbasetemp() / "generated.toml"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass"))
+    try:
+        check_study(load_study(str(path)))
+    except StudyFileError as error:
+        assert str(error)
 
 
 @settings(max_examples=300, deadline=None)

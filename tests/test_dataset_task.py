@@ -98,6 +98,25 @@ def test_a_file_that_cannot_be_read_is_named_with_what_is_allowed(tmp_path, name
         task(tmp_path, name)
 
 
+def test_separators_within_strings_end_no_line_and_a_byte_order_mark_is_no_column(tmp_path):
+    (tmp_path / "rows.jsonl").write_text(
+        '{"prompt": "a\u2028b"}\n' * 3 + '{"prompt": "c"}\n{"prompt": "d"}', encoding="utf-8"
+    )
+    made = task(tmp_path, held_out_share=0.5)
+    assert {row["prompt"] for row in made.train_rows(9) + made.held_out_rows(9)} == {"a\u2028b", "c", "d"}
+    write(tmp_path, ROWS, "rows.csv")
+    (tmp_path / "rows.csv").write_bytes(b"\xef\xbb\xbf" + (tmp_path / "rows.csv").read_bytes())
+    assert len(task(tmp_path, "rows.csv").train_rows(100)) > 30
+
+
+def test_a_column_that_some_rows_lack_is_none_there(tmp_path):
+    write(tmp_path, [*ROWS, {"prompt": "odd", "target": "1", "hint": "x"}])
+    made = task(tmp_path)
+    rows = made.train_rows(100) + made.held_out_rows(100)
+    assert {row["hint"] for row in rows} == {None, "x"}
+    assert all(row.keys() == {"prompt", "target", "hint"} for row in rows)
+
+
 def test_a_file_that_is_not_there_is_named_with_where_it_was_looked_for(tmp_path):
     with pytest.raises(TaskError, match=r"no file 'rows\.jsonl'; looked in .*"):
         task(tmp_path)

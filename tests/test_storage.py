@@ -76,7 +76,10 @@ def test_a_storage_that_cannot_be_opened_is_one_line_without_its_password(url):
 
 def test_passwords_are_hidden():
     assert hide_password("mysql://me:secret@host/db") == "mysql://me:***@host/db"
-    assert hide_password("sqlite:///x.db") == "sqlite:///x.db"
+    assert hide_password("postgresql://host/db?user=me&password=secret&x=1") == (
+        "postgresql://host/db?user=me&password=***&x=1"
+    )
+    assert hide_password("sqlite:////home/me@work/x.db") == "sqlite:////home/me@work/x.db"
 
 
 def test_a_file_that_is_no_database_is_refused(tmp_path):

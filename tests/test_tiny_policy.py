@@ -1,5 +1,7 @@
 import json
 import random
+import re
+from pathlib import Path
 
 import pytest
 
@@ -105,7 +107,10 @@ def test_the_warm_start_answers_rightly_three_times_in_ten(make_tiny):
 
 
 def test_the_base_policy_scores_on_held_out_prompts_what_was_recorded(model, tokenizer, make_tiny):
-    assert make_tiny.score(model, tokenizer, symbols=12, sampled=True) == pytest.approx(BASE_SCORE, abs=0.03)
+    score = make_tiny.score(model, tokenizer, symbols=12, sampled=True)
+    assert score == pytest.approx(BASE_SCORE, abs=0.03)
+    [readme] = re.findall(r"base policy (0\.\d+) \(\|\)", (Path(__file__).parent.parent / "README.md").read_text())
+    assert score == pytest.approx(float(readme), abs=0.03)
 
 
 def test_a_score_is_the_same_for_the_same_seed_only(model, tokenizer, make_tiny):

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer, BatchEncoding
+from transformers import AutoModelForCausalLM, AutoTokenizer, BatchEncoding, BitsAndBytesConfig
 
 from objectives.adapters import AdapterVersion
 from objectives.engines.protocol import Completion, Sampling
@@ -27,8 +27,11 @@ class TransformersEngine:
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         try:
             self._base: Any = AutoModelForCausalLM.from_pretrained(
-                settings.path, dtype=getattr(torch, settings.dtype)
-            ).to(self._device)
+                settings.path,
+                dtype=getattr(torch, settings.dtype),
+                quantization_config=BitsAndBytesConfig(load_in_4bit=True) if settings.load_in_4bit else None,
+                device_map={"": self._device},
+            )
             tokenizer = AutoTokenizer.from_pretrained(settings.path)
         except (ValueError, OSError) as error:
             raise EngineError(f"Transformers could not load {settings.name!r}: {error}") from error

@@ -118,6 +118,8 @@ class TrlLearner:
             num_iterations=learner.num_iterations,
             max_grad_norm=learner.max_grad_norm,
             reward_weights=list(self._rewards.weights),
+            # Unsloth turns TRL's vLLM mode on where the model has an engine; the correction stays the study's to state.
+            vllm_importance_sampling_correction=False,
             optim="adamw_torch",
             bf16=model.dtype == "bfloat16" and torch.cuda.is_available(),
             fp16=model.dtype == "float16" and torch.cuda.is_available(),
@@ -185,7 +187,7 @@ class _Run(TrainerCallback):  # type: ignore[misc]
         return {
             "prompt_ids": ids,
             "completion_ids": [list(completion.token_ids) for completion in completions],
-            # TRL reads these in its own vLLM modes only: here no importance-sampling correction is on.
+            # For a correction of importance that the study has not asked for: TRL is told to leave it off.
             "logprobs": [list(completion.logprobs) for completion in completions],
         }
 

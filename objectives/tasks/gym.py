@@ -23,13 +23,15 @@ def reasoning_gym_task(settings: ReasoningGymSettings, *, seed: int, chat: bool)
     Raises:
         TaskError: where the package is absent, or has no such task, or refuses its options.
     """
-    questions = _generate(settings, seed)
+    size = round((settings.train_prompts + settings.held_out_prompts) * 1.2)
+    dataset = make_dataset(settings, size=size, seed=seed)
+    questions = list(dataset)
     rows = [_row(entry["question"], index, chat) for index, entry in enumerate(questions)]
     train, held_out = hold_out(rows, share=settings.held_out_share, seed=seed)
     return TextTask(
         name=f"reasoning_gym_{settings.dataset}",
         max_completion_tokens=settings.max_completion_tokens,
-        reward_functions=(_scorer(questions, settings.dataset),),
+        reward_functions=(_scorer(dataset, questions, settings.dataset),),
         reward_weights=(1.0,),
         train=train,
         held_out=held_out,
@@ -37,7 +39,12 @@ def reasoning_gym_task(settings: ReasoningGymSettings, *, seed: int, chat: bool)
     )
 
 
-def _generate(settings: ReasoningGymSettings, seed: int) -> Any:
+def make_dataset(settings: ReasoningGymSettings, *, size: int, seed: int) -> Any:
+    """The package's own dataset, which generates its questions when it is asked for them.
+
+    Raises:
+        TaskError: where the package is absent, or has no such task, or refuses its options.
+    """
     try:
         import reasoning_gym
         from reasoning_gym.factory import DATASETS
@@ -47,7 +54,6 @@ def _generate(settings: ReasoningGymSettings, seed: int) -> Any:
         near = difflib.get_close_matches(settings.dataset, DATASETS, n=3)
         hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
         raise TaskError(f"reasoning-gym has no task {settings.dataset!r}{hint}")
-    size = round((settings.train_prompts + settings.held_out_prompts) * 1.2)
     try:
         return reasoning_gym.create_dataset(settings.dataset, size=size, seed=seed, **settings.options)
     # The package checks options by assert, and unknown ones by TypeError.
@@ -63,13 +69,13 @@ def _row(question: str, index: int, chat: bool) -> Row:
     return {"prompt": prompt, "entry": index}
 
 
-def _scorer(questions: Any, name: str) -> RewardFunction:
+def _scorer(dataset: Any, questions: list[Any], name: str) -> RewardFunction:
     """The task's scorer as a reward function: 0 to 1 for what stands in `<answer>` tags."""
     from reasoning_gym.utils import extract_answer
 
     def score(prompts: list[Any], completions: list[Any], entry: list[int], **columns: Any) -> list[float]:
         return [
-            float(questions.score_answer(extract_answer(text_of(completion)), entry=questions[index]))
+            float(dataset.score_answer(extract_answer(text_of(completion)), entry=questions[index]))
             for completion, index in zip(completions, entry, strict=True)
         ]
 

@@ -16,6 +16,10 @@ from objectives.user_code import find_file
 FILE_SUFFIXES = (".jsonl", ".csv", ".parquet")
 
 
+TAKEN_COLUMNS = frozenset({"prompts", "completions", "trainer_state", "log_extra", "log_metric", "environments"})
+"""Keywords that TRL 1.13 calls reward functions with; a column of such a name would be given twice."""
+
+
 def is_file_name(data: str) -> bool:
     """Whether a study's `data` names a file; anything else is a hub id."""
     return Path(data).suffix in (*FILE_SUFFIXES, ".json", ".txt", ".tsv") or data.startswith((".", "/"))
@@ -41,7 +45,19 @@ def read_rows(data: str, *, config: str | None, split: str, folders: Sequence[Pa
             raise TaskError(f"{path}: cannot read {suffix or 'this'} files; allowed: {', '.join(FILE_SUFFIXES)}")
     if not rows:
         raise TaskError(f"{path} holds no rows")
-    return rows
+    return _same_columns(rows)
+
+
+def _same_columns(rows: Sequence[Row]) -> list[Row]:
+    """Gives every row every column that any row has, None where it had none, as TRL's datasets do.
+
+    Raises:
+        TaskError: where a column has a name that TRL 1.13 uses for something else.
+    """
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    if taken := TAKEN_COLUMNS.intersection(columns):
+        raise TaskError(f"column {min(taken)!r} has a name that TRL passes something else by; rename it")
+    return [{column: row.get(column) for column in columns} for row in rows]
 
 
 def require_columns(rows: Sequence[Row], columns: Iterable[str], *, source: str) -> None:
@@ -69,7 +85,7 @@ def hold_out(rows: Sequence[Row], *, share: float, seed: int) -> tuple[list[Row]
     train: list[Row] = []
     held_out: list[Row] = []
     for row in rows:
-        digest = hashlib.sha256(f"{seed}:{prompt_key(row)}".encode()).digest()
+        digest = hashlib.sha256(f"{seed}:{prompt_key(row)}".encode("utf-8", "surrogatepass")).digest()
         (held_out if int.from_bytes(digest[:8]) < share * 2**64 else train).append(row)
     return train, held_out
 
@@ -89,7 +105,8 @@ def prompt_key(row: Row) -> str:
 def _read_jsonl(path: Path) -> list[Row]:
     rows = []
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # Only a newline ends a line of JSON: str.splitlines would also cut at separators inside strings.
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise TaskError(f"{path}: cannot be read: {error}") from error
     for number, line in enumerate(lines, start=1):
@@ -97,7 +114,7 @@ def _read_jsonl(path: Path) -> list[Row]:
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise TaskError(f"{path}, line {number}: not JSON: {error}") from error
         if not isinstance(row, dict):
             raise TaskError(f"{path}, line {number}: {type(row).__name__}; allowed: one JSON object a line")
@@ -107,7 +124,7 @@ def _read_jsonl(path: Path) -> list[Row]:
 
 def _read_csv(path: Path) -> list[Row]:
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)
             rows: list[Row] = []
             for row in reader:

@@ -9,7 +9,8 @@ from typing import Any, NoReturn
 import typer
 
 from sweep.cli import confirm, lora, plan, report, run, show, studies, try_reward
-from sweep.errors import SweepError
+from sweep.errors import StorageError, SweepError
+from sweep.terminal import printable
 
 USAGE, INTERRUPTED = 2, 130
 
@@ -45,6 +46,8 @@ for command in (
 
 def main() -> None:
     """Runs the command line and exits with a documented code."""
+    # Schedulers and `timeout` ask with SIGTERM: stop as for Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         # Typer turns Ctrl-C into an exit code of its own.
         code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False) or 0
@@ -52,6 +55,10 @@ def main() -> None:
         _fail(f"{error.format_message()} (see `sweep --help`)", USAGE)
     except SweepError as error:
         _fail(str(error), error.exit_code)
+    except Exception as error:
+        if not type(error).__module__.startswith(("sqlalchemy.", "optuna.")):
+            raise
+        _fail(f"the storage failed: {str(error).splitlines()[0]}", StorageError.exit_code)
     except KeyboardInterrupt:
         code = INTERRUPTED
     if code == INTERRUPTED:
@@ -61,5 +68,5 @@ def main() -> None:
 
 
 def _fail(message: str, exit_code: int) -> NoReturn:
-    sys.stderr.write("".join(f"sweep: {line}\n" for line in message.splitlines()))
+    sys.stderr.write("".join(f"sweep: {line}\n" for line in printable(message).splitlines()))
     sys.exit(exit_code)

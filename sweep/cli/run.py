@@ -30,7 +30,7 @@ def run(
     """
     from rich.console import Console
 
-    from sweep.checks import check_device, check_study
+    from sweep.checks import check_device, check_generator, check_study
     from sweep.progress import make_progress
     from sweep.search import SearchSchedule, make_sampler
     from sweep.storage import create_or_match_study, log_folder, open_storage, study_lock
@@ -44,6 +44,7 @@ def run(
     config = load_study(study, overrides)
     check_study(config)
     check_device(config)
+    check_generator(config)
     console = Console()
     if config.engine_max_lora_rank != config.model.max_lora_rank:
         console.print(

@@ -41,11 +41,10 @@ def stored_confirmation(study: optuna.Study) -> Confirmed | None:
     import optuna
 
     from sweep.confirm import confirmation_name, read_confirmation
-    from sweep.storage import CONFIG
-    from sweep.study_file import StudyFile
+    from sweep.summary import stored_config
 
     try:
         confirmation = optuna.load_study(study_name=confirmation_name(study.study_name), storage=study._storage)
     except KeyError:
         return None
-    return read_confirmation(confirmation, StudyFile.model_validate(study.user_attrs[CONFIG]))
+    return read_confirmation(confirmation, stored_config(study))

@@ -44,10 +44,12 @@ def studies(storage: StorageOption = DEFAULT_STORAGE, as_json: JsonOption = Fals
         return
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table("study", "trials", "ended here", "what it is")
     for row in rows:
-        table.add_row(row["study"], str(row["trials"] or ""), str(row["ended"]), row["description"])
+        cells = (row["study"], str(row["trials"] or ""), str(row["ended"]), row["description"])
+        table.add_row(*map(Text, cells))
     Console().print(table)
 
 

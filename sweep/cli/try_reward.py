@@ -28,13 +28,14 @@ def try_reward(
     """
     from rich.console import Console
 
-    from sweep.checks import check_device, check_study
+    from sweep.checks import check_device, check_generator, check_study
     from sweep.reward_check import check_reward, judge_signal, preview_json, preview_report
     from sweep.study_file import load_study
 
     config = load_study(study, overrides)
     check_study(config)
     check_device(config)
+    check_generator(config)
     console = Console(stderr=as_json)
     with console.status("loading the model and the engine"):
         preview = check_reward(config, prompts=prompts)
