@@ -34,6 +34,14 @@ def live_adapter_bytes(model: Any) -> int:
     return sum(storages.values())
 
 
+def adapter_in_engine(worker: Any, adapter_id: int) -> tuple[int, int]:
+    """Rank and alpha of an adapter as the engine has loaded it; run in the engine's worker (vLLM 0.32)."""
+    loaded = worker.model_runner.lora_manager._adapter_manager.get_adapter(adapter_id)
+    # Merged projections are packed together and have no alpha of their own; the output projection is neither.
+    weights = next(weights for name, weights in loaded.loras.items() if name.endswith("o_proj"))
+    return int(weights.rank), int(weights.lora_alpha)
+
+
 def measure(name: str, ceiling: int) -> dict[str, Any]:
     """Everything about one ceiling, in this process."""
     from objectives.policies.unsloth import UnslothPolicy  # noqa: I001 - Unsloth is imported before torch's friends
@@ -77,7 +85,6 @@ def _take_turn(policy: Any, engine: Any, r: int, folder: Path) -> dict[str, Any]
             if "lora_B" in parameter_name:
                 weight.normal_(std=0.02)
     version = AdapterFolder(folder).publish(f"turn-{r}", model, r)
-    saved = json.loads((version.path / "adapter_config.json").read_text())
     prompt = policy.tokenizer("Count from one to ten.")["input_ids"]
     sampling = Sampling(temperature=1.0, max_tokens=TOKENS)
     seconds = []
@@ -86,12 +93,13 @@ def _take_turn(policy: Any, engine: Any, r: int, folder: Path) -> dict[str, Any]
         completions = engine.rollout([prompt] * PROMPTS, [version] * PROMPTS, sampling, range(PROMPTS))
         seconds.append(time.perf_counter() - start)
     tokens = sum(len(completion.token_ids) for completion in completions)
+    [(engine_r, engine_alpha)] = engine._llm.collective_rpc(adapter_in_engine, args=(version.id,))
     gap = _logprob_gap(model, prompt, completions[0])
     policy.release()
     return {
         "r": r,
-        "saved_r": saved["r"],
-        "saved_alpha": saved["lora_alpha"],
+        "engine_r": engine_r,
+        "engine_alpha": engine_alpha,
         "tokens_per_s": tokens / statistics.median(seconds[1:]),
         "mean_logprob_gap": gap,
     }

@@ -8,9 +8,11 @@ import os
 import re
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
 
 from sweep.errors import StorageError, StudyMismatchError
 from sweep.study_file import StudyFile
@@ -162,6 +164,9 @@ def match_study(study: optuna.Study, config: StudyFile) -> None:
         StudyMismatchError: where it was not; it says what differs.
     """
     stored = study.user_attrs.get(CONFIG)
+    # Settings that came with a later version had their defaults when the study was run.
+    with suppress(ValidationError):
+        stored = stored and StudyFile.model_validate(stored).model_dump(mode="json")
     if stored is not None and (changes := changed_keys(stored, config.model_dump(mode="json"))):
         raise StudyMismatchError(
             f"study {study.study_name!r} in storage was run with other settings: {'; '.join(changes)}. "

@@ -19,8 +19,8 @@ def measured():
 
 def test_adapters_of_different_ranks_take_turns_on_one_engine(measured):
     turns = measured[1]["turns"]
-    assert [turn["r"] for turn in turns] == [turn["saved_r"] for turn in turns]
-    assert [turn["saved_alpha"] for turn in turns] == [2 * turn["r"] for turn in turns]
+    assert [turn["r"] for turn in turns] == [turn["engine_r"] for turn in turns]
+    assert [turn["engine_alpha"] for turn in turns] == [2 * turn["r"] for turn in turns]
 
 
 def test_the_engine_serves_the_weights_of_the_adapter_that_was_published_last(measured):

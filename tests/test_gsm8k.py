@@ -40,6 +40,9 @@ def task(folder, *, chat=True, seed=0, **changes):
         ("a sale from 5-10", "10"),
         ("it fell to -$5", "-5"),
         ("20%.", "20"),
+        (r"so \boxed{\text{72}} and 5 apples", "72"),
+        (r"\boxed{1{,}234}", "1234"),
+        ("it is 7, so\n####", "7"),
         ("lists 1,2,3", "3"),
     ],
 )
@@ -47,7 +50,7 @@ def test_answers_are_read_as_people_write_them(text, number):
     assert answer_in(text) == Decimal(number)
 
 
-@pytest.mark.parametrize("text", ["no number", "", "####", "#### none of the 3"[:10]])
+@pytest.mark.parametrize("text", ["no number", "", "####", "#### none"])
 def test_a_text_without_a_number_has_no_answer(text):
     assert answer_in(text) is None
 

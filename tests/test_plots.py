@@ -36,7 +36,7 @@ def stored_study(folder, points=POINTS, steps=6):
         curve = [
             StepMetrics(
                 step=s, reward=value * s / steps, reward_std=0.1, groups_without_signal=0.2, completion_length=5.0,
-                tokens=640 * s, seconds=0.2,
+                tokens=640 * s, seconds=0.2, rewards={"exact": value * s / steps}, reward_stds={"exact": 0.1},
             )
             for s in range(1, steps + 1)
         ]  # fmt: skip
@@ -92,6 +92,7 @@ def test_the_report_escapes_what_users_wrote_and_is_complete_without_a_network(s
     page = report_html(study, None)
     assert "collapsed at step 6 &lt;script&gt;" in page
     assert "No verdict yet" in page
+    assert '<td>1</td><td class="text">exact</td><td>0.450</td><td>0.100</td>' in page
     assert page.count("Plotly.newPlot(") >= 4
     assert len(page) < 8 * 2**20
 

@@ -158,6 +158,15 @@ def test_kl_is_reported_where_the_study_penalises_it(make_learner):
     assert math.isfinite(feed.steps[1][1].kl)
 
 
+def test_several_steps_on_one_batch_sample_that_many_times_fewer_completions(make_learner):
+    once, twice = Feed(spec()), Feed(spec())
+    make_learner().serve(once)
+    make_learner(num_iterations=2).serve(twice)
+    assert twice.results[0].steps == once.results[0].steps == STEPS
+    assert [metrics.step for _, metrics in twice.steps] == [1, 3]
+    assert twice.results[0].tokens == pytest.approx(once.results[0].tokens / 2, rel=0.3)
+
+
 def test_smaller_micro_batches_learn_the_same(make_learner):
     whole, halves = Feed(spec()), Feed(spec())
     make_learner(steps=2).serve(whole)

@@ -18,6 +18,7 @@ INSTRUCTION = "Reason step by step. Then give the answer as a number on a last l
 
 # A minus that stands behind a digit or a word is a dash or an operator, not a sign.
 NUMBER = r"(?:(?<![\w)])[-+])?(?:[$€£]\s?[-+]?)?(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)"
+_BOXED = re.compile(r"\\boxed\{((?:[^{}]|\{[^{}]*\})*)\}")
 _LAST_LINE = re.compile(rf"^####\s*({NUMBER})\s*$")
 
 
@@ -72,11 +73,9 @@ def well_formed(prompts: list[Any], completions: list[Any], **columns: Any) -> l
 
 def answer_in(text: str) -> Decimal | None:
     r"""The number that a text answers with: after `####`, else in `\boxed{}`, else its last number; None if none."""
-    if "####" in text:
-        return first_number(text.rpartition("####")[2])
-    boxed = re.findall(r"\\boxed\{([^{}]*)\}", text)
-    if boxed:
-        return first_number(boxed[-1])
+    for place in (text.rpartition("####")[2] if "####" in text else "", *_BOXED.findall(text)[-1:]):
+        if (number := first_number(place.replace("{,}", ","))) is not None:
+            return number
     numbers = re.findall(NUMBER, text)
     return parse_number(numbers[-1]) if numbers else None
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from importlib.resources import files
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import plotly.graph_objects as go
 from jinja2 import Environment, StrictUndefined
 from plotly.offline import get_plotlyjs
 
+from sweep import record
 from sweep.confirm import Confirmed
 from sweep.plots.by_rank import by_rank_figure, by_rank_info
 from sweep.plots.confirmed import confirmed_figure, confirmed_info
@@ -38,6 +41,7 @@ def report_html(study: optuna.Study, confirmed: Confirmed | None) -> str:
         verdict=None if confirmed is None else confirmed.verdict,
         **_answer(summary.config, confirmed),
         config=_settings_rows(summary.config),
+        rewards=_reward_rows(study),
         facts=_flatten(summary.facts),
         plotly_js=get_plotlyjs(),
         by_rank=_embed(by_rank_figure(by_rank_info(summary)), "by-rank"),
@@ -62,6 +66,21 @@ def _answer(config: dict[str, Any], confirmed: Confirmed | None) -> dict[str, st
         "calls": calls,
         "saving": saving,
     }
+
+
+def _reward_rows(study: optuna.Study) -> list[tuple[int, str, float, float]]:
+    """Rank, reward function, and its mean and spread over the last step of the rank's trials, averaged."""
+    found: dict[tuple[int, str], list[tuple[float, float]]] = defaultdict(list)
+    for trial in study.get_trials(deepcopy=False):
+        curve = trial.user_attrs.get(record.CURVE, {})
+        for key in curve:
+            name = key.removeprefix("reward:")
+            if name != key and curve[key][-1] is not None:
+                found[trial.params["r"], name].append((curve[key][-1], curve[f"reward_std:{name}"][-1] or 0.0))
+    return [
+        (r, name, fmean(mean for mean, _ in pairs), fmean(std for _, std in pairs))
+        for (r, name), pairs in sorted(found.items())
+    ]
 
 
 def _embed(figure: go.Figure, name: str) -> str:
