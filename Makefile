@@ -4,7 +4,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 TORCH  := $(shell grep '^torch==' requirements/cpu.lock)
 
-.PHONY: sweep test check lock clean
+.PHONY: setup sweep test check lock clean
+
+setup: $(VENV)/.ready
 
 sweep: $(VENV)/.ready
 	$(BIN)/sweep run tiny

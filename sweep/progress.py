@@ -86,6 +86,8 @@ def _ready_line(ready: Ready) -> str:
 
 
 def _ended_line(spec: TrialSpec, score: float | None, reason: str | None) -> str:
+    if reason == "interrupted":
+        return f"{describe(spec)}: interrupted; it will be run again from its start"
     outcome = "failed" if score is None else f"held-out reward {score:.3f}"
     return f"{describe(spec)}: {outcome}" + (f" ({reason})" if reason else "")
 

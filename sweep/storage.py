@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import fcntl
 import json
 import os
@@ -120,8 +121,12 @@ def open_study(storage: optuna.storages.RDBStorage, name: str) -> optuna.Study:
     try:
         return optuna.load_study(study_name=name, storage=storage)
     except KeyError as error:
-        names = ", ".join(s.study_name for s in storage.get_all_studies()) or "none yet"
-        raise StorageError(f"no study {name!r} in this storage; it has: {names}") from error
+        names = [stored.study_name for stored in storage.get_all_studies()]
+        near = difflib.get_close_matches(Path(name).stem, names, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise StorageError(
+            f"no study {name!r} in this storage; {hint}it has: {', '.join(names) or 'none yet'}"
+        ) from error
 
 
 def create_or_match_study(

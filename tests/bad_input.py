@@ -99,7 +99,7 @@ STUDY_FILES = [
     key("space.learning_rate", None, "space.learning_rate: missing"),
     key("space.learning_rate", [float("inf")], "learning_rate", "finite"),
     key("space.learning_rate", [0.0], "learning_rate", "above 0"),
-    key("space.lr", [1e-3], "space.lr: unknown key"),
+    key("space.lr", [1e-3], "space.lr: unknown key; did you mean 'learning_rate'"),
     key("task", None, "task: missing"),
     key("task.name", None, "task.name is missing or no task", "string_ops"),
     key("task.name", "gsm9k", "allowed: string_ops, dataset, gsm8k", "'gsm9k'"),

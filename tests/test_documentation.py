@@ -38,7 +38,7 @@ def test_bring_your_own_reward_runs_as_written(tmp_path):
         (tmp_path / name).write_text(content)
     commands = "".join(re.findall(r"```bash\n(.*?)```", text, re.DOTALL)).splitlines()
     assert [command.split()[:2] for command in commands if command.startswith("sweep")] == [
-        ["sweep", "try-reward"], ["sweep", "plan"], ["sweep", "run"], ["sweep", "report"],
+        ["sweep", "try-reward"], ["sweep", "plan"], ["sweep", "run"], ["sweep", "confirm"], ["sweep", "report"],
     ]  # fmt: skip
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     outputs = {}
@@ -51,5 +51,7 @@ def test_bring_your_own_reward_runs_as_written(tmp_path):
         outputs[command.split()[1]] = done.stdout
     assert "right_letters" in outputs["try-reward"]
     assert "GRPO can learn from this" in outputs["try-reward"]
-    assert "[2/2] trial 1" in outputs["run"]
+    assert "[6/6] trial 5" in outputs["run"]
+    assert "2 ranks x 10 seeds = 20 trials" in outputs["confirm"]
+    assert "95 % confidence, 10 seeds" in outputs["confirm"]
     assert (tmp_path / "report.html").stat().st_size > 10**6

@@ -62,7 +62,7 @@ def test_reading_a_storage_that_is_not_there_makes_none(tmp_path):
 def test_a_study_that_is_not_there_is_answered_with_those_that_are(tmp_path):
     storage = open_storage(f"sqlite:///{tmp_path}/sweep.db", create=True)
     matched(storage)
-    with pytest.raises(StorageError, match="no study 'tinny' in this storage; it has: tiny"):
+    with pytest.raises(StorageError, match=r"no study 'tinny' in this storage; did you mean 'tiny'\? it has: tiny"):
         open_study(storage, "tinny")
 
 

@@ -41,4 +41,6 @@ def show(study: StoredStudyArgument, storage: StorageOption = DEFAULT_STORAGE, a
         console.print()
     console.print(study_table(summary))
     if confirmed is None and summary.ranks:
-        console.print("no verdict yet: `sweep confirm` runs every rank on fresh seeds", style="dim")
+        console.print(
+            f"no verdict yet: `sweep confirm {study}` runs every rank on fresh seeds", style="dim", markup=False
+        )

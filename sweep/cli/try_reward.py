@@ -36,9 +36,9 @@ def try_reward(
     check_study(config)
     check_device(config)
     check_generator(config)
-    console = Console(stderr=as_json)
-    with console.status("loading the model and the engine"):
-        preview = check_reward(config, prompts=prompts)
+    console = Console()
+    Console(stderr=True).print("loading the model and the engine: about a minute on a CPU", style="dim")
+    preview = check_reward(config, prompts=prompts)
     if as_json:
         typer.echo(json.dumps(preview_json(preview), indent=2))
     else:

@@ -59,7 +59,8 @@ def curves_figure(info: CurvesInfo) -> go.Figure:
         for curve in curves:
             _add_line(figure, curve, r, {"color": colors[r], "width": 1}, opacity=0.35, showlegend=False)
         _add_line(figure, info.median(r), r, {"color": colors[r], "width": 4}, name=f"r={r}")
-    return styled(figure, x="step", y=f"training reward (mean of {info.window} steps)")
+    over = f" (mean of {info.window} steps)" if info.window > 1 else ""
+    return styled(figure, x="step", y=f"training reward{over}")
 
 
 def _add_line(figure: go.Figure, curve: Curve, r: int, line: dict[str, object], **options: object) -> None:
