@@ -17,7 +17,7 @@ from objectives.model_shape import ModelShape
 from objectives.settings import BudgetSettings, ModelSettings
 
 EngineKind = Literal["unsloth", "vllm", "transformers"]
-MAX_SEQUENCES = 512
+MAX_SEQUENCES = 256
 """Sequences that an engine runs at once, at most; the rest of a rollout waits its turn."""
 
 
