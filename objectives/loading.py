@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from objectives.engines.protocol import Engine
-from objectives.errors import EngineError, PolicyError
+from objectives.errors import EngineError, PolicyError, TaskError
 from objectives.evaluation import Evaluator
 from objectives.footprint import MAX_SEQUENCES
 from objectives.policies.protocol import Policy
@@ -19,7 +19,7 @@ from objectives.rewards import RewardSet, make_rewards
 from objectives.settings import ModelSettings, WorkerSettings
 from objectives.task_settings import CustomTaskSettings
 from objectives.tasks.build import build_task
-from objectives.tasks.protocol import Task
+from objectives.tasks.protocol import Row, Task
 from objectives.tasks.rows import is_file_name
 from objectives.user_code import load_reference
 
@@ -77,6 +77,20 @@ def load(settings: WorkerSettings, *, max_loras: int = 1) -> Loaded:
     )
     facts = _facts(policy, engine, settings) | {"load_seconds": time.perf_counter() - began}
     return Loaded(policy=policy, engine=engine, task=task, rewards=rewards, evaluator=evaluator, facts=facts)
+
+
+def training_rows(loaded: Loaded, settings: WorkerSettings) -> list[Row]:
+    """The rows that every trial trains on.
+
+    Raises:
+        TaskError: where they are too few for a step.
+    """
+    rows, needed = loaded.task.train_rows(settings.task.train_prompts), settings.budget.prompts_per_step
+    if len(rows) < needed:
+        raise TaskError(
+            f"task {loaded.task.name} has {len(rows)} training prompts; budget.prompts_per_step={needed} needs as many"
+        )
+    return rows
 
 
 def _is_offline(settings: WorkerSettings) -> bool:

@@ -74,7 +74,6 @@ class TrialResult:
 class Ready:
     """Worker to supervisor, once: the model and the engine are loaded."""
 
-    slots: int
     baseline: HeldOutScore
     facts: Mapping[str, Any]
     """Versions, hardware and settings in force that a reader needs to repeat the study."""

@@ -127,7 +127,7 @@ def main(
                 return
             learner = make_learner(settings, loaded, AdapterFolder(scratch / "adapters"))
             baseline = loaded.evaluator.score(None, step=0, seed=settings.seed)
-            connection.send(Ready(slots=learner.slots, baseline=baseline, facts=loaded.facts))
+            connection.send(Ready(baseline=baseline, facts=loaded.facts))
         except Exception as error:
             traceback.print_exc()
             feed.fail(None, error)

@@ -81,7 +81,7 @@ def stored_frozen(study: optuna.Study) -> SmoothedSearch:
     return SmoothedSearch(
         frozen=tuple(FrozenConfiguration(**item) for item in stored["frozen"]),
         untuned=tuple(UntunedRank(**item) for item in stored["untuned"]),
-        noise_sd=math.nan if stored["noise_sd"] is None else stored["noise_sd"],
+        noise_sd=stored["noise_sd"],
     )
 
 

@@ -62,6 +62,15 @@ def queue_design(study: optuna.Study, config: StudyFile) -> None:
             study.enqueue_trial(point, user_attrs={DESIGN: True, SEED: config.study.seed})
 
 
+def ended_trials(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+    """Trials that count towards the study's number: finished, pruned, or failed for good."""
+    return [
+        trial
+        for trial in study.get_trials(deepcopy=False)
+        if trial.state.is_finished() and REDONE not in trial.user_attrs
+    ]
+
+
 def queue_again(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
     """Queues the point of a trial that was lost through no fault of its own, seed and all."""
     keep = {key: trial.user_attrs[key] for key in (DESIGN, SEED) if key in trial.user_attrs}

@@ -18,14 +18,14 @@ from sweep.errors import StudyFileError
 from sweep.space import SearchSpace, default_ladder
 
 ELSEWHERE = {
-    "lr": ("learning_rate",),
-    "rank": ("r",),
-    "lora_rank": ("r",),
-    "lora_alpha": ("alpha",),
-    "max_steps": ("steps",),
-    "num_generations": ("group_size",),
-    "max_completion_length": ("max_completion_tokens",),
-    "model_name": ("name",),
+    "lr": "learning_rate",
+    "rank": "r",
+    "lora_rank": "r",
+    "lora_alpha": "alpha",
+    "max_steps": "steps",
+    "num_generations": "group_size",
+    "max_completion_length": "max_completion_tokens",
+    "model_name": "name",
 }
 """What keys are called in TRL, PEFT and Unsloth, for whoever writes them here."""
 
@@ -248,8 +248,8 @@ def _explain(problem: Any, content: dict[str, Any]) -> str:
     name = ".".join(where)
     if problem["type"] == "extra_forbidden":
         allowed = _allowed_keys(where[:-1])
-        near = [name for name in ELSEWHERE.get(where[-1], ()) if name in allowed]
-        near = near or difflib.get_close_matches(where[-1], allowed, n=1)
+        ours = ELSEWHERE.get(where[-1])
+        near = [ours] if ours in allowed else difflib.get_close_matches(where[-1], allowed, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         return f"{name}: unknown key; {hint}allowed: {', '.join(allowed)}"
     if problem["type"] == "task_name":

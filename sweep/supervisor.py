@@ -24,7 +24,7 @@ from sweep import record
 from sweep.collapse import CollapseMonitor, collapse_floor
 from sweep.errors import TrialsFailedError
 from sweep.progress import ProgressDisplay
-from sweep.search import REDONE, queue_again, trial_spec
+from sweep.search import REDONE, ended_trials, queue_again, trial_spec
 from sweep.study_file import StudyFile
 from sweep.terminal import printable
 from sweep.worker_process import WorkerDiedError, WorkerProcess
@@ -96,7 +96,9 @@ class Supervisor:
         """
         self._requeue_orphans()
         self._schedule.queue(self._study)
-        self._progress.begin(done=self._spent(), trials=self._schedule.trials, steps=self._config.budget.steps)
+        self._progress.begin(
+            done=len(ended_trials(self._study)), trials=self._schedule.trials, steps=self._config.budget.steps
+        )
         try:
             while self._left() > 0:
                 self._run_worker()
@@ -112,7 +114,8 @@ class Supervisor:
         with WorkerProcess(settings, log) as worker:
             self._progress.note("loading the model and the engine")
             try:
-                while self._left() > 0 or self._running:
+                # In this order: while trials run, the storage need not be asked.
+                while self._running or self._left() > 0:
                     message = worker.receive(timeout_s=0.5)
                     if message is not None:
                         self._handle(message, worker)
@@ -215,26 +218,15 @@ class Supervisor:
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             record_failure(self._study, trial.number, "the supervisor was killed", again=True)
 
-    def _spent(self) -> int:
-        """Trials that count towards the study's number: finished, pruned, or failed for good."""
-        return sum(
-            trial.state.is_finished() and REDONE not in trial.user_attrs
-            for trial in self._study.get_trials(deepcopy=False)
-        )
-
     def _left(self) -> int:
         """Trials that may still be started."""
-        return self._schedule.trials - self._spent() - len(self._running)
+        return self._schedule.trials - len(ended_trials(self._study)) - len(self._running)
 
     def _nothing_works(self) -> bool:
         """Whether three trials or more have ended, and every one failed."""
         from optuna.trial import TrialState
 
-        ended = [
-            trial.state
-            for trial in self._study.get_trials(deepcopy=False)
-            if trial.state.is_finished() and REDONE not in trial.user_attrs
-        ]
+        ended = [trial.state for trial in ended_trials(self._study)]
         return len(ended) >= 3 and set(ended) == {TrialState.FAIL}
 
 

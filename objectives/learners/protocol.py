@@ -39,11 +39,7 @@ class TrialFeed(Protocol):
 
 
 class Learner(Protocol):
-    """Trains trials, `slots` of them at a time."""
-
-    @property
-    def slots(self) -> int:
-        """How many trials run at once."""
+    """Trains trials, one at a time or several."""
 
     def serve(self, feed: TrialFeed) -> None:
         """Runs trials until the feed has no more. A trial that fails does not end the others.

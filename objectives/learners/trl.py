@@ -24,7 +24,7 @@ from objectives.errors import TaskError
 from objectives.evaluation import TRAINING, prompt_ids, sampling_seeds
 from objectives.learners.protocol import HORIZON, TrialFeed
 from objectives.learners.trial_log import trial_boundary
-from objectives.loading import Loaded
+from objectives.loading import Loaded, training_rows
 from objectives.settings import WorkerSettings
 from objectives.trial import HeldOutScore, StepMetrics, TrialResult, TrialSpec
 
@@ -32,26 +32,19 @@ from objectives.trial import HeldOutScore, StepMetrics, TrialResult, TrialSpec
 class TrlLearner:
     """Trains each trial with a trainer of its own, on the one base model and engine of its worker."""
 
-    slots = 1
-
     def __init__(self, *, settings: WorkerSettings, loaded: Loaded, adapters: AdapterFolder) -> None:
         self._settings = settings
         self._policy = loaded.policy
         self._engine = loaded.engine
-        self._task = task = loaded.task
+        self._task = loaded.task
         self._rewards = loaded.rewards
         self._evaluator = loaded.evaluator
         self._adapters = adapters
-        rows = task.train_rows(settings.task.train_prompts)
-        if len(rows) < settings.budget.prompts_per_step:
-            raise TaskError(
-                f"task {task.name} has {len(rows)} training prompts; budget.prompts_per_step="
-                f"{settings.budget.prompts_per_step} needs as many"
-            )
+        rows = training_rows(loaded, settings)
         try:
             self._dataset = Dataset.from_list(rows)
         except (TypeError, ValueError) as error:
-            raise TaskError(f"task {task.name}: its rows do not share one type a column: {error}") from error
+            raise TaskError(f"task {loaded.task.name}: its rows do not share one type a column: {error}") from error
 
     def serve(self, feed: TrialFeed) -> None:
         """See `Learner.serve`."""

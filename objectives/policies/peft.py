@@ -14,6 +14,19 @@ from objectives.policies.protocol import check_adapter
 from objectives.settings import ModelSettings
 
 
+def peft_config(lora: LoraSpec) -> LoraConfig:
+    """An adapter as PEFT describes it."""
+    return LoraConfig(
+        task_type="CAUSAL_LM",
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        target_modules=list(lora.target_modules),
+        lora_dropout=lora.dropout,
+        bias=lora.bias,
+        use_rslora=lora.use_rslora,
+    )
+
+
 class PeftPolicy:
     """Loads the base through `AutoModelForCausalLM` and wraps it with `peft.get_peft_model`."""
 
@@ -47,20 +60,11 @@ class PeftPolicy:
         """See `Policy.build`."""
         if self._adapted is not None:
             raise PolicyError("this policy already has an adapter; release it first")
-        config = LoraConfig(
-            task_type="CAUSAL_LM",
-            r=lora.r,
-            lora_alpha=lora.alpha,
-            target_modules=list(lora.target_modules),
-            lora_dropout=lora.dropout,
-            bias=lora.bias,
-            use_rslora=lora.use_rslora,
-        )
         torch.manual_seed(seed)
         if self._settings.gradient_checkpointing != "off":
             self._base.gradient_checkpointing_enable({"use_reentrant": False})
             self._base.enable_input_require_grads()
-        self._adapted = get_peft_model(self._base, config)
+        self._adapted = get_peft_model(self._base, peft_config(lora))
         check_adapter(self._adapted, lora)
         return self._adapted
 

@@ -20,9 +20,11 @@ def studies(storage: StorageOption = DEFAULT_STORAGE, as_json: JsonOption = Fals
     if path is None or path.is_file():
         import optuna
 
+        from sweep.search import ended_trials
+
         opened = open_storage(storage, create=False)
-        for summary in optuna.study.get_all_study_summaries(opened, include_best_trial=False):
-            stored[summary.study_name] = _ended(optuna.load_study(study_name=summary.study_name, storage=opened))
+        for name in optuna.study.get_all_study_names(opened):
+            stored[name] = len(ended_trials(optuna.load_study(study_name=name, storage=opened)))
     rows: list[dict[str, Any]] = []
     for name, file in shipped_studies().items():
         config = load_study(str(file))
@@ -51,9 +53,3 @@ def studies(storage: StorageOption = DEFAULT_STORAGE, as_json: JsonOption = Fals
         cells = (row["study"], str(row["trials"] or ""), str(row["ended"]), row["description"])
         table.add_row(*map(Text, cells))
     Console().print(table)
-
-
-def _ended(study: Any) -> int:
-    from sweep.search import REDONE
-
-    return sum(t.state.is_finished() and REDONE not in t.user_attrs for t in study.get_trials(deepcopy=False))

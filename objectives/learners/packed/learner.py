@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from objectives.adapters import AdapterFolder
-from objectives.errors import EngineError, PolicyError, RewardError, TaskError
+from objectives.errors import EngineError, PolicyError, RewardError
 from objectives.evaluation import completion_texts
 from objectives.learners.packed.grpo import Objective
 from objectives.learners.packed.linear import Pack, pack
@@ -23,7 +23,7 @@ from objectives.learners.packed.step import Batch, Stepper
 from objectives.learners.packed.trial_run import TrialRun, prompt_order, shared_time
 from objectives.learners.protocol import TrialFeed
 from objectives.learners.trial_log import trial_log
-from objectives.loading import Loaded
+from objectives.loading import Loaded, training_rows
 from objectives.settings import WorkerSettings
 
 
@@ -43,15 +43,10 @@ class PackedLearner:
             TaskError: where the task has too few prompts for a step.
             PolicyError: where the model is one that packs cannot train.
         """
-        self.slots = slots
+        self._slots = slots
         self._settings, self._loaded, self._adapters = settings, loaded, adapters
         budget, learner, task = settings.budget, settings.learner, loaded.task
-        self._rows = task.train_rows(settings.task.train_prompts)
-        if len(self._rows) < budget.prompts_per_step:
-            raise TaskError(
-                f"task {task.name} has {len(self._rows)} training prompts; budget.prompts_per_step="
-                f"{budget.prompts_per_step} needs as many"
-            )
+        self._rows = training_rows(loaded, settings)
         if settings.model.dtype == "float16" and torch.cuda.is_available():
             raise PolicyError("packed trials do not scale losses, which float16 needs; use bfloat16")
         self._objective = Objective(
@@ -70,7 +65,7 @@ class PackedLearner:
     def serve(self, feed: TrialFeed) -> None:
         """See `Learner.serve`."""
         base, model = self._loaded.policy.base, self._settings.model
-        packed = pack(base, model.target_modules, slots=self.slots, r_max=model.max_lora_rank)
+        packed = pack(base, model.target_modules, slots=self._slots, r_max=model.max_lora_rank)
         optimizer = PackedAdamW(packed.weights, packed.gradients)
         checkpointing = model.gradient_checkpointing != "off"
         if checkpointing:
@@ -100,7 +95,7 @@ class PackedLearner:
 
     def _refill(self, feed: TrialFeed, packed: Pack, optimizer: PackedAdamW) -> bool:
         """Gives free slots to new trials, waiting only where nothing else is to be done; whether any trial runs."""
-        while free := set(range(self.slots)) - self._runs.keys():
+        while free := set(range(self._slots)) - self._runs.keys():
             spec = feed.take(block=not self._runs)
             if spec is None:
                 break

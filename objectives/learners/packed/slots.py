@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from objectives.errors import PolicyError
 from objectives.learners.packed.linear import Pack
 from objectives.lora import LoraSpec
+from objectives.policies.peft import peft_config
 
 
 def initial_adapter(packed: Pack, r: int, seed: int) -> dict[str, tuple[Tensor, Tensor]]:
@@ -58,17 +58,9 @@ class SlotAdapter:
         packed.clear(k)
         for name, (A, B) in initial_adapter(packed, lora.r, seed).items():  # noqa: N806
             packed.modules[name].set_slot(k, A, B, lora.scaling)
-        self._config = LoraConfig(
-            task_type="CAUSAL_LM",
-            r=lora.r,
-            lora_alpha=lora.alpha,
-            target_modules=list(lora.target_modules),
-            lora_dropout=lora.dropout,
-            bias=lora.bias,
-            use_rslora=lora.use_rslora,
-            base_model_name_or_path=base_name or None,
-            inference_mode=True,
-        )
+        self._config = peft_config(lora)
+        self._config.base_model_name_or_path = base_name or None
+        self._config.inference_mode = True
 
     @property
     def parameters(self) -> int:
