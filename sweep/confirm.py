@@ -11,6 +11,7 @@ import numpy as np
 
 from objectives.learners.protocol import HORIZON
 from sweep import record
+from sweep.bulk import read_trials
 from sweep.errors import StudyFileError
 from sweep.search import REDONE, SEED, distributions
 from sweep.statistics.confirmation import Confirmation
@@ -182,7 +183,7 @@ def _trials_by_rank_and_seed(study: optuna.Study) -> dict[tuple[int, int], dict[
     """Attributes of the trials that have a score, by rank and seed."""
     return {
         (trial.params["r"], trial.user_attrs[SEED]): trial.user_attrs
-        for trial in study.get_trials(deepcopy=False)
+        for trial in read_trials(study)
         if trial.state.is_finished() and record.SCORES in trial.user_attrs
     }
 

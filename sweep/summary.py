@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from sweep import record
+from sweep.bulk import read_trials
 from sweep.errors import StorageError
 from sweep.search import DESIGN, REDONE, SEED
 from sweep.storage import CONFIG
@@ -116,7 +117,7 @@ def summarize(study: optuna.Study) -> StudySummary:
     config = stored_config(study)
     trials = tuple(
         _trial_summary(trial)
-        for trial in study.get_trials(deepcopy=False)
+        for trial in read_trials(study)
         if trial.state.name != "WAITING" and REDONE not in trial.user_attrs
     )
     baseline = study.user_attrs.get(record.BASELINE)

@@ -1,0 +1,144 @@
+"""Results as pandas frames, for anyone's notebook: a storage URL is all it takes.
+
+from sweep.results import load_results
+
+results = load_results("sqlite:///rank-sweep.db", "tiny")
+results.trials.groupby("r").held_out.describe()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from sweep import record
+from sweep.bulk import read_trials
+from sweep.confirm import confirmation_name
+from sweep.errors import StorageError
+from sweep.search import DESIGN, REDONE, SEED
+from sweep.storage import CONFIG, open_storage, open_study
+
+if TYPE_CHECKING:
+    import optuna
+
+PARAMETERS = ("r", "alpha", "learning_rate", "use_rslora")
+KEY = ("study", "phase", "trial")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Results:
+    """Studies as frames that can be joined on `study`, `phase` and `trial`."""
+
+    trials: pd.DataFrame
+    """One row a trial.
+
+    | column | what |
+    | --- | --- |
+    | study, phase, trial | its study's name; `search` or `confirm`; its number there |
+    | state | Optuna's, in lower case: complete, pruned, fail, running |
+    | r, alpha, learning_rate, use_rslora | what was sampled; a parameter that no trial sampled has no column |
+    | seed | decides adapter initialisation, prompt order and sampling |
+    | design | whether it belongs to the points that every rank gets |
+    | held_out, held_out_greedy | mean reward on held-out prompts after its last step, sampled and greedy |
+    | collapsed, reason | whether it collapsed; why it failed, was pruned or counts as collapsed |
+    | steps, tokens, adapter_parameters | GRPO steps taken; completion tokens sampled; numbers in its adapter |
+    | started, seconds | local time; from start to end |
+    | seconds_build, seconds_rollout, ... | what of these went into each part; in a pack, the trial's share |
+    """
+
+    steps: pd.DataFrame
+    """One row a GRPO step of an ended trial: the key and parameters of its trial, and
+
+    | column | what |
+    | --- | --- |
+    | step | counted from 1 |
+    | reward, reward_std | over the step's completions |
+    | groups_without_signal | share of groups whose rewards are all equal |
+    | completion_length, tokens | mean, in tokens; completion tokens sampled since the trial began |
+    | entropy, kl, clip_ratio, loss, grad_norm | as the learner measured them; absent where it did not |
+    | reward:NAME, reward_std:NAME | of each reward function |
+    | seconds | the step took |
+    | held_out, held_out_greedy | where the step was scored on held-out prompts |
+    """
+
+
+def load_results(storage: str, study: str | None = None) -> Results:
+    """Reads one study with its confirmation, or all of a storage.
+
+    Args:
+        storage: An Optuna storage URL, such as `sqlite:///rank-sweep.db`.
+        study: The study's name; default: every study that `sweep run` made there.
+
+    Raises:
+        StorageError: where the storage or the study does not exist.
+    """
+    opened = open_storage(storage, create=False)
+    names = [stored.study_name for stored in opened.get_all_studies() if CONFIG in stored.user_attrs]
+    searches = [name for name in names if not any(name == confirmation_name(other) for other in names)]
+    if study is not None:
+        if study not in searches:
+            open_study(opened, study)
+            raise StorageError(f"study {study!r} in storage was not made by `sweep run`")
+        searches = [study]
+    found = []
+    for name in searches:
+        phases = {"search": name, "confirm": confirmation_name(name)}
+        for phase, stored in phases.items():
+            if stored in names:
+                trials = _wanted(read_trials(open_study(opened, stored)))
+                found += [({"study": name, "phase": phase, "trial": trial.number}, trial) for trial in trials]
+    return Results(trials=pd.DataFrame([key | _trial_row(trial) for key, trial in found]), steps=_steps(found))
+
+
+def _wanted(trials: Iterable[optuna.trial.FrozenTrial]) -> Iterator[optuna.trial.FrozenTrial]:
+    """All but those that still wait, or were lost and run again."""
+    return (trial for trial in trials if trial.state.name != "WAITING" and REDONE not in trial.user_attrs)
+
+
+def _parameters(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
+    return {name: trial.params[name] for name in PARAMETERS if name in trial.params} | {
+        "seed": trial.user_attrs.get(SEED)
+    }
+
+
+def _trial_row(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
+    attributes = trial.user_attrs
+    score, cost = record.last_score(attributes), attributes.get(record.COST, {})
+    return {
+        "state": trial.state.name.lower(),
+        **_parameters(trial),
+        "design": bool(attributes.get(DESIGN)),
+        "held_out": None if score is None else score.sampled,
+        "held_out_greedy": None if score is None else score.greedy,
+        "collapsed": bool(attributes.get(record.COLLAPSED)),
+        "reason": attributes.get(record.REASON),
+        "steps": cost.get("steps"),
+        "tokens": cost.get("tokens"),
+        "adapter_parameters": cost.get("adapter_parameters"),
+        "started": trial.datetime_start,
+        "seconds": trial.duration.total_seconds() if trial.duration else None,
+        **{f"seconds_{name}": value for name, value in cost.get("seconds", {}).items()},
+    }
+
+
+def _steps(found: list[tuple[dict[str, Any], optuna.trial.FrozenTrial]]) -> pd.DataFrame:
+    """Column by column: a frame for each trial would take longer than reading them."""
+    curves = [trial.user_attrs.get(record.CURVE, {}) for _, trial in found]
+    measured = dict.fromkeys(name for curve in curves for name in curve)
+    constant = dict.fromkeys((*KEY, *(name for _, trial in found for name in _parameters(trial))))
+    columns: dict[str, list[Any]] = {name: [] for name in (*constant, *measured)}
+    held_out: dict[str, list[float | None]] = {"held_out": [], "held_out_greedy": []}
+    for (key, trial), curve in zip(found, curves, strict=True):
+        steps = curve.get("step", [])
+        own = key | _parameters(trial)
+        for name in constant:
+            columns[name] += [own.get(name)] * len(steps)
+        for name in measured:
+            columns[name] += curve.get(name) or [None] * len(steps)
+        scores = {score["step"]: score for score in trial.user_attrs.get(record.SCORES, [])}
+        held_out["held_out"] += [scores.get(step, {}).get("sampled") for step in steps]
+        held_out["held_out_greedy"] += [scores.get(step, {}).get("greedy") for step in steps]
+    return pd.DataFrame(columns | held_out)
