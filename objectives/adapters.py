@@ -29,8 +29,15 @@ class AdapterFolder:
     served cached tokens of the old ones. So versions are numbered for as long as the process lives.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, keep_in: Path | None = None) -> None:
+        """Sets up.
+
+        Args:
+            path: Where versions come and go.
+            keep_in: Where adapters of ended trials stay; default: none do.
+        """
         self.path = path
+        self._keep_in = keep_in
         self._newest: dict[str, AdapterVersion] = {}
 
     def publish(self, owner: str, policy: Any, r: int) -> AdapterVersion:
@@ -49,6 +56,14 @@ class AdapterFolder:
         self.forget(owner)
         self._newest[owner] = version
         return version
+
+    def keep(self, owner: str) -> str | None:
+        """Copies the owner's newest version to where it stays; the folder, None where none are kept."""
+        if self._keep_in is None:
+            return None
+        kept = self._keep_in / f"{owner}-adapter"
+        shutil.copytree(self._newest[owner].path, kept, dirs_exist_ok=True)
+        return str(kept)
 
     def forget(self, owner: str) -> None:
         """Removes the owner's newest version, if there is one."""

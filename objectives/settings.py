@@ -96,6 +96,16 @@ class LearnerSettings(Section):
     """Correction for the engine and the trainer disagreeing on log-probabilities. TRL applies one only in its
     own vLLM modes, never to rollouts that it is handed."""
 
+    report_to: tuple[Literal["tensorboard", "wandb", "trackio", "mlflow"], ...] = ()
+    """Trackers that TRL reports each step to, one run a trial, named study/trial/seed. Their packages are yours to
+    install, their own environment variables hold. `trl` only."""
+
+    @model_validator(mode="after")
+    def _check_trackers(self) -> LearnerSettings:
+        if self.report_to and self.name != "trl":
+            raise ValueError(f"report_to={list(self.report_to)} is TRL's own reporting; it needs name = 'trl'")
+        return self
+
     @property
     def slots(self) -> int:
         """Trials that run at once."""
@@ -130,6 +140,7 @@ class WorkerSettings(Section):
     budget: BudgetSettings
     seed: int = Field(default=0, ge=0)
     log_folder: Path
+    keep_adapters: bool = False
     code_folders: tuple[Path, ...] = ()
     """Where the user's own modules and data files are looked for, in order."""
 

@@ -63,6 +63,8 @@ class TrialResult:
     tokens: int
     adapter_parameters: int
     seconds: Mapping[str, float]
+    adapter: str | None = None
+    """The PEFT folder in which the trained adapter was kept."""
 
     @property
     def held_out(self) -> HeldOutScore:

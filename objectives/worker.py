@@ -125,7 +125,11 @@ def main(
             if preview_prompts:
                 connection.send(sample(loaded, settings, prompts=preview_prompts))
                 return
-            learner = make_learner(settings, loaded, AdapterFolder(scratch / "adapters"))
+            learner = make_learner(
+                settings,
+                loaded,
+                AdapterFolder(scratch / "adapters", keep_in=settings.log_folder if settings.keep_adapters else None),
+            )
             baseline = loaded.evaluator.score(None, step=0, seed=settings.seed)
             connection.send(Ready(baseline=baseline, facts=loaded.facts))
         except Exception as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib.util
 import json
 from pathlib import Path
 
@@ -24,6 +25,7 @@ def check_study(study: StudyFile) -> None:
         StudyFileError: naming the first thing that is wrong.
     """
     check_model(study.model.name, study.model.path)
+    _check_trackers(study)
     try:
         _check_task(study)
     except TaskError as error:
@@ -48,6 +50,13 @@ def check_model(name: str, path: str) -> None:
         raise StudyFileError(f"model.name: no model {name!r}; allowed: {', '.join(known)}, a folder, or a hub id")
     elif name.startswith((".", "/", "~")) or name.count("/") > 1 or folder.exists():
         raise StudyFileError(f"model.name: no folder {name!r}; allowed: a folder with a config.json, or a hub id")
+
+
+def _check_trackers(study: StudyFile) -> None:
+    packages = {"tensorboard": ("tensorboard", "tensorboardX")}
+    for tracker in study.learner.report_to:
+        if not any(map(importlib.util.find_spec, packages.get(tracker, (tracker,)))):
+            raise StudyFileError(f"learner.report_to: {tracker!r} is not installed; `pip install {tracker}` brings it")
 
 
 def _check_config(name: str, config: Path) -> None:

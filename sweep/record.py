@@ -29,6 +29,8 @@ WORKER = "worker"
 """Trial attribute: the process id of the worker that ran the trial."""
 LOG = "log"
 """Trial attribute: the trial's log file."""
+ADAPTER = "adapter"
+"""Trial attribute: the PEFT folder that holds the trained adapter, where the study keeps them."""
 
 
 def record_ready(study: optuna.Study, ready: Ready) -> None:
@@ -43,6 +45,8 @@ def record_result(trial: optuna.Trial, result: TrialResult, curve: Sequence[Step
     trial.set_user_attr(CURVE, curve_columns(curve))
     cost = {"steps": result.steps, "tokens": result.tokens, "adapter_parameters": result.adapter_parameters}
     trial.set_user_attr(COST, cost | {"seconds": dict(result.seconds)})
+    if result.adapter is not None:
+        trial.set_user_attr(ADAPTER, result.adapter)
 
 
 def curve_columns(curve: Sequence[StepMetrics]) -> dict[str, list[Any]]:

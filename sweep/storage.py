@@ -179,7 +179,7 @@ def match_study(study: optuna.Study, config: StudyFile) -> None:
         )
 
 
-MAY_CHANGE = {"study.description", "search.trials"}
+MAY_CHANGE = {"study.description", "study.keep_adapters", "search.trials", "learner.report_to"}
 """Settings that say nothing about what any one trial is."""
 
 

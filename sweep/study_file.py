@@ -42,6 +42,9 @@ class StudySection(Section):
     seed: int = Field(default=0, ge=0)
     """Decides the design, the sampler, the data split and, with its repetition, each trial's own seed."""
 
+    keep_adapters: bool = False
+    """Keep every trial's trained adapter beside its log, for `sweep export` and `sweep dashboard`."""
+
 
 class SpaceSection(Section):
     """The ladders to search. Each is in ascending order."""
@@ -147,6 +150,7 @@ class StudyFile(Section):
             budget=self.budget,
             seed=self.study.seed,
             log_folder=log_folder,
+            keep_adapters=self.study.keep_adapters,
             code_folders=self.code_folders,
         )
 

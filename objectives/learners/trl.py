@@ -23,6 +23,7 @@ from objectives.engines.protocol import Sampling
 from objectives.errors import TaskError
 from objectives.evaluation import TRAINING, prompt_ids, sampling_seeds
 from objectives.learners.protocol import HORIZON, TrialFeed
+from objectives.learners.trackers import run_name, tracked
 from objectives.learners.trial_log import trial_boundary
 from objectives.loading import Loaded, training_rows
 from objectives.settings import WorkerSettings
@@ -58,7 +59,7 @@ class TrlLearner:
             model = self._policy.build(spec.lora, seed=spec.seed)
         run = _Run(learner=self, spec=spec, feed=feed, model=model, clock=clock)
         try:
-            with tempfile.TemporaryDirectory(prefix="rank-sweep-trl-") as folder:
+            with tempfile.TemporaryDirectory(prefix="rank-sweep-trl-") as folder, tracked(self._settings, spec):
                 trainer = GRPOTrainer(
                     model=model,
                     args=self._arguments(spec, folder),
@@ -81,6 +82,7 @@ class TrlLearner:
                 tokens=run.tokens,
                 adapter_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
                 seconds=dict(clock.seconds),
+                adapter=self._adapters.keep(run.owner),
             )
         finally:
             self._adapters.forget(run.owner)
@@ -120,7 +122,9 @@ class TrlLearner:
             gradient_checkpointing=model.gradient_checkpointing != "off",
             logging_steps=1,
             save_strategy="no",
-            report_to="none",
+            report_to=list(learner.report_to) or "none",
+            run_name=run_name(self._settings, spec),
+            project=self._settings.study,
             disable_tqdm=True,
         )
 
@@ -154,7 +158,7 @@ class _Run(TrainerCallback):  # type: ignore[misc]
         self._learner, self._spec, self._feed, self._model, self._clock = learner, spec, feed, model, clock
         steps = learner._settings.budget.steps
         self._horizon = {max(1, round(share * steps)) for share in HORIZON} - {steps}
-        self.owner = f"trial-{spec.number}"
+        self.owner = f"trial-{spec.number:04d}"
         self.scores: list[HeldOutScore] = []
         self.tokens = 0
         self._rollouts = 0

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from sweep.cli import confirm, lora, plan, report, run, show, studies, try_reward
+from sweep.cli import confirm, export, lora, plan, report, run, show, studies, try_reward
 from sweep.errors import StorageError, SweepError
 from sweep.terminal import printable
 
@@ -39,6 +39,7 @@ for command in (
     confirm.confirm,
     show.show,
     report.report,
+    export.export,
     studies.studies,
 ):
     app.command()(command)

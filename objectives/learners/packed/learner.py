@@ -187,7 +187,7 @@ class PackedLearner:
                     pruned = feed.pruned(run.spec.number)
                 if run.spent or pruned:
                     self._evaluate(run)
-                    feed.finish(run.spec.number, run.result())
+                    feed.finish(run.spec.number, run.result(adapter=self._adapters.keep(run.owner)))
                     self._release(run)
             except EngineError as error:
                 self._fail(feed, run, error)

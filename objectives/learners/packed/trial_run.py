@@ -38,7 +38,7 @@ class TrialRun:
 
     def __init__(self, spec: TrialSpec, adapter: SlotAdapter, order: Iterator[list[int]], *, steps: int, log: Path):
         self.spec, self.adapter, self.order = spec, adapter, order
-        self.owner = f"trial-{spec.number}"
+        self.owner = f"trial-{spec.number:04d}"
         self.step = self.tokens = self.rollouts = 0
         self.scores: list[HeldOutScore] = []
         self.seconds: defaultdict[str, float] = defaultdict(float)
@@ -98,8 +98,8 @@ class TrialRun:
         """Appends a traceback to the trial's log."""
         self.log("".join(traceback.format_exception(error)).rstrip())
 
-    def result(self) -> TrialResult:
-        """What the trial has measured, now that it has ended."""
+    def result(self, *, adapter: str | None) -> TrialResult:
+        """What the trial has measured, now that it has ended; `adapter` is where its adapter was kept."""
         return TrialResult(
             scores=tuple(self.scores),
             steps=self.step,
@@ -107,6 +107,7 @@ class TrialRun:
             tokens=self.tokens,
             adapter_parameters=self.adapter.parameters,
             seconds=dict(self.seconds),
+            adapter=adapter,
         )
 
 

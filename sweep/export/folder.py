@@ -1,0 +1,163 @@
+"""Writing an export: which trial stands for the settings, and what goes into the folder."""
+
+from __future__ import annotations
+
+import pprint
+import shutil
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, StrictUndefined
+
+from objectives.tasks.rows import is_file_name
+from sweep import record
+from sweep.bulk import read_trials
+from sweep.ceilings import engine_ceiling
+from sweep.confirm import Confirmed
+from sweep.errors import StorageError, StudyFileError
+from sweep.search import SEED
+from sweep.summary import stored_config
+
+if TYPE_CHECKING:
+    import optuna
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exported:
+    """What is exported: a trial, and the verdict that it stands for."""
+
+    trial: optuna.trial.FrozenTrial
+    confirmed: Confirmed | None = None
+
+    @property
+    def score(self) -> float:
+        """Its held-out reward."""
+        score = record.last_score(self.trial.user_attrs)
+        return float("nan") if score is None else score.sampled
+
+    @property
+    def adapter(self) -> Path | None:
+        """Where its adapter was kept."""
+        kept = self.trial.user_attrs.get(record.ADAPTER)
+        return Path(kept) if kept else None
+
+
+def exported_trial(study: optuna.Study, number: int) -> Exported:
+    """A trial of the search.
+
+    Raises:
+        StudyFileError: where there is none of that number that has a score.
+    """
+    trials = {trial.number: trial for trial in read_trials(study) if record.SCORES in trial.user_attrs}
+    if number not in trials:
+        raise StudyFileError(
+            f"--trial {number}: no such trial with a score; allowed: {_numbers(sorted(trials)) or 'none yet'}"
+        )
+    return Exported(trial=trials[number])
+
+
+def exported_verdict(confirmation: optuna.Study, confirmed: Confirmed) -> Exported:
+    """The trial of the verdict's rank that is in the middle of its scores: not the luckiest.
+
+    Raises:
+        StudyFileError: where the verdict names no rank.
+    """
+    if confirmed.verdict.r is None:
+        raise StudyFileError(f"the verdict names no rank: {confirmed.verdict.reason} --trial N exports a trial")
+    own = [
+        Exported(trial=trial, confirmed=confirmed)
+        for trial in read_trials(confirmation)
+        if trial.params.get("r") == confirmed.verdict.r
+        and record.SCORES in trial.user_attrs
+        and not trial.user_attrs.get(record.COLLAPSED)
+    ]
+    middle = median(exported.score for exported in own)
+    return min(own, key=lambda exported: (abs(exported.score - middle), exported.trial.number))
+
+
+def write_export(exported: Exported, study: optuna.Study, folder: Path) -> None:
+    """Writes the adapter where it was kept, `train.py` and `README.md`.
+
+    Args:
+        exported: What is exported.
+        study: The search that it comes from.
+        folder: Where to; it has to be new or empty.
+
+    Raises:
+        StudyFileError: where the folder holds something or cannot be written.
+        StorageError: where the adapter was kept, and is no longer there.
+    """
+    if exported.adapter is not None and not (exported.adapter / "adapter_config.json").is_file():
+        raise StorageError(f"trial {exported.trial.number}: its adapter is no longer at {exported.adapter}")
+    content = _content(exported, study)
+    environment = Environment(  # noqa: S701 - what is written is Python and Markdown
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    try:
+        if folder.exists() and any(folder.iterdir()):
+            raise StudyFileError(f"--output {folder}: holds something already; name a new folder")
+        folder.mkdir(parents=True, exist_ok=True)
+        if exported.adapter is not None:
+            for name in ("adapter_config.json", "adapter_model.safetensors"):
+                shutil.copyfile(exported.adapter / name, folder / name)
+        for template, name in (("train.py.jinja", "train.py"), ("card.md.jinja", "README.md")):
+            text = (files("sweep.export") / template).read_text(encoding="utf-8")
+            (folder / name).write_text(environment.from_string(text).render(content), encoding="utf-8")
+    except OSError as error:
+        raise StudyFileError(f"--output {folder}: cannot be written: {error.strerror}") from error
+
+
+def _content(exported: Exported, study: optuna.Study) -> dict[str, Any]:
+    """What the templates are filled with."""
+    config, trial, confirmed = stored_config(study), exported.trial, exported.confirmed
+    baseline = study.user_attrs.get(record.BASELINE)
+    micro_batch = config.learner.micro_batch_size or config.budget.completions_per_step
+    return {
+        "study": config.study.name,
+        "number": trial.number,
+        "score": exported.score,
+        "baseline": baseline["sampled"] if baseline else None,
+        "adapter": exported.adapter is not None,
+        "verdict": confirmed and confirmed.verdict,
+        "horizon": confirmed and confirmed.horizon.warning,
+        "r": trial.params["r"],
+        "alpha": trial.params["alpha"],
+        "rate": trial.params["learning_rate"],
+        "use_rslora": trial.params.get("use_rslora", config.space.use_rslora[0]),
+        "seed": trial.user_attrs.get(SEED, 0),
+        "split_seed": config.study.seed,
+        "ceiling": engine_ceiling(trial.params["r"]),
+        "checkpointing": {"unsloth": '"unsloth"', "standard": "True", "off": "False"}[
+            config.model.gradient_checkpointing
+        ],
+        "model": config.model,
+        "learner": config.learner,
+        "budget": config.budget,
+        "task": pprint.pformat(config.task.model_dump(mode="json", exclude_defaults=True), sort_dicts=False, width=110),
+        "task_name": config.task.name,
+        "user_files": ", ".join(map(repr, _user_files(config.task))),
+        "micro_batch": micro_batch,
+        "accumulation": config.budget.completions_per_step // micro_batch,
+        "versions": study.user_attrs.get(record.FACTS, {}).get("versions", {}),
+    }
+
+
+def _user_files(task: Any) -> list[str]:
+    """The modules and data files that a task takes from the user's folder."""
+    references = [*task.reward, *([task.name] if ":" in task.name else [])]
+    data = [name for name in (getattr(task, "data", None), getattr(task, "held_out_split", None)) if name]
+    return [*dict.fromkeys(name.partition(":")[0] for name in references), *filter(is_file_name, data)]
+
+
+def _numbers(numbers: list[int]) -> str:
+    """Numbers as a person would list them, runs as `0-7`."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and runs[-1][-1] == number - 1:
+            runs[-1][1:] = [number]
+        else:
+            runs.append([number])
+    return ", ".join("-".join(map(str, run)) for run in runs)

@@ -1,0 +1,185 @@
+"""Kept adapters, trackers and exports, from a study that the installed command ran."""
+
+import json
+import subprocess
+import sys
+
+import optuna
+import pytest
+
+from sweep import record
+from sweep.confirm import read_confirmation
+from sweep.export.folder import exported_verdict
+from sweep.search import SEED
+from tests.command import SMALL, sweep
+from tests.test_confirm import ConfirmSchedule, config, confirmation, freeze_of, noisy, run, searched  # noqa: F401 - fixtures
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder in which two trials were run, adapters kept, steps reported to TensorBoard."""
+    place = tmp_path_factory.mktemp("kept")
+    done = sweep(
+        "run", "tiny", "--trials", 2, *SMALL, "--set", "space.r=[4]", "--set", "search.points_per_rank=2",
+        "--set", "study.keep_adapters=true", "--set", "learner.report_to=['tensorboard']", "--set", "learner.name=trl",
+        cwd=place,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return place
+
+
+@pytest.fixture(scope="module")
+def exported(folder):
+    """The export of trial 1."""
+    done = sweep("export", "tiny", "--trial", 1, "-o", "out", cwd=folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "wrote out: trial 1, r=4\n"
+    return folder / "out"
+
+
+def stored_trial(folder, number):
+    study = optuna.load_study(study_name="tiny", storage=f"sqlite:///{folder}/rank-sweep.db")
+    return study.trials[number]
+
+
+def test_every_trial_keeps_its_adapter_beside_its_log(folder):
+    for number in (0, 1):
+        kept = stored_trial(folder, number).user_attrs[record.ADAPTER]
+        assert kept == str(folder / "rank-sweep.logs" / "tiny" / f"trial-{number:04d}-adapter")
+        assert json.loads((folder / kept / "adapter_config.json").read_text())["r"] == 4
+
+
+def test_every_trial_is_a_run_of_its_own_in_the_tracker(folder):
+    runs = sorted((folder / "rank-sweep.logs" / "tiny" / "tensorboard").rglob("events.*"))
+    names = [str(run.relative_to(folder / "rank-sweep.logs" / "tiny" / "tensorboard").parent) for run in runs]
+    assert names == [f"tiny/{n:04d}/{stored_trial(folder, n).user_attrs[SEED]}" for n in (0, 1)]
+    assert all(b"train/reward" in run.read_bytes() for run in runs)
+
+
+def test_vllm_loads_the_folder_and_scores_it_as_the_trial_was_scored(folder, exported, tiny, vllm_engine):
+    from transformers import AutoTokenizer
+
+    from objectives.adapters import AdapterVersion
+    from objectives.evaluation import Evaluator
+    from objectives.rewards import RewardSet
+    from objectives.tasks.string_ops import StringOps
+
+    task = StringOps(symbols=12, seed=0)
+    evaluator = Evaluator(
+        engine=vllm_engine,
+        tokenizer=AutoTokenizer.from_pretrained(tiny.path),
+        rewards=RewardSet(functions=tuple(task.reward_functions), weights=(1.0,)),
+        max_completion_tokens=task.max_completion_tokens,
+        rows=task.held_out_rows(64),
+        temperature=1.0,
+    )
+    trial = stored_trial(folder, 1)
+    version = AdapterVersion(id=900_001, name="exported", path=exported, r=4)
+    score = evaluator.score(version, step=6, seed=trial.user_attrs[SEED])
+    stored = trial.user_attrs[record.SCORES][-1]
+    assert (score.sampled, score.greedy) == pytest.approx((stored["sampled"], stored["greedy"]), abs=1 / 64)
+    base = evaluator.score(None, step=0, seed=trial.user_attrs[SEED])
+    assert score.greedy != base.greedy
+
+
+def test_peft_loads_the_folder(exported):
+    from peft import AutoPeftModelForCausalLM
+
+    model = AutoPeftModelForCausalLM.from_pretrained(exported)
+    assert model.peft_config["default"].r == 4
+    assert max(float(p.detach().abs().max()) for name, p in model.named_parameters() if "lora_B" in name) > 0
+
+
+def test_the_script_trains_as_it_stands(exported, tmp_path):
+    command = [sys.executable, exported / "train.py", "--steps", "2", "--output", tmp_path / "trained"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("'reward':") == 2
+    trained = json.loads((tmp_path / "trained" / "adapter_config.json").read_text())
+    kept = json.loads((exported / "adapter_config.json").read_text())
+    for key in ("r", "lora_alpha", "use_rslora", "lora_dropout", "bias"):
+        assert trained[key] == kept[key]
+    # Unsloth writes the modules as one pattern of its own.
+    assert all(name in str(trained["target_modules"]) for name in kept["target_modules"])
+
+
+def test_the_script_says_what_the_study_said(folder, exported):
+    script, trial = (exported / "train.py").read_text(), stored_trial(folder, 1)
+    compile(script, "train.py", "exec")
+    for line in (
+        f"learning_rate={trial.params['learning_rate']},", f"lora_alpha={trial.params['alpha']},", "r=4,",
+        "max_lora_rank=8,", "per_device_train_batch_size=32,", "num_generations=4,", f"SEED = {trial.user_attrs[SEED]}",
+        "'name': 'string_ops'", "default=6,",
+    ):  # fmt: skip
+        assert line in script
+
+
+def test_the_card_says_that_a_trial_of_a_search_is_no_estimate(exported):
+    card = (exported / "README.md").read_text()
+    assert card.startswith('---\nbase_model: "shipped/tiny"\nlibrary_name: peft\n')
+    assert "`sweep confirm tiny` gives one" in card
+    assert "Trial 1, seed" in card and "| trl | 1.13.0 |" in card
+
+
+def test_without_a_kept_adapter_the_script_and_the_card_are_written(tmp_path, searched, monkeypatch):  # noqa: F811
+    done = sweep("export", "tiny", "--trial", 0, "-o", "out", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "no adapter: study.keep_adapters was false when the trial ran" in done.stderr
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["README.md", "train.py"]
+    assert "There is none here" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_the_verdict_exports_the_trial_in_the_middle_of_its_rank(searched, confirmation, config, tmp_path):  # noqa: F811
+    run(confirmation, config, ConfirmSchedule(config, freeze_of(confirmation), seeds=10), noisy)
+    confirmed = read_confirmation(confirmation, config)
+    chosen = exported_verdict(confirmation, confirmed)
+    own = sorted(trial.value for trial in confirmation.trials if trial.params["r"] == confirmed.verdict.r)
+    assert own[0] < own[4] <= chosen.score <= own[5] < own[-1]
+    done = sweep("export", "tiny", "-o", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert confirmed.verdict.reason in card
+    assert card.count("\n| ") >= 3 + 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--trial", "7", "-o", "out"], 2, "--trial 7: no such trial with a score; allowed: 0-1"),
+        (["-o", "out"], 2, "has no verdict: `sweep confirm` gives one"),
+        (["--verdict", "--trial", "1", "-o", "out"], 2, "--verdict and --trial name two things"),
+        (["--trial", "1", "-o", "."], 2, "holds something already; name a new folder"),
+        (["--trial", "1", "-o", "rank-sweep.db"], 2, "cannot be written: Not a directory"),
+        (["--trial", "1"], 2, "--output"),
+    ],
+)
+def test_a_mistake_is_one_line(folder, arguments, code, message):
+    done = sweep("export", "tiny", *arguments, cwd=folder)
+    assert done.returncode == code
+    assert message in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_an_adapter_that_is_gone_is_said(folder, tmp_path):
+    copy = tmp_path / "rank-sweep.db"
+    copy.write_bytes((folder / "rank-sweep.db").read_bytes())
+    study = optuna.load_study(study_name="tiny", storage=f"sqlite:///{copy}")
+    trial = study.trials[0]
+    study._storage._backend.engine.dispose()
+    import sqlite3
+
+    with sqlite3.connect(copy) as connection:
+        connection.execute(
+            "UPDATE trial_user_attributes SET value_json = '\"/nowhere\"' WHERE key = 'adapter' AND trial_id = ?",
+            (trial._trial_id,),
+        )
+    done = sweep("export", "tiny", "--trial", 0, "-o", "out", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (4, "sweep: trial 0: its adapter is no longer at /nowhere\n")
+
+
+def test_a_tracker_that_is_not_installed_or_not_trls_is_refused_before_anything_runs(tmp_path):
+    done = sweep("run", "tiny", "--set", "learner.report_to=['mlflow']", "--set", "learner.name=trl", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "learner.report_to: 'mlflow' is not installed; `pip install mlflow` brings it" in done.stderr
+    done = sweep("run", "tiny", "--set", "learner.report_to=['wandb']", "--set", "learner.name=packed", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "it needs name = 'trl'" in done.stderr
