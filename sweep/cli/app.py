@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from sweep.cli import confirm, export, lora, plan, report, run, show, studies, try_reward
+from sweep.cli import confirm, dashboard, export, lora, plan, report, run, show, studies, try_reward
 from sweep.errors import StorageError, SweepError
 from sweep.terminal import printable
 
@@ -40,6 +40,7 @@ for command in (
     show.show,
     report.report,
     export.export,
+    dashboard.dashboard,
     studies.studies,
 ):
     app.command()(command)

@@ -1,0 +1,54 @@
+"""`sweep dashboard`."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Annotated
+
+import typer
+
+from sweep.cli.options import DEFAULT_STORAGE, StorageOption
+from sweep.cli.stored import StoredStudyArgument, open_stored
+from sweep.errors import StudyFileError
+
+
+def dashboard(
+    study: StoredStudyArgument,
+    storage: StorageOption = DEFAULT_STORAGE,
+    host: Annotated[
+        str, typer.Option("--host", help="The name or address to listen on, and the one that readers use.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes any free one.")] = 8080,
+) -> None:
+    """Show a stored study in optuna-dashboard: the verdict as its note, our plots, each trial's files.
+
+    Verdict, plots and the files of ended trials (log, learning curve, adapter if it was kept) are stored when this
+    starts; start it again to bring them up to date. The rest is live while the study runs.
+
+    Nothing can be changed there, and nobody else can read it unless `--host` says so. Ctrl-C stops it.
+    """
+    try:
+        import optuna_dashboard
+    except ImportError as error:
+        raise StudyFileError("optuna-dashboard is not installed: pip install 'rank-sweep[dashboard]'") from error
+    from optuna.artifacts import FileSystemArtifactStore
+
+    from sweep.dashboard.artifacts import artifact_folder
+    from sweep.dashboard.guard import Guard, url_host
+    from sweep.dashboard.publish import publish_study
+    from sweep.dashboard.server import DashboardServer
+
+    stored = open_stored(study, storage)
+    with DashboardServer(host, port) as server:
+        publish_study(stored, url=storage, confirm_with=study)
+        # Optuna's cache comes with the study: without it, every poll reads every trial's steps again.
+        app = optuna_dashboard.wsgi(stored._storage, FileSystemArtifactStore(artifact_folder(storage)))
+        everywhere = server.address.is_unspecified
+        server.set_app(Guard(app, host, any_address=everywhere))
+        if not server.address.is_loopback:
+            typer.echo(f"warning: whoever reaches {host} can read every study in this storage", err=True)
+        name = "127.0.0.1" if everywhere else url_host(host)
+        page = f"http://{name}:{server.server_port}/dashboard/studies/{stored._study_id}"
+        typer.echo(f"verdict: {page}/note\nplots:   {page}\ntrials:  {page}/trials\nread-only; Ctrl-C stops it")
+        with suppress(KeyboardInterrupt):
+            server.serve_forever()

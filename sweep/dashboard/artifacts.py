@@ -1,0 +1,128 @@
+"""Each ended trial's log, learning curve and adapter, as artifacts that the dashboard shows with the trial."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sweep import record
+from sweep.bulk import read_trials
+from sweep.errors import StorageError
+from sweep.storage import log_folder
+
+if TYPE_CHECKING:
+    import optuna
+
+KEY = "dashboard:artifacts:{trial}:{id}"
+"""Study attribute under which optuna-dashboard 0.21 looks for a trial's artifact.
+
+Optuna's own `upload_artifact` writes it to the trial, and Optuna 5.0 refuses that for a trial that has ended.
+"""
+ADAPTER_FILES = {"adapter_config.json": "application/json", "adapter_model.safetensors": "application/octet-stream"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialArtifact:
+    """A file of a trial: one that exists, or the trial's learning curve, which is written when it is published."""
+
+    trial: int
+    """Its id in storage, not its number in the study."""
+    name: str
+    mimetype: str
+    source: Path | dict[str, list[Any]]
+
+    @property
+    def id(self) -> str:
+        """The same whenever it is published."""
+        return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{self.trial}/{self.name}"))
+
+    @property
+    def key(self) -> str:
+        """The study attribute that says that it has been published."""
+        return KEY.format(trial=self.trial, id=self.id)
+
+
+def artifact_folder(url: str) -> Path:
+    """Where a storage's artifacts are, for all its studies: a dashboard has one folder."""
+    return log_folder(url, "any").parent.with_suffix(".artifacts")
+
+
+def unpublished_artifacts(study: optuna.Study, *, logs: Path, folder: Path) -> list[TrialArtifact]:
+    """Artifacts of ended trials that the storage does not list yet, or whose file is gone.
+
+    Args:
+        study: Search or confirmation.
+        logs: The study's log folder.
+        folder: Where artifacts are.
+    """
+    listed = study._storage.get_study_system_attrs(study._study_id).keys()
+    present = {path.name for path in folder.glob("*")}
+    return [
+        artifact
+        for trial in read_trials(study)
+        if trial.state.is_finished()
+        for artifact in _artifacts(trial, logs)
+        if artifact.key not in listed or artifact.id not in present
+    ]
+
+
+def publish_artifact(study: optuna.Study, artifact: TrialArtifact, folder: Path) -> None:
+    """Puts an artifact into the folder, then into the storage's list.
+
+    Raises:
+        StorageError: where the folder cannot be written.
+    """
+    path = folder / artifact.id
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # What is there may be a link to a trial's own file, which must not be written to.
+        path.unlink(missing_ok=True)
+        if isinstance(artifact.source, Path):
+            _link_or_copy(artifact.source, path)
+        else:
+            path.write_text(_as_csv(artifact.source), encoding="utf-8")
+    except OSError as error:
+        raise StorageError(f"cannot write artifacts to {folder}: {error.strerror}") from error
+    listing = {"artifact_id": artifact.id, "filename": artifact.name, "mimetype": artifact.mimetype, "encoding": None}
+    study._storage.set_study_system_attr(study._study_id, artifact.key, json.dumps(listing))
+
+
+def _artifacts(trial: optuna.trial.FrozenTrial, logs: Path) -> Iterator[TrialArtifact]:
+    """What a trial has to show; a file that is not there is left out."""
+    attributes, name = trial.user_attrs, f"trial-{trial.number:04d}"
+    # By their names in the log folder alone: a storage that was moved names the old folder, and one that came from
+    # elsewhere could name any file of this machine.
+    found: list[tuple[str, str, Path | dict[str, list[Any]]]] = []
+    if log := attributes.get(record.LOG):
+        found.append((f"{name}.log", "text/plain; charset=utf-8", logs / Path(log).name))
+    if curve := attributes.get(record.CURVE):
+        found.append((f"{name}.csv", "text/csv; charset=utf-8", curve))
+    if adapter := attributes.get(record.ADAPTER):
+        found += [(file, mimetype, logs / Path(adapter).name / file) for file, mimetype in ADAPTER_FILES.items()]
+    for file, mimetype, source in found:
+        if not isinstance(source, Path) or source.is_file():
+            yield TrialArtifact(trial=trial._trial_id, name=file, mimetype=mimetype, source=source)
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    # Adapters are large and do not change: a second name costs nothing.
+    try:
+        os.link(source.resolve(), target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _as_csv(columns: dict[str, list[Any]]) -> str:
+    lines = io.StringIO()
+    writer = csv.writer(lines)
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
+    return lines.getvalue()

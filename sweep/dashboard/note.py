@@ -1,0 +1,57 @@
+"""The study's note: what has been found, in the Markdown that the dashboard shows."""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from sweep.snippet import ceiling_saving, paste_calls
+from sweep.study_file import StudyFile
+from sweep.verdict_text import verdict_report
+
+if TYPE_CHECKING:
+    from sweep.confirm import Confirmed
+    from sweep.summary import StudySummary
+
+WIDTH = 100
+
+
+def study_note(summary: StudySummary, confirmed: Confirmed | None, *, confirm_with: str) -> str:
+    """The verdict with the calls to paste, or how to get one.
+
+    Args:
+        summary: The search.
+        confirmed: What its confirmation has come to, where it has one.
+        confirm_with: What `sweep confirm` would be given.
+    """
+    if confirmed is None:
+        parts = [
+            f"# {escaped(summary.study)}: no verdict yet",
+            "The best trial of a search is the luckiest. This runs every rank on fresh seeds and gives the verdict:",
+            fenced(f"sweep confirm {confirm_with}", "bash"),
+        ]
+        return "\n\n".join(parts)
+    verdict, study = confirmed.verdict, StudyFile.model_validate(summary.config)
+    answer = "undecided" if verdict.r is None else f"r = {verdict.r}"
+    console = Console(file=io.StringIO(), width=WIDTH, record=True)
+    console.print(verdict_report(confirmed, summary))
+    parts = [f"# {escaped(summary.study)}: {answer}", fenced(console.export_text(), "text")]
+    if verdict.r is not None and verdict.alpha is not None:
+        parts.append(fenced(paste_calls(study, r=verdict.r, alpha=int(verdict.alpha)), "python"))
+        parts.append(f"Learning rate {verdict.learning_rate:g}. {escaped(ceiling_saving(study, r=verdict.r))}")
+    return "\n\n".join(parts)
+
+
+def escaped(text: str) -> str:
+    """Text of unknown origin as Markdown that shows it letter by letter, on one line."""
+    return re.sub(r"([\\`*_{}\[\]<>()#+!|~&$-])", r"\\\1", " ".join(text.split()))
+
+
+def fenced(text: str, language: str) -> str:
+    """Text of unknown origin as a block of code that nothing in it can end."""
+    longest = max(map(len, re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{text.rstrip()}\n{fence}"
