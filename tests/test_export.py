@@ -1,6 +1,7 @@
 """Kept adapters, trackers and exports, from a study that the installed command ran."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -132,7 +133,7 @@ def test_without_a_kept_adapter_the_script_and_the_card_are_written(tmp_path, se
 def test_the_verdict_exports_the_trial_in_the_middle_of_its_rank(searched, confirmation, config, tmp_path):  # noqa: F811
     run(confirmation, config, ConfirmSchedule(config, freeze_of(confirmation), seeds=10), noisy)
     confirmed = read_confirmation(confirmation, config)
-    chosen = exported_verdict(confirmation, confirmed)
+    chosen = exported_verdict(confirmation, confirmed, url=f"sqlite:///{tmp_path}/rank-sweep.db")
     own = sorted(trial.value for trial in confirmation.trials if trial.params["r"] == confirmed.verdict.r)
     assert own[0] < own[4] <= chosen.score <= own[5] < own[-1]
     done = sweep("export", "tiny", "-o", "out", cwd=tmp_path)
@@ -159,21 +160,13 @@ def test_a_mistake_is_one_line(folder, arguments, code, message):
     assert message in done.stderr and len(done.stderr.splitlines()) == 1
 
 
-def test_an_adapter_that_is_gone_is_said(folder, tmp_path):
-    copy = tmp_path / "rank-sweep.db"
-    copy.write_bytes((folder / "rank-sweep.db").read_bytes())
-    study = optuna.load_study(study_name="tiny", storage=f"sqlite:///{copy}")
-    trial = study.trials[0]
-    study._storage._backend.engine.dispose()
-    import sqlite3
-
-    with sqlite3.connect(copy) as connection:
-        connection.execute(
-            "UPDATE trial_user_attributes SET value_json = '\"/nowhere\"' WHERE key = 'adapter' AND trial_id = ?",
-            (trial._trial_id,),
-        )
+def test_a_storage_that_was_moved_finds_its_adapters_and_misses_those_that_are_gone(folder, tmp_path):
+    shutil.copyfile(folder / "rank-sweep.db", tmp_path / "rank-sweep.db")
     done = sweep("export", "tiny", "--trial", 0, "-o", "out", cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (4, "sweep: trial 0: its adapter is no longer at /nowhere\n")
+    kept = tmp_path / "rank-sweep.logs" / "tiny" / "trial-0000-adapter"
+    assert (done.returncode, done.stderr) == (4, f"sweep: trial 0: its adapter is no longer at {kept}\n")
+    shutil.copytree(folder / "rank-sweep.logs", tmp_path / "rank-sweep.logs")
+    assert sweep("export", "tiny", "--trial", 0, "-o", "out", cwd=tmp_path).returncode == 0
 
 
 def test_a_tracker_that_is_not_installed_or_not_trls_is_refused_before_anything_runs(tmp_path):

@@ -36,13 +36,13 @@ def export(
         raise StudyFileError("--verdict and --trial name two things to export; give one")
     stored = open_stored(study, storage)
     if trial is not None:
-        exported = exported_trial(stored, trial)
+        exported = exported_trial(stored, trial, url=storage)
     else:
         confirmation = confirmation_study(stored)
         confirmed = None if confirmation is None else read_confirmation(confirmation, stored_config(stored))
         if confirmation is None or confirmed is None:
             raise StudyFileError(f"study {study!r} has no verdict: `sweep confirm` gives one, --trial exports a trial")
-        exported = exported_verdict(confirmation, confirmed)
+        exported = exported_verdict(confirmation, confirmed, url=storage)
     write_export(exported, stored, output)
     typer.echo(f"wrote {output}: trial {exported.trial.number}, r={exported.trial.params['r']}")
     if exported.adapter is None:

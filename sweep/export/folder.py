@@ -19,6 +19,7 @@ from sweep.ceilings import engine_ceiling
 from sweep.confirm import Confirmed
 from sweep.errors import StorageError, StudyFileError
 from sweep.search import SEED
+from sweep.storage import log_folder
 from sweep.summary import stored_config
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ class Exported:
     """What is exported: a trial, and the verdict that it stands for."""
 
     trial: optuna.trial.FrozenTrial
+    logs: Path
+    """The log folder of the trial's study. Adapters are there, wherever the storage says that they once were."""
     confirmed: Confirmed | None = None
 
     @property
@@ -42,11 +45,11 @@ class Exported:
     def adapter(self) -> Path | None:
         """Where its adapter was kept."""
         kept = self.trial.user_attrs.get(record.ADAPTER)
-        return Path(kept) if kept else None
+        return self.logs / Path(kept).name if kept else None
 
 
-def exported_trial(study: optuna.Study, number: int) -> Exported:
-    """A trial of the search.
+def exported_trial(study: optuna.Study, number: int, *, url: str) -> Exported:
+    """A trial of the search in the storage at `url`.
 
     Raises:
         StudyFileError: where there is none of that number that has a score.
@@ -56,10 +59,10 @@ def exported_trial(study: optuna.Study, number: int) -> Exported:
         raise StudyFileError(
             f"--trial {number}: no such trial with a score; allowed: {_numbers(sorted(trials)) or 'none yet'}"
         )
-    return Exported(trial=trials[number])
+    return Exported(trial=trials[number], logs=log_folder(url, study.study_name))
 
 
-def exported_verdict(confirmation: optuna.Study, confirmed: Confirmed) -> Exported:
+def exported_verdict(confirmation: optuna.Study, confirmed: Confirmed, *, url: str) -> Exported:
     """The trial of the verdict's rank that is in the middle of its scores: not the luckiest.
 
     Raises:
@@ -67,8 +70,9 @@ def exported_verdict(confirmation: optuna.Study, confirmed: Confirmed) -> Export
     """
     if confirmed.verdict.r is None:
         raise StudyFileError(f"the verdict names no rank: {confirmed.verdict.reason} --trial N exports a trial")
+    logs = log_folder(url, confirmation.study_name)
     own = [
-        Exported(trial=trial, confirmed=confirmed)
+        Exported(trial=trial, logs=logs, confirmed=confirmed)
         for trial in read_trials(confirmation)
         if trial.params.get("r") == confirmed.verdict.r
         and record.SCORES in trial.user_attrs
