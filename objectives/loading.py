@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -145,8 +146,6 @@ def _load_engine(model: ModelSettings, policy: Policy, *, max_loras: int, max_nu
 
 
 def _facts(policy: Policy, engine: Engine, settings: WorkerSettings) -> dict[str, Any]:
-    import torch
-
     versions = {}
     for package in REPORTED_PACKAGES:
         try:
@@ -160,7 +159,28 @@ def _facts(policy: Policy, engine: Engine, settings: WorkerSettings) -> dict[str
         "importance_sampling_correction": settings.learner.importance_sampling_correction,
         "versions": versions,
         "python": platform.python_version(),
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-        "cpu": platform.processor() or platform.machine(),
-        "threads": torch.get_num_threads(),
+        **_hardware(),
     }
+
+
+def _hardware() -> dict[str, Any]:
+    import torch
+
+    facts = {"device": "cpu", "cpu": _cpu_name(), "cores": os.cpu_count(), "threads": torch.get_num_threads()}
+    if torch.cuda.is_available():
+        gpu = torch.cuda.get_device_properties(0)
+        facts |= {
+            "device": gpu.name,
+            "device_memory_gib": round(gpu.total_memory / 2**30, 1),
+            "cuda": torch.version.cuda,
+        }
+    return facts
+
+
+def _cpu_name() -> str:
+    """As Linux names it; elsewhere its architecture."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.machine()

@@ -17,6 +17,8 @@ class TrialSpec:
     lora: LoraSpec
     learning_rate: float
     seed: int
+    score_after: tuple[int, ...] = ()
+    """Steps after which it is scored on held-out prompts, besides its last."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from objectives.learners.protocol import HORIZON
 from sweep import record
 from sweep.bulk import read_trials
 from sweep.errors import StudyFileError
@@ -36,6 +35,8 @@ FROZEN = "frozen"
 """Study attribute of a confirmation: what stands for each rank, and which ranks are not judged."""
 LOOKS = "looks"
 """Study attribute of a confirmation: the numbers of seeds that a verdict has been asked for at, in order."""
+HORIZON = (0.25, 0.5, 1.0)
+"""Shares of the budget after which ranks are compared: people train longer than a sweep does."""
 FIRST_SEED = 1_000_000
 """Confirmation seeds begin so far above the search's that they never meet."""
 
@@ -94,6 +95,7 @@ class ConfirmSchedule:
         self._frozen = frozen
         self._seeds = range(config.study.seed + FIRST_SEED, config.study.seed + FIRST_SEED + seeds)
         self.trials = len(frozen) * seeds
+        self.score_after = tuple(horizon_steps(config.budget.steps).values())
 
     def queue(self, study: optuna.Study) -> None:
         """See `TrialSchedule.queue`."""
@@ -111,6 +113,11 @@ class ConfirmSchedule:
     def next_trial(self, study: optuna.Study) -> optuna.Trial:
         """See `TrialSchedule.next_trial`."""
         return study.ask(distributions(self._config.search_space()))
+
+
+def horizon_steps(steps: int) -> dict[float, int]:
+    """The step that each share of the budget ends with."""
+    return {share: max(1, round(share * steps)) for share in HORIZON}
 
 
 def rule_of(config: StudyFile) -> Rule:
@@ -166,9 +173,10 @@ def read_confirmation(study: optuna.Study, config: StudyFile) -> Confirmed | Non
     seeds = sorted({seed for _, seed in trials})
     if not seeds:
         return None
-    steps = config.budget.steps
-    shares = {share: max(1, round(share * steps)) for share in (*HORIZON, 1.0)}
-    by_share = {share: _confirmation(search, trials, seeds, step=step) for share, step in shares.items()}
+    by_share = {
+        share: _confirmation(search, trials, seeds, step=step)
+        for share, step in horizon_steps(config.budget.steps).items()
+    }
     rule = rule_of(config)
     return Confirmed(
         verdict=judge(by_share[1.0], rule),

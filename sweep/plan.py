@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from objectives.errors import ModelConfigError
 from objectives.footprint import EngineKind, Fit, Footprint, Workload, engine_kind, fit, footprint
-from objectives.learners.protocol import HORIZON
 from objectives.memory import TrainerMemory, trainer_memory
 from sweep.adapter_plan import AdapterPlan, ModelPlan, plan_adapters, plan_model
 from sweep.devices import Device
@@ -19,10 +18,6 @@ from sweep.study_file import StudyFile
 
 if TYPE_CHECKING:
     from sweep.calibration import Measured
-
-SCORES_PER_TRIAL = len(HORIZON) + 1
-"""Times a trial is scored: along its budget and at its end. Each time sampled and greedy."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchPlan:
@@ -204,7 +199,7 @@ def _ceilings(
 def _spending(config: StudyFile, *, trials: int) -> Spending:
     budget, tokens = config.budget, completion_tokens(config)
     worker = config.worker_settings(Path())
-    evaluations = 2 * SCORES_PER_TRIAL * config.task.held_out_prompts * trials
+    evaluations = 2 * config.task.held_out_prompts * trials
     return Spending(
         steps=budget.steps * trials,
         prompts=worker.rollouts * budget.prompts_per_step * trials,

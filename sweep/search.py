@@ -26,6 +26,7 @@ class SearchSchedule:
     def __init__(self, config: StudyFile) -> None:
         self._config = config
         self.trials = config.search.trials
+        self.score_after: tuple[int, ...] = ()
 
     def queue(self, study: optuna.Study) -> None:
         """See `TrialSchedule.queue`."""
@@ -91,8 +92,8 @@ def next_trial(study: optuna.Study, config: StudyFile) -> optuna.Trial:
     return trial
 
 
-def trial_spec(trial: optuna.Trial, config: StudyFile) -> TrialSpec:
-    """What a worker is told of a trial."""
+def trial_spec(trial: optuna.Trial, config: StudyFile, *, score_after: tuple[int, ...] = ()) -> TrialSpec:
+    """What a worker is told of a trial; `score_after` are the steps at which it is scored besides its last."""
     params = trial.params
     return TrialSpec(
         number=trial.number,
@@ -104,6 +105,7 @@ def trial_spec(trial: optuna.Trial, config: StudyFile) -> TrialSpec:
         ),
         learning_rate=params["learning_rate"],
         seed=trial.user_attrs[SEED],
+        score_after=score_after,
     )
 
 

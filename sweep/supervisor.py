@@ -56,6 +56,10 @@ class TrialSchedule(Protocol):
     def trials(self) -> int:
         """How many in all."""
 
+    @property
+    def score_after(self) -> tuple[int, ...]:
+        """Steps after which each is scored, besides its last."""
+
     def queue(self, study: optuna.Study) -> None:
         """Queues what is known beforehand and not held yet."""
         ...
@@ -142,7 +146,7 @@ class Supervisor:
 
     def _start_trial(self, worker: WorkerProcess) -> None:
         trial = self._schedule.next_trial(self._study)
-        spec = trial_spec(trial, self._config)
+        spec = trial_spec(trial, self._config, score_after=self._schedule.score_after)
         monitor = CollapseMonitor(baseline=self._baseline, patience=self._config.search.collapse_patience)
         self._running[trial.number] = RunningTrial(trial=trial, spec=spec, monitor=monitor)
         self._free_slots -= 1

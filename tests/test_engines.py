@@ -57,7 +57,7 @@ def logprobs_of(model, prompt, tokens, temperature):
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
 def test_logprobs_are_those_of_the_tempered_policy_with_its_adapter(engine, adapter, ids, temperature):
     version, model = adapter
-    sampling = Sampling(temperature=temperature, max_tokens=6)
+    sampling = Sampling(temperature=temperature, max_tokens=6, logprobs=True)
     for prompt, completion in zip(
         ids, engine.rollout(ids, [version] * len(ids), sampling, range(len(ids))), strict=True
     ):

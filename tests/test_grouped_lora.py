@@ -27,7 +27,7 @@ def weights():
 
 
 @pytest.mark.parametrize("is_prefill", [True, False])
-@pytest.mark.parametrize("tokens", [[7] * 6, [7, 7, 9, 9, 8], [9, 7, 9, 8, 7, 7]])
+@pytest.mark.parametrize("tokens", [[7] * 6, [7, 7, 9, 9, 8], [9, 7, 9, 8, 7, 7], [9, 7, 9, 7, 9, 7, 9, 7]])
 def test_linear_layers_come_out_as_they_do_stock(weights, tokens, is_prefill):
     a, b = weights
     x, start = torch.randn(len(tokens), D_IN), torch.randn(len(tokens), sum(SLICES))
@@ -67,10 +67,31 @@ def test_tokens_without_an_adapter_are_left_alone(weights):
 
 def test_rows_are_grouped_by_slot_and_one_slot_needs_no_index():
     assert group_rows(torch.tensor([-1, -1])) == []
-    [(slot, rows)] = group_rows(torch.tensor([2, 2, 2]))
-    assert (slot, rows) == (2, slice(None))
-    groups = {slot: rows.tolist() for slot, rows in group_rows(torch.tensor([1, 0, 1, -1]))}
-    assert groups == {0: [1], 1: [0, 2]}
+    [group] = group_rows(torch.tensor([2, 2, 2]))
+    assert (group.slot, group.rows, group.r) == (2, slice(0, 3), None)
+    side_by_side = group_rows(torch.tensor([1, 1, -1, 0]), [7, 8], {8: 4})
+    assert [(group.slot, group.rows, group.r) for group in side_by_side] == [
+        (1, slice(0, 2), 4),
+        (0, slice(3, 4), None),
+    ]
+    scattered = group_rows(torch.tensor([1, 0, 1, 0, 1, 0, -1]))
+    assert {group.slot: group.rows.tolist() for group in scattered} == {0: [1, 3, 5], 1: [0, 2, 4]}
+
+
+def test_no_more_than_an_adapters_own_rank_is_multiplied(weights, monkeypatch):
+    a, b = weights
+    x, r, outputs = torch.randn(4, D_IN), 3, []
+    for side in (a, b):
+        for stack in side:
+            stack[1].narrow(-2 if side is a else -1, r, R - r).zero_()  # the adapter with id 8, padded as vLLM pads
+    for rank in (None, r):
+        monkeypatch.setattr("objectives.engines.grouped_lora.RANKS", {} if rank is None else {8: rank})
+        y = torch.zeros(4, sum(SLICES))
+        made = wrapper(GroupedPunicaWrapperCPU, [8] * 4, True)
+        assert made._token_groups[0].r == rank
+        made.add_lora_linear(y, x, a, b, 0.5, SLICES)
+        outputs.append(y)
+    assert torch.allclose(*outputs, atol=1e-5) and outputs[0].abs().max() > 0
 
 
 def test_the_running_engine_uses_it(vllm_engine):

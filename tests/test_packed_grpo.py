@@ -61,7 +61,8 @@ def packed_batch(trials, rollout, goal, dtype=torch.float32):
         sampled = [Completion(token_ids=t, logprobs=p) for t, p in zip(completions, logprobs, strict=True)]
         samples.append(Samples(rows=[], prompts=prompts, completions=sampled))
     batch, silent = to_batch(samples, torch.tensor(rewards), goal, pad=0, device=torch.device("cpu"))
-    batch.sampler_logprobs = batch.sampler_logprobs.to(dtype)
+    if batch.sampler_logprobs is not None:
+        batch.sampler_logprobs = batch.sampler_logprobs.to(dtype)
     return batch, silent
 
 

@@ -67,7 +67,9 @@ class Engine:
 
 def spec(number=0, *, r=8, alpha=32, seed=None, learning_rate=2e-3):
     lora = LoraSpec(r=r, alpha=alpha)
-    return TrialSpec(number=number, lora=lora, learning_rate=learning_rate, seed=number if seed is None else seed)
+    return TrialSpec(
+        number=number, lora=lora, learning_rate=learning_rate, seed=number if seed is None else seed, score_after=(1, 2)
+    )
 
 
 @pytest.fixture
@@ -130,7 +132,7 @@ def test_packed_trials_see_and_learn_what_TRL_alone_does(make, tmp_path):
             prompts, adapters, sampling, seeds = calls[step]
             theirs = solo_calls[trial * STEPS + step]
             assert (prompts[own], seeds[own], sampling) == (theirs[0], theirs[3], theirs[2])
-            assert {(a.name.split("-v")[0], a.r) for a in adapters[own]} == {(f"trial-{trial}", specs[trial].lora.r)}
+            assert {(a.name.split("-v")[0], a.r) for a in adapters[own]} == {(f"trial-{trial:04d}", specs[trial].lora.r)}
         ours, right = packed.of(trial), alone.of(trial)
         assert [m.step for m in ours] == [m.step for m in right]
         for name in ("reward", "reward_std", "groups_without_signal", "completion_length", "entropy", "clip_ratio"):
@@ -235,8 +237,8 @@ def test_a_trial_that_no_slot_can_hold_fails_alone(make, tmp_path):
 
 def test_an_adapter_that_the_engine_refuses_fails_its_own_trial_only(make, vllm_engine):
     feed = Feed(spec(0), spec(1), spec(2))
-    make(steps=2, engine=Engine(vllm_engine, refuses="trial-1")).serve(feed)
-    assert str(feed.failures[1]) == "no trial-1 here"
+    make(steps=2, engine=Engine(vllm_engine, refuses="trial-0001")).serve(feed)
+    assert str(feed.failures[1]) == "no trial-0001 here"
     assert sorted(feed.results) == [0, 2]
 
 
@@ -282,7 +284,7 @@ def test_vllm_samples_from_an_exported_slot_what_the_slot_itself_computes(unslot
             module.lora_B.data[1, :, :5] = 0.05 * torch.randn(module.lora_B.shape[1], 5)
         version = AdapterFolder(tmp_path).publish("trial-0", adapter, 5)
         prompt = unsloth_policy.tokenizer("A:abcd>")["input_ids"]
-        sampling = Sampling(temperature=1.0, max_tokens=5)
+        sampling = Sampling(temperature=1.0, max_tokens=5, logprobs=True)
         completion = vllm_engine.rollout([prompt], [version], sampling, [0])[0]
         tokens = list(completion.token_ids)
         with packed.selected([1]), torch.no_grad():

@@ -59,7 +59,7 @@ def test_the_budget_is_counted_in_steps_prompts_episodes_and_tokens(tmp_path):
     budget = planned("tiny", cwd=tmp_path)["budget"]
     assert budget["per_trial"] == {
         "steps": 80, "prompts": 80 * 16, "episodes": 80 * 16 * 8, "completion_tokens": 80 * 16 * 8 * 5,
-        "evaluation_completions": 2 * 3 * 1024, "evaluation_tokens": 2 * 3 * 1024 * 5,
+        "evaluation_completions": 2 * 1024, "evaluation_tokens": 2 * 1024 * 5,
     }  # fmt: skip
     assert budget["in_all"] == {name: 20 * value for name, value in budget["per_trial"].items()}
 

@@ -9,7 +9,7 @@ from objectives.lora import LoraSpec
 from objectives.models.make_random import make_random_model
 from objectives.settings import ModelSettings
 
-GREEDY = Sampling(temperature=0.0, max_tokens=8)
+GREEDY = Sampling(temperature=0.0, max_tokens=8, logprobs=True)
 
 
 @pytest.fixture(scope="module")

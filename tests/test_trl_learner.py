@@ -43,7 +43,9 @@ class Feed:
 
 
 def spec(number=0, *, r=8, seed=0, learning_rate=2e-3):
-    return TrialSpec(number=number, lora=LoraSpec(r=r, alpha=32), learning_rate=learning_rate, seed=seed)
+    return TrialSpec(
+        number=number, lora=LoraSpec(r=r, alpha=32), learning_rate=learning_rate, seed=seed, score_after=(1, 2, STEPS)
+    )
 
 
 @pytest.fixture
@@ -75,7 +77,7 @@ def make_learner(tiny, unsloth_policy, vllm_engine, tmp_path):
     return make
 
 
-def test_a_trial_reports_every_step_and_scores_itself_along_the_horizon(make_learner, tmp_path, capfd):
+def test_a_trial_reports_every_step_and_scores_itself_on_the_way(make_learner, tmp_path, capfd):
     feed = Feed(spec())
     with capfd.disabled():
         make_learner().serve(feed)

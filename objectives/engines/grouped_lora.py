@@ -1,103 +1,113 @@
 """vLLM's CPU adapter arithmetic, once per adapter instead of once per token.
 
 vLLM 0.32's CPU wrapper gathers `weights[indices]`, a copy of the whole adapter for every token, so its cost grows
-with tokens x max_lora_rank. Here the tokens of each adapter are multiplied together. Same numbers, up to rounding.
+with tokens x max_lora_rank. Here the tokens of each adapter are multiplied together, and by no more than the
+adapter's own rank: the rest of what the engine has set aside for it is zeros. Same numbers, up to rounding.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 from vllm.lora.punica_wrapper.punica_cpu import PunicaWrapperCPU
 
-Groups = list[tuple[int, torch.Tensor | slice]]
-"""For each adapter slot in the batch: the slot, and the rows that use it."""
+RANKS: dict[int, int] = {}
+"""Ranks of the adapters in the rollout under way, by their ids; an adapter that is not here may have any."""
 
 
-def group_rows(indices: torch.Tensor) -> Groups:
-    """Groups rows by adapter slot.
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Rows of a batch that share an adapter."""
+
+    slot: int
+    rows: slice | Tensor
+    r: int | None
+    """The adapter's rank, None for whatever the engine has set aside."""
+
+
+def group_rows(indices: Tensor, ids: Sequence[int | None] = (), ranks: Mapping[int, int] | None = None) -> list[Group]:
+    """Groups rows by adapter slot: as slices where an adapter's rows lie side by side, which they mostly do.
 
     Args:
-        indices: shape (rows,), the slot of each row; -1 for rows without an adapter, which get no group.
+        indices: Shape [rows], the slot of each row; -1 for rows without an adapter, which get no group.
+        ids: The adapter in each slot.
+        ranks: Ranks by adapter; default: those of the rollout under way.
     """
-    slots = torch.unique(indices).tolist()
-    if len(slots) == 1:
-        return [] if slots[0] < 0 else [(slots[0], slice(None))]
-    return [(slot, torch.nonzero(indices == slot).squeeze(1)) for slot in slots if slot >= 0]
+    ranks = RANKS if ranks is None else ranks
+    rank_of = {slot: ranks.get(i) for slot, i in enumerate(ids) if i is not None}
+    slots, counts = torch.unique_consecutive(indices, return_counts=True)
+    ends = counts.cumsum(0).tolist()
+    runs = [(slot, slice(start, end)) for slot, start, end in zip(slots.tolist(), [0, *ends], ends, strict=False)]
+    present = {slot for slot, _ in runs if slot >= 0}
+    if len(runs) > 2 * len(present) + 1:
+        scattered = ((slot, torch.nonzero(indices == slot).squeeze(1)) for slot in sorted(present))
+        return [Group(slot, rows, rank_of.get(slot)) for slot, rows in scattered]
+    return [Group(slot, rows, rank_of.get(slot)) for slot, rows in runs if slot >= 0]
 
 
 class GroupedPunicaWrapperCPU(PunicaWrapperCPU):  # type: ignore[misc]
     """Stands in for vLLM's CPU wrapper; `current_platform.get_punica_wrapper` names it."""
 
-    _token_groups: Groups
-    _sampler_groups: Groups
+    _token_groups: list[Group]
+    _sampler_groups: list[Group]
 
-    def update_metadata(self, *args: Any, **kwargs: Any) -> None:
+    def update_metadata(self, mapping: Any, lora_index_to_id: list[int | None], *args: Any, **kwargs: Any) -> None:
         """Groups the rows of the batch that is about to run."""
-        super().update_metadata(*args, **kwargs)
-        self._token_groups = group_rows(self.token_lora_indices)
-        self._sampler_groups = group_rows(self.sampler_indices)
+        super().update_metadata(mapping, lora_index_to_id, *args, **kwargs)
+        self._token_groups = group_rows(self.token_lora_indices, lora_index_to_id)
+        self._sampler_groups = group_rows(self.sampler_indices, lora_index_to_id)
 
-    def _apply_shrink(self, y: torch.Tensor, x: torch.Tensor, w_t_all: torch.Tensor, scale: float) -> None:
-        _shrink(self._token_groups, y.view(-1, y.shape[-1]), x, w_t_all, scale)
-
-    def _apply_expand(
+    def add_lora_linear(
         self,
-        y: torch.Tensor,
-        x: torch.Tensor,
-        w_t_all: torch.Tensor,
-        y_offset: int,
-        y_slice_size: int,
-        add_inputs: bool = True,
+        y: Tensor,
+        x: Tensor,
+        lora_a_stacked: tuple[Tensor, ...],
+        lora_b_stacked: tuple[Tensor, ...],
+        scale: float,
+        output_slices: tuple[int, ...],
+        *_: Any,
+        **__: Any,
     ) -> None:
-        _expand(self._token_groups, y[:, y_offset : y_offset + y_slice_size], x, w_t_all, add_inputs)
+        """Adds the adapters' part to a linear layer: y (tokens, d_out) += scale * x (tokens, d_in) A^T B^T."""
+        x, y, start = x.view(-1, x.shape[-1]), y.view(-1, y.shape[-1]), 0
+        for a, b, width in zip(lora_a_stacked, lora_b_stacked, output_slices, strict=True):
+            part = y[:, start : start + width]
+            for group in self._token_groups:
+                _expand(group, part, _shrink(group, x, a, scale), b)
+            start += width
 
     def add_lora_embedding(
-        self,
-        y: torch.Tensor,
-        x: torch.Tensor,
-        lora_b_stacked: torch.Tensor,
-        add_inputs: bool = True,
-        **_: Any,
+        self, y: Tensor, x: Tensor, lora_b_stacked: Tensor, add_inputs: bool = True, **_: Any
     ) -> None:
         """Adds the adapters' part to embeddings: y (tokens, d) += x (tokens, R) B^T."""
-        _expand(self._token_groups, y, x, lora_b_stacked, add_inputs)
+        for group in self._token_groups:
+            _expand(group, y, x[group.rows, : group.r], lora_b_stacked)
 
     def add_lora_logits(
-        self,
-        y: torch.Tensor,
-        x: torch.Tensor,
-        lora_a_stacked: torch.Tensor,
-        lora_b_stacked: torch.Tensor,
-        scale: float,
-        **_: Any,
+        self, y: Tensor, x: Tensor, lora_a_stacked: Tensor, lora_b_stacked: Tensor, scale: float, **_: Any
     ) -> None:
         """Adds the adapters' part to logits: y (requests, vocabulary) += scale * x (requests, d) A^T B^T."""
         y, x = y.view(-1, y.shape[-1]), x.view(-1, x.shape[-1])
-        buffer = x.new_zeros((x.shape[0], lora_a_stacked.shape[-2]), dtype=torch.float32)
-        _shrink(self._sampler_groups, buffer, x, lora_a_stacked, scale)
-        _expand(self._sampler_groups, y, buffer, lora_b_stacked, add_inputs=True)
+        for group in self._sampler_groups:
+            _expand(group, y, _shrink(group, x, lora_a_stacked, scale), lora_b_stacked)
 
 
-def _shrink(groups: Groups, y: torch.Tensor, x: torch.Tensor, a_stacked: torch.Tensor, scale: float) -> None:
-    """Sets y (rows, R) to scale * x (rows, d_in) A^T; A: (slots, 1, R, d_in). Other rows keep their zeros."""
-    for slot, rows in groups:
-        a = a_stacked[slot].view(a_stacked.shape[-2:]).to(y.dtype)
-        y[rows, : a.shape[0]] = scale * (x[rows].to(y.dtype) @ a.T)
+def _shrink(group: Group, x: Tensor, a_stacked: Tensor, scale: float) -> Tensor:
+    """Multiplies to scale * x (rows, d_in) A^T in float32, for the rows of a group; A: (slots, 1, R, d_in)."""
+    a = a_stacked[group.slot].view(a_stacked.shape[-2:])[: group.r].float()
+    return (x[group.rows].float() @ a.T) * scale
 
 
-def _expand(groups: Groups, y: torch.Tensor, x: torch.Tensor, b_stacked: torch.Tensor, add_inputs: bool) -> None:
-    """Adds x (rows, R) B^T to y (rows, d_out), or sets y to it; B: (slots, 1, d_out, R)."""
-    for slot, rows in groups:
-        b = b_stacked[slot].view(b_stacked.shape[-2:]).to(y.dtype)
-        # Adapter and model may pad the output differently.
-        width = min(b.shape[0], y.shape[1])
-        part = x[rows].to(y.dtype) @ b[:width].T
-        if isinstance(rows, slice):
-            target = y[:, :width]
-            target.add_(part) if add_inputs else target.copy_(part)
-        elif add_inputs:
-            y[:, :width].index_add_(0, rows, part)
-        else:
-            y[:, :width].index_copy_(0, rows, part)
+def _expand(group: Group, y: Tensor, h: Tensor, b_stacked: Tensor) -> None:
+    """Adds h (rows, r) B^T to a group's rows of y; B: (slots, 1, d_out, R)."""
+    b = b_stacked[group.slot].view(b_stacked.shape[-2:])[:, : group.r].to(y.dtype)
+    # Adapter and model may pad the output differently.
+    width, h = min(b.shape[0], y.shape[1]), h.to(y.dtype)
+    if isinstance(group.rows, slice):
+        y[group.rows, :width].addmm_(h, b[:width].T)
+    else:
+        y[:, :width].index_add_(0, group.rows, h @ b[:width].T)

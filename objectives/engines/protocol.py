@@ -15,17 +15,20 @@ class Sampling:
 
     temperature: float
     max_tokens: int
+    logprobs: bool = False
+    """Ask for the log-probabilities of what was sampled, too: an engine takes time over them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
     """One sampled completion, end-of-sequence token included where it came to one.
 
-    `logprobs` are those of the distribution that was sampled from, temperature applied: one per token.
+    `logprobs` are those of the distribution that was sampled from, temperature applied: one per token, where they
+    were asked for.
     """
 
     token_ids: tuple[int, ...]
-    logprobs: tuple[float, ...]
+    logprobs: tuple[float, ...] | None = None
 
 
 class Engine(Protocol):

@@ -20,6 +20,7 @@ from vllm.platforms import current_platform
 from vllm.sampling_params import RequestOutputKind
 
 from objectives.adapters import AdapterVersion
+from objectives.engines.grouped_lora import RANKS
 from objectives.engines.protocol import Completion, Sampling
 from objectives.errors import EngineError
 from objectives.settings import ModelSettings
@@ -92,9 +93,10 @@ class VllmEngine:
                 temperature=sampling.temperature,
                 max_tokens=sampling.max_tokens,
                 seed=seed if sampling.temperature > 0 else None,
-                logprobs=0,
+                logprobs=0 if sampling.logprobs else None,
                 detokenize=False,
                 output_kind=RequestOutputKind.FINAL_ONLY,
+                skip_clone=True,  # nobody else holds them
             )
             for seed in seeds
         ]
@@ -103,6 +105,8 @@ class VllmEngine:
             for version in adapters
             if version is not None
         }
+        RANKS.clear()
+        RANKS.update({version.id: version.r for version in adapters if version is not None})
         try:
             outputs = self._llm.generate(
                 [{"prompt_token_ids": list(ids)} for ids in prompts],
@@ -132,5 +136,7 @@ class VllmEngine:
 
 def _completion(output: Any) -> Completion:
     token_ids = tuple(output.token_ids)
+    if output.logprobs is None:
+        return Completion(token_ids=token_ids)
     logprobs = tuple(step[token].logprob for step, token in zip(output.logprobs, token_ids, strict=True))
     return Completion(token_ids=token_ids, logprobs=logprobs)

@@ -6,9 +6,6 @@ from typing import Protocol
 
 from objectives.trial import StepMetrics, TrialResult, TrialSpec
 
-HORIZON = (0.25, 0.5)
-"""Shares of the budget at which a trial is scored, besides its end."""
-
 
 class TrialFeed(Protocol):
     """Where trials come from and where their news goes."""

@@ -22,7 +22,7 @@ from objectives.adapters import AdapterFolder
 from objectives.engines.protocol import Sampling
 from objectives.errors import TaskError
 from objectives.evaluation import TRAINING, prompt_ids, sampling_seeds
-from objectives.learners.protocol import HORIZON, TrialFeed
+from objectives.learners.protocol import TrialFeed
 from objectives.learners.trackers import run_name, tracked
 from objectives.learners.trial_log import trial_boundary
 from objectives.loading import Loaded, training_rows
@@ -73,8 +73,9 @@ class TrlLearner:
                 with clock.section("train"):
                     trainer.train()
             steps = trainer.state.global_step
+            # Rollouts and the scores on the way were part of training.
+            clock.seconds["train"] -= clock.seconds["rollout"] + clock.seconds["evaluate"]
             run.score(steps)
-            clock.seconds["train"] -= clock.seconds["rollout"]
             return TrialResult(
                 scores=tuple(run.scores),
                 steps=steps,
@@ -152,19 +153,17 @@ class _Section:
 
 
 class _Run(TrainerCallback):  # type: ignore[misc]
-    """One trial under way: its rollouts, its news to the feed, its scores along the horizon."""
+    """One trial under way: its rollouts, its news to the feed, its scores on the way."""
 
     def __init__(self, *, learner: TrlLearner, spec: TrialSpec, feed: TrialFeed, model: Any, clock: Clock) -> None:
         self._learner, self._spec, self._feed, self._model, self._clock = learner, spec, feed, model, clock
-        steps = learner._settings.budget.steps
-        self._horizon = {max(1, round(share * steps)) for share in HORIZON} - {steps}
         self.owner = f"trial-{spec.number:04d}"
         self.scores: list[HeldOutScore] = []
         self.tokens = 0
         self._rollouts = 0
         self._step_began = time.perf_counter()
 
-    def rollout(self, prompts: list[Any], trainer: GRPOTrainer) -> dict[str, list[list[Any]]]:
+    def rollout(self, prompts: list[Any], trainer: GRPOTrainer) -> dict[str, list[list[Any]] | None]:
         """Samples one completion for each prompt from the policy as it is now; TRL's `rollout_func`."""
         learner = self._learner
         with self._clock.section("rollout"):
@@ -184,8 +183,8 @@ class _Run(TrainerCallback):  # type: ignore[misc]
         return {
             "prompt_ids": ids,
             "completion_ids": [list(completion.token_ids) for completion in completions],
-            # For a correction of importance that the study has not asked for: TRL is told to leave it off.
-            "logprobs": [list(completion.logprobs) for completion in completions],
+            # TRL would correct for the engine by them, and is told to leave that off.
+            "logprobs": None,
         }
 
     def score(self, step: int) -> None:
@@ -196,8 +195,8 @@ class _Run(TrainerCallback):  # type: ignore[misc]
         print(f"step {step}: held-out reward {self.scores[-1].sampled:.3f}", flush=True)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Scores the trial along its horizon."""
-        if state.global_step in self._horizon:
+        """Scores the trial where it is to be scored on the way."""
+        if state.global_step in self._spec.score_after and state.global_step < args.max_steps:
             self.score(state.global_step)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any) -> Any:

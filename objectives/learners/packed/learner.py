@@ -174,7 +174,7 @@ class PackedLearner:
         for i, run in enumerate(runs):
             run.step += 1
             try:
-                if run.due or run.spent:
+                if run.due:
                     self._evaluate(run)
                 pruned = False
                 if news is not None:

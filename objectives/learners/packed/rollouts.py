@@ -61,6 +61,7 @@ class Sampler:
             Sampling(
                 temperature=self.settings.learner.temperature,
                 max_tokens=self.loaded.task.max_completion_tokens,
+                logprobs=self.settings.learner.importance_sampling_correction != "none",
             ),
             [seed for run in runs for seed in run.seeds(n)],
         )

@@ -96,7 +96,7 @@ def to_batch(
     advantage, silent = advantages(rewards, objective)
     prompts = [list(trial.prompts[i]) for trial in samples for i in range(0, len(trial.prompts), group)]
     completions = [list(completion.token_ids) for trial in samples for completion in trial.completions]
-    sampler = [list(completion.logprobs) for trial in samples for completion in trial.completions]
+    sampler = [list(completion.logprobs or ()) for trial in samples for completion in trial.completions]
 
     def stacked(rows: list[list[int]] | list[list[float]], fill: float, *, left: bool = False) -> Tensor:
         width = max(map(len, rows))
@@ -108,6 +108,6 @@ def to_batch(
         prompt_mask=stacked([[1] * len(row) for row in prompts], 0, left=True),
         completions=stacked(completions, pad),
         completion_mask=stacked([[1] * len(row) for row in completions], 0),
-        sampler_logprobs=stacked(sampler, 0.0),
         advantages=advantage.to(device),
+        sampler_logprobs=None if objective.correction == "none" else stacked(sampler, 0.0),
     ), silent.tolist()

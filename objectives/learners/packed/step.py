@@ -33,10 +33,10 @@ class Batch:
     completions: Tensor
     """[k, n, C], padded on the right; the G completions of a prompt side by side."""
     completion_mask: Tensor
-    sampler_logprobs: Tensor
-    """[k, n, C]: what the engine says."""
     advantages: Tensor
     """[k, n]."""
+    sampler_logprobs: Tensor | None = None
+    """[k, n, C]: what the engine says, where it is corrected for."""
     old: list[Tensor] = field(default_factory=list)
     """[k, m, C] for every micro-batch: log-probabilities before the batch's first update."""
     reference: list[Tensor | None] = field(default_factory=list)
@@ -62,8 +62,8 @@ class Batch:
             prompt_mask=prompt_mask,
             completions=completions,
             completion_mask=completion_mask,
-            sampler_logprobs=self.sampler_logprobs[list(keep)],
             advantages=self.advantages[list(keep)],
+            sampler_logprobs=rows([self.sampler_logprobs])[0],
             old=rows(self.old),
             reference=rows(self.reference),
             corrections=rows(self.corrections),
@@ -183,7 +183,7 @@ class Stepper:
         if self._objective.beta:
             with self._packed.adapters_off(), torch.no_grad():
                 reference, _ = self._logprobs(sequences, batch.trials)
-        if self._objective.correction != "none":
+        if self._objective.correction != "none" and batch.sampler_logprobs is not None:
             sampler = batch.sampler_logprobs[:, start : start + old.shape[1]]
             correction = correction_weights(old, sampler, mask, self._objective)
         batch.reference.append(reference)

@@ -14,7 +14,6 @@ import torch
 from objectives.engines.protocol import Completion
 from objectives.evaluation import TRAINING, sampling_seeds
 from objectives.learners.packed.slots import SlotAdapter
-from objectives.learners.protocol import HORIZON
 from objectives.trial import HeldOutScore, StepMetrics, TrialResult, TrialSpec
 
 
@@ -43,7 +42,6 @@ class TrialRun:
         self.scores: list[HeldOutScore] = []
         self.seconds: defaultdict[str, float] = defaultdict(float)
         self._budget, self._log = steps, log
-        self._horizon = {max(1, round(share * steps)) for share in HORIZON} - {steps}
         self._step_began = time.perf_counter()
         log.parent.mkdir(parents=True, exist_ok=True)
 
@@ -59,8 +57,8 @@ class TrialRun:
 
     @property
     def due(self) -> bool:
-        """Whether its horizon has a score at this step."""
-        return self.step in self._horizon
+        """Whether it is to be scored now: on the way, or at its end."""
+        return self.spent or self.step in self.spec.score_after
 
     def seeds(self, n: int) -> list[int]:
         """Sampling seeds for the next rollout."""
