@@ -13,9 +13,16 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from sweep.search import REDONE
+
 if TYPE_CHECKING:
     import optuna
     from sqlalchemy import Row, Select
+
+
+def wanted_trials(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+    """The trials that count: all but those that still wait, and those that were lost and run again."""
+    return [trial for trial in read_trials(study) if trial.state.name != "WAITING" and REDONE not in trial.user_attrs]
 
 
 def read_trials(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:

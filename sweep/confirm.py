@@ -46,6 +46,16 @@ def confirmation_name(study: str) -> str:
     return f"{study}.confirm"
 
 
+def confirmation_study(study: optuna.Study) -> optuna.Study | None:
+    """The study that holds a search's confirmation trials; None where it has none."""
+    import optuna
+
+    try:
+        return optuna.load_study(study_name=confirmation_name(study.study_name), storage=study._storage)
+    except KeyError:
+        return None
+
+
 def freeze(summary: StudySummary, config: StudyFile) -> SmoothedSearch:
     """One configuration for each rank that was tuned like the others: the best smoothed search estimate.
 

@@ -8,17 +8,16 @@ results.trials.groupby("r").held_out.describe()
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from sweep import record
-from sweep.bulk import read_trials
+from sweep.bulk import wanted_trials
 from sweep.confirm import confirmation_name
 from sweep.errors import StorageError
-from sweep.search import DESIGN, REDONE, SEED
+from sweep.search import DESIGN, SEED
 from sweep.storage import CONFIG, open_storage, open_study
 
 if TYPE_CHECKING:
@@ -44,6 +43,7 @@ class Results:
     | design | whether it belongs to the points that every rank gets |
     | held_out, held_out_greedy | mean reward on held-out prompts after its last step, sampled and greedy |
     | collapsed, reason | whether it collapsed; why it failed, was pruned or counts as collapsed |
+    | ended_early | whether a pruner ended it: it then has no held_out, and its scores are in `steps` alone |
     | steps, tokens, adapter_parameters | GRPO steps taken; completion tokens sampled; numbers in its adapter |
     | started, seconds | local time; from start to end |
     | seconds_build, seconds_rollout, ... | what of these went into each part; in a pack, the trial's share |
@@ -88,14 +88,9 @@ def load_results(storage: str, study: str | None = None) -> Results:
         phases = {"search": name, "confirm": confirmation_name(name)}
         for phase, stored in phases.items():
             if stored in names:
-                trials = _wanted(read_trials(open_study(opened, stored)))
+                trials = wanted_trials(open_study(opened, stored))
                 found += [({"study": name, "phase": phase, "trial": trial.number}, trial) for trial in trials]
     return Results(trials=pd.DataFrame([key | _trial_row(trial) for key, trial in found]), steps=_steps(found))
-
-
-def _wanted(trials: Iterable[optuna.trial.FrozenTrial]) -> Iterator[optuna.trial.FrozenTrial]:
-    """All but those that still wait, or were lost and run again."""
-    return (trial for trial in trials if trial.state.name != "WAITING" and REDONE not in trial.user_attrs)
 
 
 def _parameters(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
@@ -114,6 +109,7 @@ def _trial_row(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
         "held_out": None if score is None else score.sampled,
         "held_out_greedy": None if score is None else score.greedy,
         "collapsed": bool(attributes.get(record.COLLAPSED)),
+        "ended_early": bool(attributes.get(record.ENDED_EARLY)),
         "reason": attributes.get(record.REASON),
         "steps": cost.get("steps"),
         "tokens": cost.get("tokens"),

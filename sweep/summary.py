@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from sweep import record
-from sweep.bulk import read_trials
+from sweep.bulk import wanted_trials
 from sweep.errors import StorageError
-from sweep.search import DESIGN, REDONE, SEED
+from sweep.rungs import pruner_warning
+from sweep.search import DESIGN, SEED
 from sweep.storage import CONFIG
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialSummary:
-    """One trial. `value` is its held-out reward at its end, None where it has none."""
+    """One trial. `value` is its held-out reward at its end, None where it has none or a pruner ended it early."""
 
     number: int
     state: str
@@ -32,6 +34,7 @@ class TrialSummary:
     reason: str | None
     greedy: float | None
     collapsed: bool
+    ended_early: bool
     design: bool
     seconds: float | None
 
@@ -47,6 +50,8 @@ class RankSummary:
     """None where every trial collapsed."""
     values: tuple[float, ...]
     collapsed: int
+    ended_early: int
+    """Trials besides these that a pruner ended."""
     best: TrialSummary
     tuned: bool
     """Whether the rank has as many points as the design gives each, so that it may be compared with the others."""
@@ -65,6 +70,11 @@ class StudySummary:
     config: dict[str, Any]
     facts: dict[str, Any]
 
+    @property
+    def pruner_warning(self) -> str:
+        """What pruning does to a comparison of ranks; empty where the search did not prune."""
+        return pruner_warning(self.config["search"].get("pruner", "none"))
+
     def as_json(self) -> dict[str, Any]:
         """What `sweep show --json` prints."""
         return {
@@ -72,6 +82,7 @@ class StudySummary:
             "max_lora_rank": self.max_lora_rank,
             "engine_max_lora_rank": self.engine_max_lora_rank,
             "baseline": self.baseline,
+            "pruner": self.config["search"].get("pruner", "none"),
             "trials": [asdict(trial) for trial in self.trials],
             "ranks": [
                 {
@@ -81,6 +92,7 @@ class StudySummary:
                     "mean_without_collapsed": rank.mean_without_collapsed,
                     "values": list(rank.values),
                     "collapsed": rank.collapsed,
+                    "ended_early": rank.ended_early,
                     "tuned": rank.tuned,
                 }
                 for rank in self.ranks
@@ -108,18 +120,18 @@ def stored_config(study: optuna.Study) -> StudyFile:
         ) from error
 
 
-def summarize(study: optuna.Study) -> StudySummary:
+def summarize(study: optuna.Study, stored: Sequence[optuna.trial.FrozenTrial] | None = None) -> StudySummary:
     """Reads a study.
+
+    Args:
+        study: The study.
+        stored: Its wanted trials, where they have been read already.
 
     Raises:
         StorageError: where it was not made by `sweep run`.
     """
     config = stored_config(study)
-    trials = tuple(
-        _trial_summary(trial)
-        for trial in read_trials(study)
-        if trial.state.name != "WAITING" and REDONE not in trial.user_attrs
-    )
+    trials = tuple(_trial_summary(trial) for trial in (wanted_trials(study) if stored is None else stored))
     baseline = study.user_attrs.get(record.BASELINE)
     return StudySummary(
         study=study.study_name,
@@ -148,6 +160,7 @@ def summarize_ranks(trials: tuple[TrialSummary, ...], *, points_per_rank: int) -
                 mean_without_collapsed=math.fsum(learned) / len(learned) if learned else None,
                 values=values,
                 collapsed=sum(trial.collapsed for trial in own),
+                ended_early=sum(trial.r == r and trial.ended_early for trial in trials),
                 best=max(own, key=lambda trial: trial.value or -math.inf),
                 tuned=len({(trial.alpha, trial.learning_rate) for trial in own}) >= points_per_rank,
             )
@@ -169,6 +182,7 @@ def _trial_summary(trial: optuna.trial.FrozenTrial) -> TrialSummary:
         reason=attributes.get(record.REASON),
         greedy=None if score is None else score.greedy,
         collapsed=bool(attributes.get(record.COLLAPSED)),
+        ended_early=bool(attributes.get(record.ENDED_EARLY)),
         design=bool(attributes.get(DESIGN)),
         seconds=trial.duration.total_seconds() if trial.duration else None,
     )

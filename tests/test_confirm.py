@@ -10,6 +10,7 @@ from sweep import record
 from sweep.confirm import FROZEN, ConfirmSchedule, confirmation_name, freeze, read_confirmation, store_frozen
 from sweep.errors import StudyFileError
 from sweep.plots.confirmed import confirmed_figure, confirmed_info
+from sweep.report.contents import read_report
 from sweep.report.page import report_html
 from sweep.search import SEED, distributions
 from sweep.snippet import paste_calls
@@ -104,7 +105,7 @@ def test_the_verdict_is_the_smallest_rank_as_good_as_the_best(confirmation, conf
 def test_the_report_opens_with_the_verdict_and_the_calls_to_paste(searched, confirmation, config):
     run(confirmation, config, ConfirmSchedule(config, freeze_of(confirmation), seeds=10), noisy)
     confirmed = read_confirmation(confirmation, config)
-    page = report_html(searched, confirmed)
+    page = report_html(read_report(searched))
     assert "tiny: r = 4" in page
     assert page.index("max_lora_rank=8,") < page.index('id="confirmed"') < page.index('id="by-rank"')
     assert "max_lora_rank 8 instead of 64 lowers what the engine sets aside" in page

@@ -10,9 +10,9 @@ from rich.console import Console
 from objectives.trial import HeldOutScore, StepMetrics, TrialResult
 from sweep import record
 from sweep.plots.by_rank import by_rank_figure, by_rank_info
-from sweep.plots.curves import curves_figure, curves_info
-from sweep.plots.heat import heat_figure, heat_info
-from sweep.report.page import report_html
+from sweep.plots.collapse_axis import CollapseAxisInfo, ProductCollapses, collapse_axis_figure, collapse_axis_info
+from sweep.plots.curves import MAX_LINES, MAX_POINTS, curves_figure, curves_info
+from sweep.plots.heat import CROSS, heat_figure, heat_info
 from sweep.search import DESIGN, SEED, distributions
 from sweep.storage import create_or_match_study, open_storage
 from sweep.study_file import load_study
@@ -73,28 +73,92 @@ def test_by_rank_shows_every_trial_every_mean_and_the_base_policy(summary):
     assert any(annotation.text == "base policy" for annotation in figure.layout.annotations)
 
 
-def test_heat_maps_hold_means_with_their_counts_and_leave_untried_cells_empty(summary):
+def test_heat_maps_hold_means_without_collapsed_trials_and_count_both(summary):
     info = heat_info(summary, "alpha")
     assert (info.ranks, info.levels) == ((1, 16), (16, 32, 64))
-    assert info.mean == ((0.4, 0.6), (0.5, 0.7), (None, 0.01))
+    assert info.mean == ((0.4, 0.6), (0.5, 0.7), (None, None))
     assert info.n == ((1, 1), (1, 1), (0, 1))
-    assert heat_figure(info).data[0].text[2][0] == ""
+    assert info.collapsed == ((0, 0), (0, 0), (0, 1))
+    grey, colored = heat_figure(info).data
+    assert colored.text[1][1] == "0.700<br>n=1"
+    assert list(grey.text[2]) == ["", f"n=1<br>1 {CROSS}"]
+    assert (grey.z[2][1], grey.z[2][0], grey.z[0][0]) == (1, None, None)
 
 
-def test_curves_are_grouped_by_rank_with_a_median(study):
-    info = curves_info(study)
-    assert {r: len(curves) for r, curves in info.curves.items()} == {1: 2, 16: 3}
-    assert info.median(1)[-1] == pytest.approx(0.45)
-    assert [trace.name for trace in curves_figure(info).data if trace.name] == ["r=1", "r=16"]
+def test_collapse_is_shown_along_alpha_times_learning_rate(summary):
+    info = collapse_axis_info(summary)
+    assert [(p.product, p.n, p.collapsed) for p in info.products] == [(0.016, 2, 0), (0.064, 2, 0), (0.256, 1, 1)]
+    assert info.products[0].by_rank == ((1, 1, 0), (16, 1, 0))
+    assert info.limit == 0.35
+    assert info.sentence == (
+        "None of 4 trials collapsed with alpha x learning rate up to 0.064; from 0.256 on, 1 of 1 did (100%)."
+    )
+    [marks] = collapse_axis_figure(info).data
+    assert (marks.y, marks.text) == ((0, 0, 1), ("n=2", "n=2", "n=1"))
+    # With no collapse in n trials the exact upper bound is 1 - .05 ** (1 / n).
+    assert marks.error_y.array[0] == pytest.approx(1 - 0.05**0.5)
 
 
-def test_the_report_escapes_what_users_wrote_and_is_complete_without_a_network(study):
-    page = report_html(study, None)
-    assert "collapsed at step 6 &lt;script&gt;" in page
-    assert "No verdict yet" in page
-    assert '<td>1</td><td class="text">exact</td><td>0.450</td><td>0.100</td>' in page
-    assert page.count("Plotly.newPlot(") >= 4
-    assert len(page) < 8 * 2**20
+@pytest.mark.parametrize(
+    ("collapses", "sentence"),
+    [
+        ([(0.1, 3, 0)], "None of the 3 trials collapsed."),
+        ([(0.1, 4, 1), (0.2, 1, 1)], "2 of 5 trials collapsed (40%), the gentlest at a product of 0.1."),
+    ],
+)
+def test_where_collapse_starts_is_said_in_words(collapses, sentence):
+    products = tuple(ProductCollapses(product=p, n=n, collapsed=c, by_rank=()) for p, n, c in collapses)
+    assert CollapseAxisInfo(products=products, limit=0.35).sentence == sentence
+
+
+def curve_trial(r, rewards, *, tokens_a_step=10, collapsed=False):
+    """A trial that has a curve and nothing else."""
+    steps = list(range(1, len(rewards) + 1))
+    curve = {"step": steps, "reward": rewards, "tokens": [tokens_a_step * step for step in steps]}
+    return optuna.trial.create_trial(
+        params={"r": r},
+        distributions={"r": optuna.distributions.CategoricalDistribution([1, 4])},
+        value=0.5,
+        user_attrs={record.CURVE: curve, record.COLLAPSED: collapsed},
+    )
+
+
+def test_curves_show_each_ranks_median_and_middle_half():
+    trials = [curve_trial(1, [0.1, 0.1 + 0.1 * i]) for i in range(5)] + [curve_trial(4, [0.3, 0.9])]
+    info = curves_info(trials)
+    assert (list(info.ranks), info.window, info.ranks[1].trials) == ([1, 4], 1, 5)
+    assert info.ranks[1].x.tolist() == [1, 2]
+    assert info.ranks[1].quartiles[:, 1] == pytest.approx([0.2, 0.3, 0.4])
+    figure = curves_figure(info)
+    assert [trace.name for trace in figure.data if trace.showlegend] == ["r=1", "r=4"]
+    assert len([trace for trace in figure.data if trace.fill == "toself"]) == 2
+
+
+def test_curves_by_tokens_compare_trials_at_equal_tokens():
+    trials = [curve_trial(1, [0.0, 0.2, 0.4]), curve_trial(1, [0.0, 0.4], tokens_a_step=20)]
+    info = curves_info(trials, "tokens").ranks[1]
+    assert info.x.tolist() == [20, 30]
+    # At 20 tokens .2 and 0, at 30 .4 and .2.
+    assert info.quartiles[1] == pytest.approx([0.1, 0.3])
+
+
+def test_a_collapsed_trial_counts_with_its_last_reward_to_the_end():
+    info = curves_info([curve_trial(1, [0.5, 0.5, 0.5]), curve_trial(1, [0.2, 0.0], collapsed=True)]).ranks[1]
+    assert info.quartiles[1] == pytest.approx([0.35, 0.25, 0.25])
+    alone = curves_info([curve_trial(1, [0.2, 0.0], collapsed=True)]).ranks[1]
+    assert alone.quartiles[1] == pytest.approx([0.2, 0.0])
+
+
+def test_curves_stay_small_however_many_trials_and_steps():
+    rank = curves_info([curve_trial(1, [0.5] * 1000) for _ in range(50)]).ranks[1]
+    assert (len(rank.singles), len(rank.x)) == (MAX_LINES, MAX_POINTS)
+    assert (rank.x[0], rank.x[-1]) == (1, 1000)
+    assert max(len(trace.x) for trace in curves_figure(curves_info([curve_trial(1, [0.5] * 1000)])).data) <= 200
+
+
+def test_steps_without_a_finite_reward_are_left_out():
+    assert curves_info([curve_trial(1, [0.5, float("nan"), 0.7])]).ranks[1].x.tolist() == [1, 3]
+    assert curves_info([curve_trial(1, [float("nan")])]).ranks == {}
 
 
 def test_the_table_says_what_a_reader_must_not_conclude(summary):

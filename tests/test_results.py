@@ -115,9 +115,12 @@ def test_what_is_not_there_is_said(url, tmp_path):
 TIMED = """
 import time, sys
 import optuna, pandas, sqlalchemy, sweep.results
-start = time.process_time()
-results = sweep.results.load_results(sys.argv[1])
-print(len(results.trials), len(results.steps), time.process_time() - start)
+seconds = []
+for _ in range(3):
+    start = time.process_time()
+    results = sweep.results.load_results(sys.argv[1])
+    seconds.append(time.process_time() - start)
+print(len(results.trials), len(results.steps), min(seconds))
 """
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from sweep.cli.options import DEFAULT_STORAGE, StorageOption
-from sweep.cli.stored import StoredStudyArgument, confirmation_study, open_stored
+from sweep.cli.stored import StoredStudyArgument, open_stored
 
 
 def export(
@@ -27,7 +27,7 @@ def export(
 
     Examples: `sweep export tiny -o tiny-r16`, `sweep export tiny --trial 7 -o trial-7`
     """
-    from sweep.confirm import read_confirmation
+    from sweep.confirm import confirmation_study, read_confirmation
     from sweep.errors import StudyFileError
     from sweep.export.folder import exported_trial, exported_verdict, write_export
     from sweep.summary import stored_config

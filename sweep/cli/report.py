@@ -8,22 +8,48 @@ from typing import Annotated
 import typer
 
 from sweep.cli.options import DEFAULT_STORAGE, StorageOption
-from sweep.cli.stored import StoredStudyArgument, open_stored, stored_confirmation
+from sweep.cli.stored import StoredStudyArgument, open_stored
 
 
 def report(
     study: StoredStudyArgument,
     storage: StorageOption = DEFAULT_STORAGE,
     output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")] = Path("report.html"),
+    png: Annotated[
+        Path | None,
+        typer.Option("--png", metavar="FOLDER", help="Write every figure as a PNG file too. Needs Chrome or Chromium."),
+    ] = None,
+    notebook: Annotated[
+        Path | None,
+        typer.Option("--notebook", metavar="FILE", help="Write an executed Jupyter notebook (.ipynb) too."),
+    ] = None,
 ) -> None:
-    """Write a stored study's report: one HTML file that opens offline."""
+    """Write a stored study's report: one HTML file that opens offline.
+
+    `--png` needs the extra `png` (kaleido) and a browser, `--notebook` the extra `notebook`. Where one is missing the
+    HTML file is still written, and the exit code is 2.
+
+    Examples: `sweep report tiny`, `sweep report tiny --png figures --notebook report.ipynb`
+    """
     from sweep.errors import StudyFileError
+    from sweep.report.contents import read_report
     from sweep.report.page import report_html
 
     stored = open_stored(study, storage)
-    html = report_html(stored, stored_confirmation(stored))
+    contents = read_report(stored)
     try:
-        output.write_text(html, encoding="utf-8")
+        output.write_text(report_html(contents), encoding="utf-8")
     except OSError as error:
         raise StudyFileError(f"--output {output}: cannot be written: {error.strerror}") from error
     typer.echo(f"wrote {output} ({output.stat().st_size / 2**20:.1f} MiB)")
+    if png is not None:
+        from sweep.report.images import write_images
+
+        figures = contents.figures()
+        write_images(figures, png)
+        typer.echo(f"wrote {len(figures)} figures to {png}")
+    if notebook is not None:
+        from sweep.report.notebook import write_notebook
+
+        write_notebook(notebook, storage=storage, study=stored.study_name)
+        typer.echo(f"wrote {notebook}")

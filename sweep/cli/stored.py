@@ -38,20 +38,8 @@ def stored_confirmation(study: optuna.Study) -> Confirmed | None:
     Args:
         study: The search.
     """
-    from sweep.confirm import read_confirmation
+    from sweep.confirm import confirmation_study, read_confirmation
     from sweep.summary import stored_config
 
     confirmation = confirmation_study(study)
     return None if confirmation is None else read_confirmation(confirmation, stored_config(study))
-
-
-def confirmation_study(study: optuna.Study) -> optuna.Study | None:
-    """The study that holds a search's confirmation trials; None where it has none."""
-    import optuna
-
-    from sweep.confirm import confirmation_name
-
-    try:
-        return optuna.load_study(study_name=confirmation_name(study.study_name), storage=study._storage)
-    except KeyError:
-        return None

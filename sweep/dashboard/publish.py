@@ -7,7 +7,7 @@ from optuna_dashboard import get_note, save_note, save_plotly_graph_object
 from rich.console import Console
 from rich.progress import track
 
-from sweep.confirm import FROZEN, confirmation_name, read_confirmation
+from sweep.confirm import FROZEN, confirmation_study, read_confirmation
 from sweep.dashboard.artifacts import artifact_folder, publish_artifact, unpublished_artifacts
 from sweep.dashboard.figures import Figures, confirmation_figures, search_figures
 from sweep.dashboard.note import study_note
@@ -32,9 +32,7 @@ def publish_study(search: optuna.Study, *, url: str, confirm_with: str) -> None:
     if FROZEN in search.user_attrs:
         raise StorageError(f"study {search.study_name!r} in storage is a confirmation: name the study that it confirms")
     summary = summarize(search)
-    name = confirmation_name(search.study_name)
-    stored = {each.study_name for each in search._storage.get_all_studies()}
-    confirmation = optuna.load_study(study_name=name, storage=search._storage) if name in stored else None
+    confirmation = confirmation_study(search)
     confirmed = None if confirmation is None else read_confirmation(confirmation, stored_config(search))
     note = study_note(summary, confirmed, confirm_with=confirm_with)
     figures: Figures = {}

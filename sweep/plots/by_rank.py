@@ -5,9 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import plotly.graph_objects as go
+from plotly.colors import qualitative
 
 from sweep.plots.style import INK, styled
 from sweep.summary import StudySummary, TrialSummary
+
+COLORS = qualitative.Plotly
+MANY = 200
+"""Trials above which marks are small and spread sideways, or they would cover one another."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,16 +42,23 @@ def by_rank_figure(info: ByRankInfo) -> go.Figure:
     figure = go.Figure()
     places = {r: place for place, (r, _) in enumerate(info.means)}
     rates = sorted({trial.learning_rate or 0.0 for trial in info.trials})
-    shift = {rate: (i - (len(rates) - 1) / 2) * 0.5 / max(len(rates), 1) for i, rate in enumerate(rates)}
-    for rate in rates:
+    width = 0.5 / max(len(rates), 1)
+    many = len(info.trials) > MANY
+    for i, rate in enumerate(rates):
+        center = (i - (len(rates) - 1) / 2) * width
         for collapsed in (False, True):
             trials = [t for t in info.trials if t.learning_rate == rate and t.collapsed == collapsed]
             if trials:
                 figure.add_scatter(
-                    x=[places[t.r or 0] + shift[rate] for t in trials],
+                    x=[places[t.r or 0] + center + (_scatter(t.number) * width * 0.6 if many else 0) for t in trials],
                     y=[t.value for t in trials],
                     mode="markers",
-                    marker={"size": 11, "symbol": "x" if collapsed else "circle", "opacity": 0.8},
+                    marker={
+                        "size": 5 if many else 11,
+                        "symbol": "x" if collapsed else "circle",
+                        "opacity": 0.5 if many else 0.8,
+                        "color": COLORS[i % len(COLORS)],
+                    },
                     name=f"learning rate {rate:g}" + (", collapsed" if collapsed else ""),
                     customdata=[[t.number, t.alpha, t.seed, t.reason or ""] for t in trials],
                     hovertemplate="trial %{customdata[0]}: %{y:.3f}<br>alpha %{customdata[1]}, seed %{customdata[2]}"
@@ -60,5 +72,11 @@ def by_rank_figure(info: ByRankInfo) -> go.Figure:
         )
     if info.baseline is not None:
         figure.add_hline(y=info.baseline, line_dash="dot", line_color=INK, annotation_text="base policy")
+    figure.update_layout(legend_itemsizing="constant")
     figure.update_xaxes(tickvals=list(places.values()), ticktext=[str(r) for r in places])
     return styled(figure, x="rank r", y="held-out reward")
+
+
+def _scatter(number: int) -> float:
+    """A trial's own offset in [-0.5, 0.5), the same at every drawing: multiples of the golden ratio spread evenly."""
+    return number * 0.618034 % 1 - 0.5

@@ -7,15 +7,16 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from sweep.confirm import Confirmed
-from sweep.plots.style import INK, styled
+from sweep.plots.style import GOOD, INK, styled
 from sweep.statistics.verdict import RankSummary
-
-GOOD = "#2da44e"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfirmedInfo:
-    """What is drawn: each judged rank's scores by seed, collapsed ones apart, and its summary."""
+    """What is drawn: each judged rank's scores by seed, collapsed ones apart, and its summary.
+
+    A trial that was stopped when it collapsed has no score at its budget's end: nan.
+    """
 
     scores: dict[int, tuple[float, ...]]
     collapsed: dict[int, tuple[float, ...]]
@@ -68,5 +69,6 @@ def confirmed_figure(info: ConfirmedInfo) -> go.Figure:
                 hovertemplate=f"r={rank.r}: mean %{{y:.3f}}, {rank.n_seeds} seeds<extra></extra>",
                 showlegend=False,
             )
-    figure.update_xaxes(tickvals=list(range(len(info.ranks))), ticktext=[str(rank.r) for rank in info.ranks])
+    labels = [f"{rank.r}<br>{rank.collapsed} collapsed" if rank.collapsed else str(rank.r) for rank in info.ranks]
+    figure.update_xaxes(tickvals=list(range(len(info.ranks))), ticktext=labels)
     return styled(figure, x="rank r", y="held-out reward, fresh seeds")

@@ -8,15 +8,19 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from sweep.plots.style import SEQUENTIAL, styled
+from sweep.plots.style import EMPTY, SEQUENTIAL, styled
 from sweep.summary import StudySummary
+
+CROSS = "\N{MULTIPLICATION X}"
+"""Stands for trials that collapsed, as in the other figures. The word itself would not fit a cell on a phone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeatInfo:
-    """What is drawn: `mean[i][j]` and `n[i][j]` of column i's parameter value and row j's rank.
+    """What is drawn: of column j's rank and row i's level, `mean[i][j]` over the trials that did not collapse.
 
-    A cell without trials has mean None and n 0.
+    `n[i][j]` counts all trials of the cell, `collapsed[i][j]` those of them that collapsed. Without any other trial the
+    mean is None.
     """
 
     parameter: str
@@ -24,6 +28,7 @@ class HeatInfo:
     levels: tuple[float, ...]
     mean: tuple[tuple[float | None, ...], ...]
     n: tuple[tuple[int, ...], ...]
+    collapsed: tuple[tuple[int, ...], ...]
 
 
 def heat_info(summary: StudySummary, parameter: str) -> HeatInfo:
@@ -33,44 +38,61 @@ def heat_info(summary: StudySummary, parameter: str) -> HeatInfo:
         summary: The study.
         parameter: "alpha" or "learning_rate".
     """
-    cells: dict[tuple[float, int], list[float]] = defaultdict(list)
+    learned: dict[tuple[float, int], list[float]] = defaultdict(list)
+    lost: dict[tuple[float, int], int] = defaultdict(int)
     for trial in summary.trials:
         if trial.value is not None and trial.r is not None:
-            cells[getattr(trial, parameter), trial.r].append(trial.value)
+            cell = getattr(trial, parameter), trial.r
+            if trial.collapsed:
+                lost[cell] += 1
+            else:
+                learned[cell].append(trial.value)
+    cells = learned.keys() | lost.keys()
     ranks = tuple(sorted({r for _, r in cells}))
     levels = tuple(sorted({level for level, _ in cells}))
+    rows = [[(level, r) for r in ranks] for level in levels]
     return HeatInfo(
         parameter=parameter,
         ranks=ranks,
         levels=levels,
-        mean=tuple(tuple(_mean(cells.get((level, r), [])) for r in ranks) for level in levels),
-        n=tuple(tuple(len(cells.get((level, r), [])) for r in ranks) for level in levels),
+        mean=tuple(tuple(_mean(learned.get(cell, [])) for cell in row) for row in rows),
+        n=tuple(tuple(len(learned.get(cell, [])) + lost.get(cell, 0) for cell in row) for row in rows),
+        collapsed=tuple(tuple(lost.get(cell, 0) for cell in row) for row in rows),
     )
 
 
 def heat_figure(info: HeatInfo) -> go.Figure:
-    """Draws it, ranks from left to right."""
+    """Draws it, ranks from left to right. A cell in which every trial collapsed is grey."""
+    ranks, levels = [str(r) for r in info.ranks], [f"{level:g}" for level in info.levels]
     text = [
-        [f"{mean:.2f}<br>n={n}" if mean is not None else "" for mean, n in zip(means, counts, strict=True)]
-        for means, counts in zip(info.mean, info.n, strict=True)
+        [_cell_text(*cell) for cell in zip(*row, strict=True)]
+        for row in zip(info.mean, info.n, info.collapsed, strict=True)
     ]
-    figure = go.Figure(
-        go.Heatmap(
-            z=info.mean,
-            x=[str(r) for r in info.ranks],
-            y=[f"{level:g}" for level in info.levels],
-            text=text,
-            texttemplate="%{text}",
-            colorscale=SEQUENTIAL,
-            colorbar={"title": "mean", "thickness": 12},
-            hovertemplate=f"r %{{x}}, {info.parameter} %{{y}}: %{{z:.3f}}<extra></extra>",
-            xgap=2,
-            ygap=2,
-        )
+    grey = [
+        [1 if mean is None and n else None for mean, n in zip(*row, strict=True)]
+        for row in zip(info.mean, info.n, strict=True)
+    ]
+    common = {"x": ranks, "y": levels, "text": text, "texttemplate": "%{text}", "xgap": 2, "ygap": 2}
+    figure = go.Figure()
+    figure.add_heatmap(z=grey, colorscale=[EMPTY, EMPTY], showscale=False, hoverinfo="skip", **common)
+    figure.add_heatmap(
+        z=info.mean,
+        colorscale=SEQUENTIAL,
+        showscale=False,
+        hovertemplate=f"r %{{x}}, {info.parameter} %{{y}}: %{{text}}<extra></extra>",
+        **common,
     )
-    figure.update_xaxes(type="category")
-    figure.update_yaxes(type="category")
-    return styled(figure, x="rank r", y=info.parameter.replace("_", " "), height=360)
+    styled(figure, x="rank r", y=info.parameter.replace("_", " "), height=120 + 75 * max(len(levels), 2))
+    figure.update_xaxes(type="category", showgrid=False)
+    figure.update_yaxes(type="category", showgrid=False)
+    return figure
+
+
+def _cell_text(mean: float | None, n: int, collapsed: int) -> str:
+    if not n:
+        return ""
+    lines = ["" if mean is None else f"{mean:.3f}", f"n={n}", f"{collapsed} {CROSS}" if collapsed else ""]
+    return "<br>".join(line for line in lines if line)
 
 
 def _mean(values: list[float]) -> float | None:

@@ -7,6 +7,9 @@ from typing import Any
 import plotly.graph_objects as go
 
 INK = "#7d8590"
+GOOD = "#2da44e"
+BAD = "#cf6a4c"
+EMPTY = "rgba(125, 133, 144, 0.3)"
 GRID = "rgba(125, 133, 144, 0.25)"
 SEQUENTIAL = "Viridis"
 
@@ -33,5 +36,10 @@ def rank_colors(ranks: list[int]) -> dict[int, str]:
     """A colour for each rank, dark to light in order of rank, legible on white and on black."""
     from plotly.colors import sample_colorscale
 
-    stops = [0.5] if len(ranks) == 1 else [0.15 + 0.7 * i / (len(ranks) - 1) for i in range(len(ranks))]
+    stops = [0.5] if len(ranks) == 1 else [0.25 + 0.6 * i / (len(ranks) - 1) for i in range(len(ranks))]
     return dict(zip(ranks, sample_colorscale(SEQUENTIAL, stops), strict=True))
+
+
+def faded(color: str, opacity: float) -> str:
+    """A colour `rgb(...)`, seen through."""
+    return color.replace("rgb(", "rgba(").replace(")", f", {opacity})")

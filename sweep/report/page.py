@@ -2,76 +2,66 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
-from importlib.resources import files
+from collections.abc import Sequence
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import plotly.graph_objects as go
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
 from sweep import record
-from sweep.confirm import Confirmed
-from sweep.plots.by_rank import by_rank_figure, by_rank_info
-from sweep.plots.confirmed import confirmed_figure, confirmed_info
-from sweep.plots.curves import curves_figure, curves_info
-from sweep.plots.heat import heat_figure, heat_info
+from sweep.plots.curves import MAX_LINES
+from sweep.report.contents import Evidence, Report
+from sweep.report.method import method
 from sweep.snippet import ceiling_saving, paste_calls
-from sweep.study_file import StudyFile
-from sweep.summary import summarize
+from sweep.units import count, size
 
 if TYPE_CHECKING:
     import optuna
 
 
-def report_html(study: optuna.Study, confirmed: Confirmed | None) -> str:
-    """The report as HTML, plotly.js embedded.
-
-    Args:
-        study: The search.
-        confirmed: What its confirmation has come to, where it has one: it makes the first screen.
-    """
-    summary = summarize(study)
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string((files("sweep.report") / "page.html").read_text(encoding="utf-8"))
-    return template.render(
-        summary=summary,
-        verdict=None if confirmed is None else confirmed.verdict,
-        **_answer(summary.config, confirmed),
-        config=_settings_rows(summary.config),
-        rewards=_reward_rows(study),
-        facts=_flatten(summary.facts),
+def report_html(report: Report) -> str:
+    """The report as HTML, plotly.js embedded."""
+    evidence = report.evidence
+    environment = Environment(
+        loader=PackageLoader("sweep.report", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"size": size, "count": count}
+    return environment.get_template("page.html").render(
+        report=report,
+        summary=evidence.summary,
+        verdict=None if evidence.confirmed is None else evidence.confirmed.verdict,
+        horizon="" if evidence.confirmed is None else evidence.confirmed.horizon.warning,
+        **_answer(evidence),
+        figures={name: _embed(figure, name) for name, figure in report.figures().items()},
+        rewards=_reward_rows(evidence.trials),
+        method=method(evidence),
+        max_lines=MAX_LINES,
         plotly_js=get_plotlyjs(),
-        by_rank=_embed(by_rank_figure(by_rank_info(summary)), "by-rank"),
-        by_learning_rate=_embed(heat_figure(heat_info(summary, "learning_rate")), "by-learning-rate"),
-        by_alpha=_embed(heat_figure(heat_info(summary, "alpha")), "by-alpha"),
-        curves=_embed(curves_figure(curves_info(study)), "curves"),
     )
 
 
-def _answer(config: dict[str, Any], confirmed: Confirmed | None) -> dict[str, str]:
-    """The parts of the first screen that a verdict fills; empty before there is one."""
-    if confirmed is None:
-        return {"confirmed": "", "horizon": "", "calls": "", "saving": ""}
-    verdict, study = confirmed.verdict, StudyFile.model_validate(config)
-    calls = saving = ""
-    if verdict.r is not None and verdict.alpha is not None:
-        calls = paste_calls(study, r=verdict.r, alpha=int(verdict.alpha))
-        saving = ceiling_saving(study, r=verdict.r)
+def _answer(evidence: Evidence) -> dict[str, str]:
+    """The calls to paste and what they save; empty without a rank to paste."""
+    verdict = None if evidence.confirmed is None else evidence.confirmed.verdict
+    if verdict is None or verdict.r is None or verdict.alpha is None:
+        return {"calls": "", "saving": ""}
     return {
-        "confirmed": _embed(confirmed_figure(confirmed_info(confirmed)), "confirmed"),
-        "horizon": confirmed.horizon.warning,
-        "calls": calls,
-        "saving": saving,
+        "calls": paste_calls(evidence.config, r=verdict.r, alpha=int(verdict.alpha)),
+        "saving": ceiling_saving(evidence.config, r=verdict.r),
     }
 
 
-def _reward_rows(study: optuna.Study) -> list[tuple[int, str, float, float]]:
+def _reward_rows(trials: Sequence[optuna.trial.FrozenTrial]) -> list[tuple[int, str, float, float]]:
     """Rank, reward function, and its mean and spread over the last step of the rank's trials, averaged."""
     found: dict[tuple[int, str], list[tuple[float, float]]] = defaultdict(list)
-    for trial in study.get_trials(deepcopy=False):
+    for trial in trials:
         curve = trial.user_attrs.get(record.CURVE, {})
         for key in curve:
             name = key.removeprefix("reward:")
@@ -88,17 +78,3 @@ def _embed(figure: go.Figure, name: str) -> str:
         full_html=False, include_plotlyjs=False, div_id=name, config={"displayModeBar": False, "responsive": True}
     )
     return html
-
-
-def _settings_rows(config: dict[str, Any]) -> list[tuple[str, str]]:
-    return [(f"{section}.{key}", json.dumps(value)) for section, keys in config.items() for key, value in keys.items()]
-
-
-def _flatten(facts: dict[str, Any]) -> list[tuple[str, str]]:
-    rows = []
-    for key, value in facts.items():
-        if isinstance(value, dict):
-            rows += [(str(name), str(item)) for name, item in value.items()]
-        else:
-            rows.append((key.replace("_", " "), f"{value:.1f}" if isinstance(value, float) else str(value)))
-    return rows

@@ -1,0 +1,112 @@
+"""What a search should find: every rank at every learning rate of a shipped study, several seeds each.
+
+    python -m benchmarks.grid tiny [--alpha 32] [--seeds 5]
+
+Runs through the same supervisor, worker and storage as `sweep run`, goes on where it was stopped, and prints the mean
+of every cell, the best cell of each rank, and the smallest rank whose mean is within the study's tolerance of the best.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from itertools import product
+from typing import Any
+
+import optuna
+from rich.console import Console
+
+from sweep import record
+from sweep.progress import make_progress
+from sweep.search import REDONE, SEED, distributions
+from sweep.storage import create_or_match_study, log_folder, open_storage, study_lock
+from sweep.study_file import StudyFile, load_study
+from sweep.supervisor import Supervisor
+
+FIRST_SEED = 2_000_000
+"""Seeds of a grid meet neither a search's nor a confirmation's."""
+
+
+class GridSchedule:
+    """Every rank at every learning rate, seed by seed."""
+
+    score_after: tuple[int, ...] = ()
+
+    def __init__(self, config: StudyFile, *, alpha: int, seeds: int) -> None:
+        self._config = config
+        space = config.search_space()
+        seed = range(FIRST_SEED, FIRST_SEED + seeds)
+        self._cells = [(s, r, rate) for s, rate, r in product(seed, space.learning_rate, space.r)]
+        self._alpha = alpha
+        self.trials = len(self._cells)
+
+    def queue(self, study: optuna.Study) -> None:
+        """See `TrialSchedule.queue`."""
+        held = {
+            (trial.user_attrs.get(SEED), *(trial.system_attrs["fixed_params"][name] for name in ("r", "learning_rate")))
+            for trial in study.get_trials(deepcopy=False)
+            if REDONE not in trial.user_attrs
+        }
+        for seed, r, rate in self._cells:
+            if (seed, r, rate) not in held:
+                study.enqueue_trial({"r": r, "alpha": self._alpha, "learning_rate": rate}, user_attrs={SEED: seed})
+
+    def next_trial(self, study: optuna.Study) -> optuna.Trial:
+        """See `TrialSchedule.next_trial`."""
+        return study.ask(distributions(self._config.search_space()))
+
+
+def main() -> None:
+    """Runs the grid and prints tables, then one JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("study")
+    parser.add_argument("--alpha", type=int, default=32)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--storage", default="sqlite:///rank-sweep.db")
+    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
+    arguments = parser.parse_args()
+    config = load_study(arguments.study, arguments.set)
+    name = f"{config.study.name}.grid"
+    logs = log_folder(arguments.storage, name)
+    console = Console(highlight=False)
+    with study_lock(logs):
+        opened = open_storage(arguments.storage, create=True)
+        study = create_or_match_study(opened, config, optuna.samplers.RandomSampler(), name=name)
+        schedule = GridSchedule(config, alpha=arguments.alpha, seeds=arguments.seeds)
+        Supervisor(study, config, schedule, log_folder=logs, progress=make_progress(console)).run()
+    report(config, study, arguments.alpha)
+
+
+def report(config: StudyFile, study: optuna.Study, alpha: int) -> None:
+    """Prints what every cell came to."""
+    cells: dict[tuple[int, float], list[float]] = {}
+    for trial in study.get_trials(deepcopy=False):
+        if (score := record.last_score(trial.user_attrs)) is not None:
+            cells.setdefault((trial.params["r"], trial.params["learning_rate"]), []).append(score.sampled)
+    space = config.search_space()
+    print(f"{study.study_name}: mean held-out reward at alpha {alpha} (standard error), by rank and learning rate")
+    print("     r" + "".join(f"{rate:>16g}" for rate in space.learning_rate))
+    for r in space.r:
+        print(f"{r:6d}" + "".join(f"{_mean_error(cells[r, rate]):>16}" for rate in space.learning_rate))
+    best = {r: max(space.learning_rate, key=lambda rate, r=r: statistics.mean(cells[r, rate])) for r in space.r}
+    means = {r: statistics.mean(cells[r, best[r]]) for r in space.r}
+    good = [r for r in space.r if means[r] > max(means.values()) - config.verdict.tolerance]
+    print(f"smallest rank within {config.verdict.tolerance:g} of the best: {good[0]}")
+    recorded: dict[str, Any] = {
+        "study": study.study_name,
+        "alpha": alpha,
+        "smallest_within_tolerance": good[0],
+        "best_by_rank": {r: {"learning_rate": best[r], "mean": means[r]} for r in space.r},
+        "cells": [{"r": r, "learning_rate": rate, "scores": scores} for (r, rate), scores in sorted(cells.items())],
+    }
+    print(json.dumps(recorded))
+
+
+def _mean_error(scores: list[float]) -> str:
+    error = statistics.stdev(scores) / len(scores) ** 0.5 if len(scores) > 1 else float("nan")
+    return f"{statistics.mean(scores):.3f} ({error:.3f})"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+# %% [markdown]
+"""# Which rank?
+
+`sweep report STUDY --notebook report.ipynb` fills in the parameters below, runs this notebook and writes it with its
+outputs. By hand, it runs in any Jupyter that has rank-sweep installed.
+"""
+
+# %%
+import rich
+
+from sweep.report.contents import open_report
+from sweep.results import load_results
+
+# %% tags=["parameters"]
+STORAGE = "sqlite:///rank-sweep.db"
+STUDY = "tiny"
+
+# %%
+report = open_report(STORAGE, STUDY)
+figures = report.figures()
+results = load_results(STORAGE, STUDY)
+
+# %% [markdown]
+"""## The verdict and each rank
+
+The verdict is there once `sweep confirm` has run every rank on fresh seeds. The table below it is the search's.
+"""
+
+# %%
+rich.print(report.tables())
+
+# %%
+results.trials[~results.trials.collapsed].groupby(["phase", "r"]).held_out.describe().round(3)
+
+# %%
+figures.get("confirmed")
+
+# %%
+figures.get("by-rank")
+
+# %% [markdown]
+"""## What else the study says
+
+How much the search's best trials overstated; means by rank and the other parameters; where training collapses; which
+parameter matters.
+"""
+
+# %%
+figures.get("winners-curse")
+
+# %%
+figures.get("by-learning-rate")
+
+# %%
+figures.get("by-alpha")
+
+# %%
+figures.get("collapse")
+
+# %%
+figures.get("importance")
+
+# %% [markdown]
+"""## What a rank costs
+
+Filled marks are on the Pareto front.
+"""
+
+# %%
+figures.get("pareto-memory-bytes")
+
+# %%
+figures.get("pareto-adapter-parameters")
+
+# %%
+figures.get("pareto-seconds-per-step")
+
+# %% [markdown]
+"""## Learning curves
+"""
+
+# %%
+figures.get("curves-by-step")
+
+# %%
+figures.get("curves-by-tokens")
+
+# %% [markdown]
+"""## How to go on
+
+`results.trials` has one row a trial, `results.steps` one row a step; both are pandas frames, and `study`, `phase` and
+`trial` join them. `help(type(results))` lists their columns.
+"""
+
+# %%
+results.trials.head()
+
+# %%
+results.steps.groupby(["r", "step"]).completion_length.median().unstack("r").plot(
+    backend="plotly", labels={"value": "completion length in tokens"}
+)

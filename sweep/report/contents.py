@@ -1,0 +1,137 @@
+"""What a report shows, read from storage once: the page, the images and the notebook all draw from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import plotly.graph_objects as go
+from rich.console import Group, RenderableType
+
+from sweep.bulk import wanted_trials
+from sweep.confirm import Confirmed, confirmation_study, read_confirmation
+from sweep.effects import BestConfigurations, best_configurations, rank_costs
+from sweep.plots.by_rank import ByRankInfo, by_rank_figure, by_rank_info
+from sweep.plots.collapse_axis import CollapseAxisInfo, collapse_axis_figure, collapse_axis_info
+from sweep.plots.confirmed import ConfirmedInfo, confirmed_figure, confirmed_info
+from sweep.plots.curves import CurvesInfo, curves_figure, curves_info
+from sweep.plots.heat import HeatInfo, heat_figure, heat_info
+from sweep.plots.importance import ImportanceInfo, importance_figure, importance_info
+from sweep.plots.pareto import COSTS, ParetoInfo, pareto_figure, pareto_info
+from sweep.plots.winners_curse import WinnersCurseInfo, winners_curse_figure, winners_curse_info
+from sweep.storage import open_storage, open_study
+from sweep.study_file import StudyFile
+from sweep.summary import StudySummary, stored_config, summarize
+from sweep.tables import study_table
+from sweep.verdict_text import verdict_report
+
+if TYPE_CHECKING:
+    import optuna
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """A study's search and its confirmation. Trials that were lost and run again are left out."""
+
+    summary: StudySummary
+    config: StudyFile
+    trials: tuple[optuna.trial.FrozenTrial, ...]
+    confirmed: Confirmed | None
+    """None before any confirmation trial has ended."""
+    confirmation_trials: tuple[optuna.trial.FrozenTrial, ...]
+    """Empty where `confirmed` is None."""
+
+    @property
+    def deciding_trials(self) -> tuple[optuna.trial.FrozenTrial, ...]:
+        """Those that say most about ranks: of the confirmation where there is one, else of the search."""
+        return self.confirmation_trials or self.trials
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """The evidence, and what of it is drawn. None stands for what the study does not have."""
+
+    evidence: Evidence
+    confirmed: ConfirmedInfo | None
+    winners_curse: WinnersCurseInfo | None
+    by_rank: ByRankInfo
+    by_learning_rate: HeatInfo
+    by_alpha: HeatInfo
+    collapse_axis: CollapseAxisInfo
+    importance: ImportanceInfo
+    by_step: CurvesInfo
+    by_tokens: CurvesInfo
+    pareto: ParetoInfo
+    best: BestConfigurations
+
+    def tables(self) -> RenderableType:
+        """What `sweep show` prints: the verdict, where there is one, and the search rank by rank."""
+        summary, confirmed = self.evidence.summary, self.evidence.confirmed
+        search = study_table(summary)
+        return search if confirmed is None else Group(verdict_report(confirmed, summary), search)
+
+    def figures(self) -> dict[str, go.Figure]:
+        """Every figure that has something to show, by name, in the order of the page."""
+        figures = {}
+        if self.confirmed is not None and self.confirmed.ranks:
+            figures["confirmed"] = confirmed_figure(self.confirmed)
+        if self.by_rank.trials:
+            figures["by-rank"] = by_rank_figure(self.by_rank)
+            figures["by-learning-rate"] = heat_figure(self.by_learning_rate)
+            figures["by-alpha"] = heat_figure(self.by_alpha)
+            figures["collapse"] = collapse_axis_figure(self.collapse_axis)
+        if self.importance.every.shares or self.importance.learned.shares:
+            figures["importance"] = importance_figure(self.importance)
+        if self.by_step.ranks:
+            figures["curves-by-step"] = curves_figure(self.by_step)
+            figures["curves-by-tokens"] = curves_figure(self.by_tokens)
+        if self.winners_curse is not None and self.winners_curse.ranks:
+            figures["winners-curse"] = winners_curse_figure(self.winners_curse)
+        for cost in COSTS:
+            if self.pareto.known(cost):
+                figures[f"pareto-{cost.replace('_', '-')}"] = pareto_figure(self.pareto, cost)
+        return figures
+
+
+def open_report(storage: str, study: str) -> Report:
+    """Reads a study from a storage, by its URL and the study's name.
+
+    Raises:
+        StorageError: where the storage or the study does not exist, or was not made by `sweep run`.
+    """
+    return read_report(open_study(open_storage(storage, create=False), study))
+
+
+def read_report(study: optuna.Study) -> Report:
+    """Reads a stored study and its confirmation.
+
+    Raises:
+        StorageError: where it was not made by `sweep run`.
+    """
+    evidence = _read_evidence(study)
+    summary, confirmed = evidence.summary, evidence.confirmed
+    costs = rank_costs(summary, evidence.config, confirmed, evidence.deciding_trials)
+    return Report(
+        evidence=evidence,
+        confirmed=None if confirmed is None else confirmed_info(confirmed),
+        winners_curse=None if confirmed is None else winners_curse_info(summary, confirmed),
+        by_rank=by_rank_info(summary),
+        by_learning_rate=heat_info(summary, "learning_rate"),
+        by_alpha=heat_info(summary, "alpha"),
+        collapse_axis=collapse_axis_info(summary),
+        importance=importance_info(evidence.trials),
+        by_step=curves_info(evidence.deciding_trials, "step"),
+        by_tokens=curves_info(evidence.deciding_trials, "tokens"),
+        pareto=pareto_info(costs, confirmed=confirmed is not None),
+        best=best_configurations(summary, evidence.config, confirmed),
+    )
+
+
+def _read_evidence(study: optuna.Study) -> Evidence:
+    trials, config = tuple(wanted_trials(study)), stored_config(study)
+    summary, confirmation = summarize(study, trials), confirmation_study(study)
+    search = Evidence(summary=summary, config=config, trials=trials, confirmed=None, confirmation_trials=())
+    confirmed = None if confirmation is None else read_confirmation(confirmation, config)
+    if confirmation is None or confirmed is None:
+        return search
+    return replace(search, confirmed=confirmed, confirmation_trials=tuple(wanted_trials(confirmation)))

@@ -1,0 +1,107 @@
+"""Everything that is needed to repeat a study, as the report's last part says it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from objectives.tasks.rows import is_file_name
+from sweep.confirm import FIRST_SEED
+from sweep.report.contents import Evidence
+from sweep.report.study_toml import study_toml
+
+LEARNERS = {
+    "trl": "TRL's GRPOTrainer (learner.name = trl), one trial at a time",
+    "packed": "packed (learner.name = packed): up to {pack_size} trials in one GRPO step",
+}
+HARDWARE = {
+    "device": "accelerator",
+    "device_memory_gib": "its memory in GiB",
+    "cuda": "CUDA",
+    "cpu": "CPU",
+    "cores": "CPU cores",
+    "threads": "torch threads",
+}
+
+
+def method(evidence: Evidence) -> dict[str, Any]:
+    """What the template prints: rows of two, the commands, and the study file."""
+    facts = evidence.summary.facts
+    versions = {"python": facts.get("python"), **facts.get("versions", {})}
+    return {
+        "run": _run_rows(evidence),
+        "rule": _rule_rows(evidence),
+        "hardware": [(title, str(facts[key])) for key, title in HARDWARE.items() if key in facts],
+        "versions": [(name, str(version)) for name, version in versions.items() if version],
+        "commands": _commands(evidence),
+        "study_toml": study_toml(evidence.config.model_dump(mode="json")),
+        "own_code": ", ".join(_own_code(evidence)),
+    }
+
+
+def _run_rows(evidence: Evidence) -> list[tuple[str, str]]:
+    config, facts, summary = evidence.config, evidence.summary.facts, evidence.summary
+    budget = config.budget
+    episodes = config.worker_settings(Path()).episodes
+    rows = [
+        ("base model", config.model.name),
+        ("policy, engine", f"{facts.get('policy', config.model.policy)}, {facts.get('engine', config.model.engine)}"),
+        ("learner", LEARNERS[config.learner.name].format(pack_size=config.learner.pack_size)),
+        ("importance-sampling correction", config.learner.importance_sampling_correction),
+        (
+            "episode budget of a trial",
+            f"{episodes:,} completions: {budget.steps} steps, {budget.prompts_per_step} prompts x {budget.group_size}",
+        ),
+        ("held-out prompts", f"{config.task.held_out_prompts:,} at most, sampled at T={config.learner.temperature:g}"),
+        (
+            "search",
+            f"{config.search.points_per_rank} points a rank, spread over the ladders, the same for all; then TPE "
+            f"(Optuna); {config.search.trials} trials in all",
+        ),
+        ("search seeds", _span([trial.seed for trial in summary.trials if trial.seed is not None])),
+    ]
+    if evidence.confirmed is not None:
+        first = config.study.seed + FIRST_SEED
+        rows.append(("confirmation seeds", _span([first, first + evidence.confirmed.confirmation.scores.shape[1] - 1])))
+    return rows
+
+
+def _rule_rows(evidence: Evidence) -> list[tuple[str, str]]:
+    verdict, confirmed = evidence.config.verdict, evidence.confirmed
+    looks = f"{verdict.looks} declared"
+    if confirmed is not None:
+        looks += f"; taken at {', '.join(map(str, confirmed.looks)) or 'none'} seeds"
+    return [
+        ("tolerance", f"{verdict.tolerance:g} of held-out reward"),
+        ("confidence", f"{verdict.confidence:g}"),
+        ("collapse limit", f"{verdict.collapse_limit:g}"),
+        ("looks", looks),
+    ]
+
+
+def _commands(evidence: Evidence) -> str:
+    seeds = evidence.config.verdict.seeds
+    if evidence.confirmed is not None and evidence.confirmed.looks:
+        seeds = max(evidence.confirmed.looks)
+    return (
+        "sweep plan study.toml\n"
+        "sweep run study.toml\n"
+        f"sweep confirm study.toml --seeds {seeds}\n"
+        "sweep report study.toml --output report.html"
+    )
+
+
+def _own_code(evidence: Evidence) -> list[str]:
+    """Modules and files of the user's that the study file names."""
+    task = evidence.config.task
+    named = [*task.reward, *([task.name] if ":" in task.name else [])]
+    modules = dict.fromkeys(f"{reference.partition(':')[0]}.py" for reference in named)
+    files = [str(getattr(task, key, None) or "") for key in ("data", "held_out_split")]
+    return [*modules, *(file for file in files if is_file_name(file))]
+
+
+def _span(seeds: list[int]) -> str:
+    if not seeds:
+        return "none"
+    low, high = min(seeds), max(seeds)
+    return str(low) if low == high else f"{low} to {high}"
