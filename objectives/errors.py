@@ -10,6 +10,8 @@ class TrialError(Exception):
     """
 
     kind = "error"
+    again = False
+    """Whether the same trial, run again, may well get through."""
 
 
 class PolicyError(TrialError):
@@ -36,7 +38,23 @@ class TaskError(TrialError, ValueError):
     kind = "task"
 
 
+class PackTooLargeError(TrialError):
+    """A pack outgrew the device's memory; half as many trials at once need half of it."""
+
+    kind = "memory"
+    again = True
+
+
 class ModelConfigError(TrialError, ValueError):
     """A model's config.json cannot be found, read or planned with."""
 
     kind = "model"
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether memory ran out, on whichever device, be it behind an error of ours."""
+    if error is None:
+        return False
+    # torch has a class for its GPUs alone. It is known by its name here, for torch is slow to import.
+    own = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return own or "DefaultCPUAllocator: can't allocate memory" in str(error) or is_out_of_memory(error.__cause__)

@@ -111,6 +111,8 @@ class Failed:
     number: int | None
     kind: str
     message: str
+    again: bool = False
+    """Whether the same trial, run again, may well get through."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 from objectives.adapters import AdapterFolder
-from objectives.errors import RewardError, TrialError
+from objectives.errors import RewardError, TrialError, is_out_of_memory
 from objectives.learners.build import make_learner
 from objectives.learners.trial_log import output_to
 from objectives.loading import load
@@ -78,10 +78,10 @@ class ConnectionFeed:
 
     def fail(self, number: int | None, error: BaseException) -> None:
         """See `TrialFeed.fail`; with no number, the worker as a whole cannot go on."""
-        out_of_memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-        kind = error.kind if isinstance(error, TrialError) else "memory" if out_of_memory else "error"
+        kind = error.kind if isinstance(error, TrialError) else "memory" if is_out_of_memory(error) else "error"
         message = str(error) if isinstance(error, TrialError) else f"{type(error).__name__}: {error}"
-        self._connection.send(Failed(number=number, kind=kind, message=" ".join(message.split())))
+        again = isinstance(error, TrialError) and error.again
+        self._connection.send(Failed(number=number, kind=kind, message=" ".join(message.split()), again=again))
 
     def _read(self, message: ToWorker) -> None:
         match message:

@@ -11,7 +11,7 @@ from objectives.engines.protocol import Sampling
 from objectives.errors import EngineError, PolicyError, RewardError, TaskError
 from objectives.evaluation import Evaluator
 from objectives.learners.packed.learner import PackedLearner
-from objectives.learners.packed.linear import pack
+from objectives.learners.packed.linear import PackedLoraLinear, pack
 from objectives.learners.packed.slots import SlotAdapter
 from objectives.learners.packed.trial_run import prompt_order
 from objectives.loading import Loaded
@@ -132,7 +132,9 @@ def test_packed_trials_see_and_learn_what_TRL_alone_does(make, tmp_path):
             prompts, adapters, sampling, seeds = calls[step]
             theirs = solo_calls[trial * STEPS + step]
             assert (prompts[own], seeds[own], sampling) == (theirs[0], theirs[3], theirs[2])
-            assert {(a.name.split("-v")[0], a.r) for a in adapters[own]} == {(f"trial-{trial:04d}", specs[trial].lora.r)}
+            assert {(a.name.split("-v")[0], a.r) for a in adapters[own]} == {
+                (f"trial-{trial:04d}", specs[trial].lora.r)
+            }
         ours, right = packed.of(trial), alone.of(trial)
         assert [m.step for m in ours] == [m.step for m in right]
         for name in ("reward", "reward_std", "groups_without_signal", "completion_length", "entropy", "clip_ratio"):
@@ -258,6 +260,61 @@ def test_an_error_of_nobody_in_particular_fails_those_it_hit_and_the_worker_goes
     make(steps=1).serve(feed)
     assert {i: str(error) for i, error in feed.failures.items()} == dict.fromkeys(range(3), "out of luck")
     assert 3 in feed.results
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), EngineError("vLLM failed a rollout")])
+def test_where_memory_runs_short_half_as_many_trials_go_on(make, monkeypatch, unsloth_policy, tmp_path, error):
+    from objectives.learners.packed.step import Stepper
+
+    if isinstance(error, EngineError):
+        error.__cause__ = torch.OutOfMemoryError("CUDA out of memory")
+    step, sizes = Stepper.step, []
+
+    def crowded(self, slots, batch):
+        sizes.append(len(slots))
+        if len(slots) > 2:
+            raise error
+        return step(self, slots, batch)
+
+    monkeypatch.setattr(Stepper, "step", crowded)
+    feed = Feed(*[spec(i) for i in range(6)])
+    make(steps=2, slots=4).serve(feed)
+    assert sizes == [4, 2, 2]
+    assert {i: str(told) for i, told in feed.failures.items()} == dict.fromkeys(
+        range(4), "out of memory with 4 trials at once; 2 from here on"
+    )
+    assert all(told.kind == "memory" and told.again for told in feed.failures.values())
+    assert "CUDA out of memory" in (tmp_path / "logs" / "trial-0000.log").read_text()
+    assert sorted(feed.results) == [4, 5]
+    assert not any(isinstance(module, PackedLoraLinear) for module in unsloth_policy.base.modules())
+
+
+def test_one_trial_that_memory_is_too_short_for_fails_for_good(make, monkeypatch):
+    from objectives.learners.packed.step import Stepper
+
+    def crowded(self, slots, batch):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Stepper, "step", crowded)
+    feed = Feed(spec(0))
+    make(steps=2, slots=1).serve(feed)
+    assert isinstance(feed.failures[0], torch.OutOfMemoryError)
+
+
+def test_a_pack_that_does_not_even_fit_by_itself_is_halved_before_any_trial(make, monkeypatch):
+    from objectives.learners.packed import learner as module
+
+    made = module.PackedAdamW
+
+    def crowded(weights, gradients):
+        if len(weights) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return made(weights, gradients)
+
+    monkeypatch.setattr(module, "PackedAdamW", crowded)
+    feed = Feed(spec(0), spec(1))
+    make(steps=1, slots=4).serve(feed)
+    assert feed.failures == {} and sorted(feed.results) == [0, 1]
 
 
 def test_a_loss_that_is_not_finite_is_reported_and_not_raised(make):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 
 from objectives.adapters import AdapterFolder
-from objectives.errors import EngineError, PolicyError, RewardError
+from objectives.errors import EngineError, PackTooLargeError, PolicyError, RewardError, is_out_of_memory
 from objectives.evaluation import completion_texts
 from objectives.learners.packed.grpo import Objective
 from objectives.learners.packed.linear import Pack, pack
@@ -63,35 +64,54 @@ class PackedLearner:
         self._runs: dict[int, TrialRun] = {}
 
     def serve(self, feed: TrialFeed) -> None:
-        """See `Learner.serve`."""
+        """See `Learner.serve`. Where memory runs short, a pack of half the size goes on."""
+        while True:
+            try:
+                if not self._serve_pack(feed):
+                    return
+            except Exception as error:
+                if not is_out_of_memory(error) or self._slots == 1:
+                    raise
+            self._slots //= 2
+            gc.collect()
+            torch.cuda.empty_cache()
+
+    def _serve_pack(self, feed: TrialFeed) -> bool:
+        """Serves until the feed has no more trials, or until memory runs short; whether it was the latter."""
         base, model = self._loaded.policy.base, self._settings.model
         packed = pack(base, model.target_modules, slots=self._slots, r_max=model.max_lora_rank)
-        optimizer = PackedAdamW(packed.weights, packed.gradients)
-        checkpointing = model.gradient_checkpointing != "off"
-        if checkpointing:
-            base.gradient_checkpointing_enable({"use_reentrant": False})
-        else:
-            base.gradient_checkpointing_disable()
-        stepper = Stepper(
-            packed,
-            optimizer,
-            self._objective,
-            max_grad_norm=self._settings.learner.max_grad_norm,
-            micro_batch_size=self._settings.learner.micro_batch_size,
-            prompt_once=not checkpointing,
-            autocast=functools.partial(_autocast, packed.weights.device, model.dtype),
-        )
         was_training = base.training
-        base.train()
         try:
+            optimizer = PackedAdamW(packed.weights, packed.gradients)
+            stepper = self._stepper(packed, optimizer)
+            base.train()
             while self._refill(feed, packed, optimizer):
-                self._guarded_round(feed, stepper)
+                if self._outgrows_memory(feed, stepper):
+                    return True
+            return False
         finally:
             for run in list(self._runs.values()):
                 self._release(run)
             packed.unpack()
             base.gradient_checkpointing_disable()
             base.train(was_training)
+
+    def _stepper(self, packed: Pack, optimizer: PackedAdamW) -> Stepper:
+        model, learner = self._settings.model, self._settings.learner
+        checkpointing = model.gradient_checkpointing != "off"
+        if checkpointing:
+            packed.model.gradient_checkpointing_enable({"use_reentrant": False})
+        else:
+            packed.model.gradient_checkpointing_disable()
+        return Stepper(
+            packed,
+            optimizer,
+            self._objective,
+            max_grad_norm=learner.max_grad_norm,
+            micro_batch_size=learner.micro_batch_size,
+            prompt_once=not checkpointing,
+            autocast=functools.partial(_autocast, packed.weights.device, model.dtype),
+        )
 
     def _refill(self, feed: TrialFeed, packed: Pack, optimizer: PackedAdamW) -> bool:
         """Gives free slots to new trials, waiting only where nothing else is to be done; whether any trial runs."""
@@ -114,14 +134,22 @@ class PackedLearner:
             self._runs[k].seconds["build"] = time.perf_counter() - began
         return bool(self._runs)
 
-    def _guarded_round(self, feed: TrialFeed, stepper: Stepper) -> None:
+    def _outgrows_memory(self, feed: TrialFeed, stepper: Stepper) -> bool:
+        """Takes a round; whether fewer trials at once are called for. Those that ran are then to be run again."""
         try:
             self._round(feed, stepper)
         except RewardError:
             raise
         except Exception as error:  # nobody's in particular, so everybody's
+            halved = is_out_of_memory(error) and self._slots > 1
+            told = PackTooLargeError(
+                f"out of memory with {self._slots} trials at once; {self._slots // 2} from here on"
+            )
+            told.__cause__ = error
             for run in list(self._runs.values()):
-                self._fail(feed, run, error)
+                self._fail(feed, run, told if halved else error)
+            return halved
+        return False
 
     def _round(self, feed: TrialFeed, stepper: Stepper) -> None:
         """A rollout of every trial, and the optimizer steps that are taken on it."""

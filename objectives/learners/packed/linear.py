@@ -176,15 +176,13 @@ def pack(model: Any, target_modules: Sequence[str], *, slots: int, r_max: int) -
     device = first.weight.device
     weights = torch.zeros(slots, sum((d_in + d_out) * r_max for d_in, d_out in shapes), dtype=dtype, device=device)
     scaling, selection = torch.ones(slots, dtype=dtype, device=device), Selection()
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    for parameter in trainable:
+    packed, offset = Pack(model, {}, weights, selection), 0
+    packed._trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for parameter in packed._trainable:
         parameter.requires_grad_(False)
-    modules, offset = {}, 0
     for (name, base), (d_in, d_out) in zip(bases.items(), shapes, strict=True):
         a, b, offset = offset, offset + r_max * d_in, offset + r_max * (d_in + d_out)
         factors = weights[:, a:b].view(slots, r_max, d_in), weights[:, b:offset].view(slots, d_out, r_max)
-        modules[name] = PackedLoraLinear(base, factors, scaling, selection)
-        model.set_submodule(name, modules[name])
-    packed = Pack(model, modules, weights, selection)
-    packed._trainable = trainable
+        packed.modules[name] = PackedLoraLinear(base, factors, scaling, selection)
+        model.set_submodule(name, packed.modules[name])
     return packed
