@@ -8,6 +8,7 @@ from typing import Literal
 from objectives.memory import VOCAB_PADDING, base_weight_bytes, engine_memory, trainer_memory
 from objectives.memory_estimates import (
     CONTEXT_BYTES,
+    HOST_BYTES,
     engine_activation_bytes,
     four_bit_weight_bytes,
     kv_cache_bytes,
@@ -17,7 +18,7 @@ from objectives.model_shape import ModelShape
 from objectives.settings import BudgetSettings, ModelSettings
 
 EngineKind = Literal["unsloth", "vllm", "transformers"]
-MAX_SEQUENCES = 256
+MAX_SEQUENCES = 1024
 """Sequences that an engine runs at once, at most; the rest of a rollout waits its turn."""
 
 
@@ -30,12 +31,15 @@ class Workload:
     micro_batch_size: int | None
     completion_tokens: int
     held_out_prompts: int
-    max_loras: int = 1
+    slots: int = 1
+    """Trials at once."""
+    packed: bool = False
+    """Whether a pack trains them: each in a slot that is padded to the ceiling, all in one pass."""
 
     @property
     def sequences(self) -> int:
         """Sequences that the engine runs at once, at most."""
-        return min(MAX_SEQUENCES, max(self.budget.completions_per_step * self.max_loras, self.held_out_prompts))
+        return min(MAX_SEQUENCES, max(self.budget.completions_per_step * self.slots, self.held_out_prompts))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +47,8 @@ class Footprint:
     """Bytes on one device. Adapters and what trains them are exact, unquantised weights too; the rest are estimates."""
 
     engine: EngineKind
+    slots: int
+    """Trials at once."""
     weights: int
     """The frozen base, once."""
     weights_shared: bool
@@ -53,7 +59,7 @@ class Footprint:
     sequence_cache: int
     """Keys and values of one sequence of full length."""
     trainer: int
-    """The adapter in training, its gradients and moments."""
+    """The adapters in training, their gradients and moments."""
     training_activations: int
 
     @property
@@ -118,12 +124,14 @@ def footprint(shape: ModelShape, workload: Workload, *, engine: EngineKind, max_
         adapters = engine_memory(
             shape,
             max_lora_rank=max_lora_rank,
-            max_loras=workload.max_loras,
+            max_loras=workload.slots,
             dtype=model.dtype,
             target_modules=targets,
         ).bytes
+    trainer, training_activations = _training(shape, workload, r=max_lora_rank if workload.packed else r)
     return Footprint(
         engine=engine,
+        slots=workload.slots,
         weights=weights,
         weights_shared=engine == "unsloth",
         adapters=adapters,
@@ -134,16 +142,35 @@ def footprint(shape: ModelShape, workload: Workload, *, engine: EngineKind, max_
             sequences=workload.sequences,
         ),
         sequence_cache=kv_cache_bytes(shape, model.dtype, tokens=model.max_seq_length),
-        trainer=trainer_memory(shape, r, model.target_modules).bytes,
-        training_activations=training_activation_bytes(
-            shape,
-            model.dtype,
-            sequences=workload.micro_batch_size or workload.budget.completions_per_step,
-            sequence_tokens=model.max_seq_length,
-            completion_tokens=workload.completion_tokens,
-            checkpointing=model.gradient_checkpointing,
-        ),
+        trainer=trainer,
+        training_activations=training_activations,
     )
+
+
+def _training(shape: ModelShape, workload: Workload, *, r: int) -> tuple[int, int]:
+    """Bytes of what trains the adapters of all slots, each of rank r, and of activations at their peak."""
+    model, checkpointing = workload.model, workload.model.gradient_checkpointing
+    if workload.packed and checkpointing == "unsloth":
+        checkpointing = "standard"  # a pack runs on Transformers' own
+    slot = trainer_memory(shape, r, model.target_modules)
+    activations = training_activation_bytes(
+        shape,
+        model.dtype,
+        # 16 bytes a logit in a pack, as measured, whatever the base is in.
+        logits_dtype="float32" if workload.packed else model.dtype,
+        sequences=workload.slots * (workload.micro_batch_size or workload.budget.completions_per_step),
+        sequence_tokens=model.max_seq_length,
+        completion_tokens=workload.completion_tokens,
+        checkpointing=checkpointing,
+    )
+    # Backward passes leave gradients on the modules, from where a pack collects them into its own.
+    collected = workload.slots * slot.gradient_bytes if workload.packed else 0
+    return workload.slots * slot.bytes, activations + collected
+
+
+def host_bytes(held: Footprint) -> int:
+    """What a worker without a GPU takes of the machine's memory. An estimate."""
+    return held.in_engine + held.in_trainer + HOST_BYTES
 
 
 def fit(held: Footprint, model: ModelSettings, *, memory_bytes: int) -> Fit:
@@ -158,7 +185,8 @@ def fit(held: Footprint, model: ModelSettings, *, memory_bytes: int) -> Fit:
     lacks = []
     if trainer_room < 0:
         share_hint = "" if held.engine == "transformers" else " or model.gpu_memory_utilization"
-        lacks.append(f"training lacks room: lower learner.micro_batch_size{share_hint}")
+        slots_hint = ", learner.pack_size" if held.slots > 1 else ""
+        lacks.append(f"training lacks room: lower learner.micro_batch_size{slots_hint}{share_hint}")
     if engine_room < 0:
         lacks.append("the engine's share is too small for weights and adapters: raise model.gpu_memory_utilization")
     elif not sequences:

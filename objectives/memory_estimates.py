@@ -6,6 +6,9 @@ from objectives.model_shape import BYTES_PER_ELEMENT, DType, ModelShape
 
 CONTEXT_BYTES = 2**29
 """What a process holds on a GPU before its first tensor: the CUDA context and loaded kernels, half a GiB or so."""
+HOST_BYTES = 3 * 2**30
+"""What a worker without a GPU takes beside models and adapters: 2 GiB with torch, vLLM and Unsloth imported, as
+measured, and vLLM's cache of 1 GiB."""
 QUANTISATION_BLOCK, SCALE_BLOCK = 64, 256
 """Weights that share a scale in bitsandbytes' 4-bit formats, and scales that share one of their own."""
 
@@ -49,7 +52,14 @@ def layer_activation_bytes(shape: ModelShape, dtype: DType, *, tokens: int) -> i
 
 
 def training_activation_bytes(
-    shape: ModelShape, dtype: DType, *, sequences: int, sequence_tokens: int, completion_tokens: int, checkpointing: str
+    shape: ModelShape,
+    dtype: DType,
+    *,
+    logits_dtype: DType,
+    sequences: int,
+    sequence_tokens: int,
+    completion_tokens: int,
+    checkpointing: str,
 ) -> int:
     """The peak of one forward and backward pass.
 
@@ -60,6 +70,7 @@ def training_activation_bytes(
     Args:
         shape: Of the base model.
         dtype: The base's number format.
+        logits_dtype: The number format that log-probabilities are computed in.
         sequences: Completions a pass.
         sequence_tokens: Tokens of prompt and completion together.
         completion_tokens: Tokens of the completion.
@@ -68,7 +79,8 @@ def training_activation_bytes(
     tokens, size = sequences * sequence_tokens, BYTES_PER_ELEMENT[dtype]
     layer = layer_activation_bytes(shape, dtype, tokens=tokens)
     inputs = shape.layers * tokens * shape.hidden * size
-    logits = 4 * sequences * min(completion_tokens, sequence_tokens) * shape.vocab * size
+    completions = sequences * min(completion_tokens, sequence_tokens)
+    logits = 4 * completions * shape.vocab * BYTES_PER_ELEMENT[logits_dtype]
     body = {"off": shape.layers * layer, "standard": layer + inputs}.get(checkpointing, layer)
     return body + logits
 

@@ -14,6 +14,8 @@ from objectives.lora import TARGET_MODULES
 from objectives.task_settings import Section, TaskSettings
 
 SHIPPED_MODELS = Path(__file__).parent / "models"
+CPU_SLOTS = 4
+"""Trials that a pack runs at once on a CPU, where more of them gain nothing."""
 
 
 class ModelSettings(Section):
@@ -65,8 +67,9 @@ class LearnerSettings(Section):
     name: Literal["trl", "packed"] = "trl"
     """Who trains: `trl` is TRL's GRPOTrainer, one trial at a time; `packed` trains several adapters in one step."""
 
-    pack_size: int = Field(default=4, ge=1, le=64)
-    """Trials that the packed learner runs at once."""
+    pack_size: int | None = Field(default=None, ge=1, le=64)
+    """Trials that the packed learner runs at once. Default: as many as there is memory for, at most 8 on a GPU and 4
+    on a CPU, and no more than there are trials a rank."""
 
     loss_type: Literal["grpo", "dapo", "dr_grpo"] = "dapo"
     """How token losses are averaged, as TRL names them."""
@@ -108,8 +111,8 @@ class LearnerSettings(Section):
 
     @property
     def slots(self) -> int:
-        """Trials that run at once."""
-        return self.pack_size if self.name == "packed" else 1
+        """Trials that run at once. A pack whose size nobody has chosen yet has that of one on a CPU."""
+        return (self.pack_size or CPU_SLOTS) if self.name == "packed" else 1
 
 
 class BudgetSettings(Section):

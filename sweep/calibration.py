@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import statistics
 import tempfile
 import time
@@ -16,9 +18,9 @@ from sweep.study_file import StudyFile
 from sweep.worker_process import WorkerDiedError, WorkerProcess
 
 STEPS = 8
-"""Steps of the trial. It is scored after 2, 4 and 8 of them, and a step that is scored takes longer."""
-TYPICAL_STEPS = (3, 5, 6, 7, 8)
-"""Steps to time: not the first, which warms up, and none that a score falls into. The last score follows its step."""
+"""Steps of the trial."""
+TYPICAL_STEPS = (3, 4, 5, 6, 7)
+"""Steps to time: not the first, which warms up, nor the last, which a score may fall into."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,19 +30,24 @@ class Measured:
     r: int
     """The rank that was timed: the largest, which is the slowest."""
     load_seconds: float
+    slots: int
+    """Trials that ran at once, as many as the study runs."""
     step_seconds: float
-    """Median of the typical steps."""
+    """Median of the typical steps; in a pack, a step of all its trials."""
     build_seconds: float
     evaluation_seconds: float
-    """Of all scores of one trial."""
+    """Of scoring one trial."""
     trial_seconds: float
+    """In a pack, a trial's share of what its trials take together."""
     study_seconds: float
     mean_completion_tokens: float
     """Completions grow or shrink as a policy learns, and time with them."""
 
 
 def calibrate(config: StudyFile) -> Measured:
-    """Runs the trial in a worker of its own, on the study's model, task and batch. Nothing is stored.
+    """Runs the trial in a worker of its own, on the study's model, task and batch; as often as fit into its pack.
+
+    Nothing is stored.
 
     Raises:
         TrialsFailedError: where the worker cannot load, or the trial fails.
@@ -48,6 +55,7 @@ def calibrate(config: StudyFile) -> Measured:
     short = config.model_copy(update={"budget": config.budget.model_copy(update={"steps": STEPS})})
     spec = largest_trial(config)
     began = time.perf_counter()
+    numbers = itertools.count()
     steps: dict[int, Progress] = {}
     loaded = began
     with tempfile.TemporaryDirectory(prefix="rank-sweep-") as folder:
@@ -58,7 +66,7 @@ def calibrate(config: StudyFile) -> Measured:
                     case Ready():
                         loaded = time.perf_counter()
                     case SlotFree():
-                        worker.send(Start(spec=spec))
+                        worker.send(Start(spec=dataclasses.replace(spec, number=next(numbers))))
                     case Progress() as progress:
                         steps[progress.metrics.step] = progress
                     case Failed(message=message):
@@ -99,10 +107,12 @@ def _measured(
     typical = [steps[step].metrics for step in TYPICAL_STEPS]
     step_seconds = statistics.median(metrics.seconds for metrics in typical)
     build, evaluation = result.seconds["build"], result.seconds["evaluate"]
-    trial_seconds = build + config.budget.steps * step_seconds + evaluation
+    slots = config.learner.slots
+    trial_seconds = build + config.budget.steps * step_seconds / slots + evaluation
     return Measured(
         r=spec.lora.r,
         load_seconds=load_seconds,
+        slots=slots,
         step_seconds=step_seconds,
         build_seconds=build,
         evaluation_seconds=evaluation,

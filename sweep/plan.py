@@ -7,17 +7,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from objectives.errors import ModelConfigError
-from objectives.footprint import EngineKind, Fit, Footprint, Workload, engine_kind, fit, footprint
+from objectives.footprint import EngineKind, Fit, Footprint, fit
 from objectives.memory import TrainerMemory, trainer_memory
 from sweep.adapter_plan import AdapterPlan, ModelPlan, plan_adapters, plan_model
 from sweep.devices import Device
 from sweep.errors import StudyFileError
 from sweep.origins import Setting
+from sweep.pack_plan import PackPlan, completion_tokens, plan_pack, study_engine, study_footprint, with_slots
 from sweep.plan_notes import plan_notes
 from sweep.study_file import StudyFile
 
 if TYPE_CHECKING:
     from sweep.calibration import Measured
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchPlan:
@@ -58,7 +60,7 @@ class CeilingPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudyPlan:
-    """All of it. Without a device there is no `fit`, and without a calibration no `measured`."""
+    """All of it. Only the packed learner has a `pack`, only a device a `fit`, and only a calibration `measured`."""
 
     study: str
     model: ModelPlan
@@ -67,6 +69,7 @@ class StudyPlan:
     search: SearchPlan
     ceilings: tuple[CeilingPlan, ...]
     trainer: tuple[TrainerMemory, ...]
+    pack: PackPlan | None
     footprint: Footprint
     device: Device | None
     fit: Fit | None
@@ -86,6 +89,7 @@ class StudyPlan:
             "engine": {"kind": self.engine, "bytes": held.adapters, **self.adapters.as_json()}
             | {"ceilings": [asdict(ceiling) for ceiling in self.ceilings]},
             "trainer": [asdict(rank) | {"bytes": rank.bytes} for rank in self.trainer],
+            "pack": None if self.pack is None else self.pack.as_json(),
             "estimates": asdict(held) | {"in_engine": held.in_engine, "in_trainer": held.in_trainer},
             "device": None if self.device is None else asdict(self.device),
             "fit": None if self.fit is None else asdict(self.fit),
@@ -107,19 +111,21 @@ def plan_study(config: StudyFile, *, device: Device | None, settings: tuple[Sett
     Raises:
         StudyFileError: where the model has no config.json that memory can be planned for.
     """
-    model = plan_model(config.model.name)
-    adapters = plan_adapters(
-        model.shape,
-        max_lora_rank=config.model.max_lora_rank,
-        max_loras=config.learner.slots,
-        dtype=config.model.dtype,
-        target_modules=config.model.target_modules,
-    )
-    engine = engine_kind(config.model, on_gpu=device is not None or config.model.device == "gpu")
+    model, pack, engine = plan_model(config.model.name), None, study_engine(config, device)
     try:
+        if config.learner.name == "packed":
+            pack = plan_pack(config, model.shape, device)
+            config = with_slots(config, pack.slots)
+        adapters = plan_adapters(
+            model.shape,
+            max_lora_rank=config.model.max_lora_rank,
+            max_loras=config.learner.slots,
+            dtype=config.model.dtype,
+            target_modules=config.model.target_modules,
+        )
         ranks = tuple(trainer_memory(model.shape, r, config.model.target_modules) for r in config.search_space().r)
-        ceilings = _ceilings(config, model, adapters, engine, device)
-        held = _footprint(config, model, engine, adapters.engine_max_lora_rank)
+        ceilings = _ceilings(config, model, adapters, device)
+        held = study_footprint(config, model.shape, device)
     except ModelConfigError as error:
         raise StudyFileError(f"model: {error}") from error
     per_trial = _spending(config, trials=1)
@@ -131,6 +137,7 @@ def plan_study(config: StudyFile, *, device: Device | None, settings: tuple[Sett
         search=_search(config),
         ceilings=ceilings,
         trainer=ranks,
+        pack=pack,
         footprint=held,
         device=device,
         fit=None if device is None else fit(held, config.model, memory_bytes=device.memory_bytes),
@@ -141,16 +148,6 @@ def plan_study(config: StudyFile, *, device: Device | None, settings: tuple[Sett
         ),
         settings=settings,
     )
-
-
-def completion_tokens(config: StudyFile) -> int:
-    """The longest completion that is sampled, in tokens."""
-    stated = getattr(config.task, "max_completion_tokens", None)
-    if stated is not None:
-        return int(stated)
-    from objectives.tasks.string_ops import StringOps
-
-    return StringOps(symbols=1, seed=0).max_completion_tokens
 
 
 def _search(config: StudyFile) -> SearchPlan:
@@ -165,23 +162,13 @@ def _search(config: StudyFile) -> SearchPlan:
     )
 
 
-def _footprint(config: StudyFile, model: ModelPlan, engine: EngineKind, max_lora_rank: int) -> Footprint:
-    workload = Workload(
-        model=config.model,
-        budget=config.budget,
-        micro_batch_size=config.learner.micro_batch_size,
-        completion_tokens=completion_tokens(config),
-        held_out_prompts=config.task.held_out_prompts,
-        max_loras=config.learner.slots,
-    )
-    r = config.search_space().r[-1]
-    return footprint(model.shape, workload, engine=engine, max_lora_rank=max_lora_rank, r=r)
-
-
 def _ceilings(
-    config: StudyFile, model: ModelPlan, adapters: AdapterPlan, engine: EngineKind, device: Device | None
+    config: StudyFile, model: ModelPlan, adapters: AdapterPlan, device: Device | None
 ) -> tuple[CeilingPlan, ...]:
-    held = {c.max_lora_rank: _footprint(config, model, engine, c.max_lora_rank) for c in adapters.ceilings}
+    held = {
+        c.max_lora_rank: study_footprint(config, model.shape, device, max_lora_rank=c.max_lora_rank)
+        for c in adapters.ceilings
+    }
     current = held[adapters.engine_max_lora_rank].adapters
     ladder = config.search_space().r
     return tuple(

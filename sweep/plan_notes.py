@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from objectives.footprint import EngineKind
 from sweep.adapter_plan import AdapterPlan
 from sweep.devices import Device
+from sweep.rungs import pruner_warning
 from sweep.study_file import StudyFile
 from sweep.units import size
 
@@ -19,6 +20,7 @@ def plan_notes(
         *_search_notes(config),
         *_ceiling_notes(config, engine, adapters),
         *_device_notes(config, device),
+        *_pack_notes(config, engine),
         *_length_notes(config, completion_tokens),
     )
 
@@ -30,6 +32,8 @@ def _search_notes(config: StudyFile) -> Iterator[str]:
             f"search.trials={trials} ends the search within its design of {points * ranks}: not every rank will be "
             "tuned alike."
         )
+    if warning := pruner_warning(config.search.pruner):
+        yield warning
     if len(config.space.learning_rate) < 3:
         yield "space.learning_rate has fewer than three rates: this compares rates as much as ranks."
 
@@ -54,6 +58,11 @@ def _device_notes(config: StudyFile, device: Device | None) -> Iterator[str]:
         yield f"A {device.name} cannot compute in bfloat16: --set model.dtype=float16."
     if device is None and config.model.device == "gpu":
         yield "This study needs a GPU and this machine shows none: --device plans for one."
+
+
+def _pack_notes(config: StudyFile, engine: EngineKind) -> Iterator[str]:
+    if config.learner.name == "packed" and engine == "unsloth":
+        yield "The packed learner does not run on Unsloth's GPU kernels: --set model.policy=peft."
 
 
 def _length_notes(config: StudyFile, completion_tokens: int) -> Iterator[str]:

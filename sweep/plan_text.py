@@ -14,6 +14,7 @@ from rich.text import Text
 from objectives.footprint import EngineKind
 from objectives.memory import EngineMemory, TrainerMemory
 from sweep.adapter_plan import AdapterPlan, ModelPlan
+from sweep.pack_plan import MOST_SLOTS, PackPlan
 from sweep.plan import Spending, StudyPlan
 from sweep.units import count, duration, signed_size, size
 
@@ -31,7 +32,8 @@ def plan_report(plan: StudyPlan) -> RenderableType:
         *model_lines(plan.model),
         *_section("search", _search(plan)),
         *_section("engine: adapters", _engine(plan)),
-        *_section("trainer: each rank", [trainer_table(plan.trainer)]),
+        *_section("trainer: each rank", _trainer(plan)),
+        *(_section("pack: trials at once", _pack(plan, plan.pack)) if plan.pack else ()),
         *_section("memory at its peak", _peak(plan)),
         *_section("budget", _budget(plan)),
         *_section("time", _time(plan)),
@@ -141,6 +143,29 @@ def _ceilings(plan: StudyPlan) -> Iterator[RenderableType]:
     yield table
 
 
+def _trainer(plan: StudyPlan) -> Iterator[RenderableType]:
+    yield trainer_table(plan.trainer)
+    if plan.pack is not None:
+        yield Text(f"Packed, each takes what r={plan.adapters.engine_max_lora_rank} does: slots are alike.")
+
+
+def _pack(plan: StudyPlan, pack: PackPlan) -> Iterator[RenderableType]:
+    """How many trials at once, what one more of them takes and, where memory is known, for how many there is room."""
+    yield Text(f"{pack.slots} slot{'s' if pack.slots > 1 else ''}: {pack.reason}", style="bold")
+    ceiling, slot = plan.adapters.engine_max_lora_rank, pack.per_slot
+    table = figures_table("each further slot", "", "")
+    if plan.engine != "transformers":
+        table.add_row("engine: adapters", size(slot.engine_adapters), "exact")
+    table.add_row("trainer: adapter, gradients, AdamW", size(slot.trainer), f"exact, padded to r={ceiling}")
+    table.add_row("activations", size(slot.activations), "estimate")
+    table.add_row("all", size(slot.bytes), "", style="bold")
+    yield table
+    if pack.fitting is not None:
+        where = "the memory available here" if plan.device is None else plan.device.name
+        more = " or more" if pack.fitting == MOST_SLOTS else ""
+        yield Text(f"{where} has room for {pack.fitting}{more} (estimate)")
+
+
 def _peak(plan: StudyPlan) -> Iterator[RenderableType]:
     held, four_bit = plan.footprint, any(s.key == "model.load_in_4bit" and s.value for s in plan.settings)
     table = figures_table("", "", "", header=False)
@@ -150,7 +175,10 @@ def _peak(plan: StudyPlan) -> Iterator[RenderableType]:
         table.add_row("engine: adapters", size(held.adapters), "exact")
         table.add_row("engine: activations", size(held.engine_activations), "estimate")
     table.add_row("cache, a sequence", size(held.sequence_cache), "estimate")
-    table.add_row("trainer: adapter", size(held.trainer), f"exact, r={plan.trainer[-1].r}")
+    if plan.pack is None:
+        table.add_row("trainer: adapter", size(held.trainer), f"exact, r={plan.trainer[-1].r}")
+    else:
+        table.add_row(f"trainer: slots x {held.slots}", size(held.trainer), "exact")
     table.add_row("trainer: activations", size(held.training_activations), "estimate")
     yield table
     if plan.device is None or plan.fit is None:
@@ -182,15 +210,16 @@ def _time(plan: StudyPlan) -> Iterator[RenderableType]:
     if measured is None:
         yield Text("Not known without a measurement: --measure runs a few steps of one trial.")
         return
+    together = f" of {measured.slots} trials" if measured.slots > 1 else ""
     yield Text(
         f"about {duration(measured.study_seconds)}: {duration(measured.load_seconds)} to load, then "
-        f"{plan.search.trials} trials of {duration(measured.trial_seconds)} ({measured.step_seconds:.2f} s a step, "
-        f"{measured.evaluation_seconds:.1f} s of scoring)",
+        f"{plan.search.trials} trials of {duration(measured.trial_seconds)} ({measured.step_seconds:.2f} s a step"
+        f"{together}, {measured.evaluation_seconds:.1f} s of scoring)",
         style="bold",
     )
     yield Text(
         f"Measured here at r={measured.r}, the slowest, with completions of {measured.mean_completion_tokens:.0f} "
-        "tokens. Longer or shorter ones change it, and trials that collapse end early.",
+        "tokens. Longer or shorter ones change it, and trials that collapse or are pruned end early.",
         style="dim",
     )
 

@@ -14,13 +14,15 @@ if TYPE_CHECKING:
 BASELINE = "baseline"
 """Study attribute: the base policy's held-out score."""
 FACTS = "facts"
-"""Study attribute: versions and hardware of the newest worker."""
+"""Study attribute: versions and hardware of the newest worker, and how many trials it runs at once."""
 SCORES = "scores"
 """Trial attribute: held-out scores along the budget, the last one last."""
 REASON = "reason"
 """Trial attribute: why a trial failed, was pruned or counts as collapsed."""
 COLLAPSED = "collapsed"
 """Trial attribute: whether the trial collapsed."""
+ENDED_EARLY = "ended_early"
+"""Trial attribute: set where a pruner ended the trial, so that its last score is not one of the whole budget."""
 CURVE = "curve"
 """Trial attribute: every step's metrics, as columns."""
 COST = "cost"
@@ -33,10 +35,10 @@ ADAPTER = "adapter"
 """Trial attribute: the PEFT folder that holds the trained adapter, where the study keeps them."""
 
 
-def record_ready(study: optuna.Study, ready: Ready) -> None:
+def record_ready(study: optuna.Study, ready: Ready, *, slots: int) -> None:
     """Stores what a worker measured and is, before its first trial."""
     study.set_user_attr(BASELINE, asdict(ready.baseline))
-    study.set_user_attr(FACTS, dict(ready.facts))
+    study.set_user_attr(FACTS, {**ready.facts, "slots": slots})
 
 
 def record_result(trial: optuna.Trial, result: TrialResult, curve: Sequence[StepMetrics]) -> None:
@@ -63,9 +65,12 @@ def curve_columns(curve: Sequence[StepMetrics]) -> dict[str, list[Any]]:
 
 
 def last_score(attributes: dict[str, Any]) -> HeldOutScore | None:
-    """A trial's held-out score at its end, from its attributes; None before it has one."""
+    """A trial's held-out score at its end, from its attributes; None before it has one.
+
+    None too where a pruner ended it: after part of a budget it says nothing beside scores of a whole one.
+    """
     scores = attributes.get(SCORES)
-    return HeldOutScore(**scores[-1]) if scores else None
+    return HeldOutScore(**scores[-1]) if scores and not attributes.get(ENDED_EARLY) else None
 
 
 def _rounded(value: float | None) -> float | None:

@@ -134,6 +134,7 @@ def create_or_match_study(
     config: StudyFile,
     sampler: optuna.samplers.BaseSampler,
     *,
+    pruner: optuna.pruners.BasePruner | None = None,
     name: str | None = None,
 ) -> optuna.Study:
     """Loads the study to continue it, or creates it.
@@ -142,6 +143,7 @@ def create_or_match_study(
         storage: Where.
         config: What it is.
         sampler: Proposes its trials.
+        pruner: May end them early; default: nobody may.
         name: In storage; default: the study file's.
 
     Raises:
@@ -153,7 +155,7 @@ def create_or_match_study(
         study_name=name or config.study.name,
         storage=storage,
         sampler=sampler,
-        pruner=optuna.pruners.NopPruner(),
+        pruner=pruner or optuna.pruners.NopPruner(),
         direction="maximize",
         load_if_exists=True,
     )
@@ -179,7 +181,7 @@ def match_study(study: optuna.Study, config: StudyFile) -> None:
         )
 
 
-MAY_CHANGE = {"study.description", "study.keep_adapters", "search.trials", "learner.report_to"}
+MAY_CHANGE = {"study.description", "study.keep_adapters", "search.trials", "learner.pack_size", "learner.report_to"}
 """Settings that say nothing about what any one trial is."""
 
 

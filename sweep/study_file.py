@@ -7,7 +7,7 @@ import importlib.resources
 import tomllib
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
@@ -77,6 +77,10 @@ class SearchSection(Section):
     collapse_patience: int = Field(default=5, ge=1)
     """Steps in a row without signal, at less than half the base policy's reward, after which a trial has
     collapsed and ends."""
+
+    pruner: Literal["none", "successive_halving", "hyperband"] = "none"
+    """Who may end trials of TPE's early, by their training reward after a quarter and a half of the budget: nobody,
+    or Optuna's pruner of that name. It saves time, and discards ranks that learn late. The design is never pruned."""
 
 
 class VerdictSection(Section):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -18,12 +17,13 @@ from objectives.trial import (
     SlotFree,
     Start,
     StepMetrics,
-    TrialSpec,
 )
 from sweep import record
-from sweep.collapse import CollapseMonitor, collapse_floor
+from sweep.collapse import CollapseMonitor
 from sweep.errors import TrialsFailedError
 from sweep.progress import ProgressDisplay
+from sweep.pruning import SearchPruner
+from sweep.running_trial import RunningTrial
 from sweep.search import REDONE, ended_trials, queue_again, trial_spec
 from sweep.study_file import StudyFile
 from sweep.terminal import printable
@@ -36,17 +36,6 @@ USER_FAULTS = {"reward", "task"}
 """Kinds of failure that every other trial would meet too."""
 MAX_WORKER_DEATHS = 3
 """Workers that may die one after another, with no trial finished between, before the study stops."""
-
-
-@dataclass(slots=True, kw_only=True)
-class RunningTrial:
-    """A trial that the worker holds."""
-
-    trial: optuna.Trial
-    spec: TrialSpec
-    monitor: CollapseMonitor
-    curve: list[StepMetrics] = field(default_factory=list)
-    collapse: str | None = None
 
 
 class TrialSchedule(Protocol):
@@ -90,6 +79,7 @@ class Supervisor:
         self._free_slots = 0
         self._baseline = 0.0
         self._deaths = 0
+        self._pruner = study.pruner if isinstance(study.pruner, SearchPruner) else None
 
     def run(self) -> None:
         """Runs what is left of the study.
@@ -131,7 +121,7 @@ class Supervisor:
         match message:
             case Ready():
                 self._baseline = message.baseline.sampled
-                record.record_ready(self._study, message)
+                record.record_ready(self._study, message, slots=self._config.learner.slots)
                 self._progress.ready(message)
             case SlotFree():
                 self._free_slots += 1
@@ -148,7 +138,7 @@ class Supervisor:
         trial = self._schedule.next_trial(self._study)
         spec = trial_spec(trial, self._config, score_after=self._schedule.score_after)
         monitor = CollapseMonitor(baseline=self._baseline, patience=self._config.search.collapse_patience)
-        self._running[trial.number] = RunningTrial(trial=trial, spec=spec, monitor=monitor)
+        self._running[trial.number] = RunningTrial(trial=trial, spec=spec, monitor=monitor, pruner=self._pruner)
         self._free_slots -= 1
         trial.set_user_attr(record.WORKER, worker.pid)
         trial.set_user_attr(record.LOG, str(self._log_folder / f"trial-{trial.number:04d}.log"))
@@ -156,24 +146,20 @@ class Supervisor:
         self._progress.trial_started(spec)
 
     def _on_progress(self, running: RunningTrial, metrics: StepMetrics, worker: WorkerProcess) -> None:
-        running.trial.report(metrics.reward, metrics.step)
-        running.curve.append(metrics)
         self._progress.step(running.spec, metrics)
-        collapse = running.monitor.observe(metrics)
-        if collapse is not None and running.collapse is None:
-            running.collapse = collapse
+        if running.observe(metrics):
             worker.send(Prune(number=running.spec.number))
 
     def _on_finished(self, running: RunningTrial, message: Finished) -> None:
         from optuna.trial import TrialState
 
         trial, result = running.trial, message.result
-        score = result.held_out.sampled
-        reason = running.collapse
-        if reason is None and score < collapse_floor(self._baseline):
-            reason = f"collapsed: held-out reward {score:.3f} against the base policy's {self._baseline:.3f}"
+        score, reason = result.held_out.sampled, running.why_collapsed(result)
         record.record_result(trial, result, running.curve)
         trial.set_user_attr(record.COLLAPSED, reason is not None)
+        if result.pruned and reason is None:
+            trial.set_user_attr(record.ENDED_EARLY, True)
+            reason = running.pruned
         if reason is not None:
             trial.set_user_attr(record.REASON, reason)
         if result.pruned:
@@ -188,7 +174,7 @@ class Supervisor:
             raise TrialsFailedError(f"the worker could not start: {message.message} (log: {worker.log})")
         running = self._running.pop(message.number)
         # A fault of the user's own is mended, and then the trial is wanted again.
-        self._fail(running, printable(message.message), again=message.kind in USER_FAULTS)
+        self._fail(running, printable(message.message), again=message.again or message.kind in USER_FAULTS)
         if message.kind in USER_FAULTS:
             log = running.trial.user_attrs[record.LOG]
             raise TrialsFailedError(f"trial {message.number} stopped the study: {message.message} (log: {log})")

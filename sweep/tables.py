@@ -39,7 +39,8 @@ def study_table(summary: StudySummary) -> RenderableType:
             f"{rank.best.value:.3f}",
             f"{rank.best.alpha}, {rank.best.learning_rate:g}",
         )
-    return Group(table, *(Text(line, style="dim") for line in _notes(summary)))
+    warning = [Text(summary.pruner_warning, style="yellow")] if summary.pruner_warning else []
+    return Group(table, *warning, *(Text(line, style="dim") for line in _notes(summary)))
 
 
 def value_strip(values: tuple[float, ...], *, top: float, baseline: float | None) -> str:
@@ -70,6 +71,9 @@ def _notes(summary: StudySummary) -> list[str]:
         notes.append(f"the engine's ceiling is {summary.engine_max_lora_rank}: vLLM permits no smaller one")
     if untuned := [str(rank.r) for rank in summary.ranks if not rank.tuned]:
         notes.append(f"* not tuned like the others, so not to be compared with them: r={', '.join(untuned)}")
+    if early := Counter(trial.r for trial in summary.trials if trial.ended_early):
+        ranks = ", ".join(f"r={r}: {count}" for r, count in sorted(early.items()))
+        notes.append(f"ended early by the pruner, so without a score of the whole budget, and not counted: {ranks}")
     failed = [trial for trial in summary.trials if trial.state == "fail"]
     notes += [f"trial {trial.number} failed: {trial.reason}" for trial in failed[-3:]]
     return notes

@@ -30,7 +30,9 @@ def plan_lines(search: SmoothedSearch, config: StudyFile, summary: StudySummary,
     lines += [f"r={rank.r} is not judged: {rank.reason}" for rank in search.untuned]
     trials = len(search.frozen) * seeds
     seconds = [t.seconds for t in summary.trials if t.seconds and t.state == "complete"]
-    cost = f", about {trials * statistics.median(seconds) / 60:.0f} min at the search's pace" if seconds else ""
+    # Trials that run at once take that much longer each.
+    minutes = trials * statistics.median(seconds) / summary.facts.get("slots", 1) / 60 if seconds else 0
+    cost = f", about {minutes:.0f} min at the search's pace" if seconds else ""
     lines.append(f"{len(search.frozen)} ranks x {seeds} seeds = {trials} trials{cost}")
     power = expected_power(search, config, seeds=seeds)
     if not math.isnan(power):

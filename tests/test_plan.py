@@ -18,14 +18,16 @@ HEAVY = ("torch", "vllm", "unsloth", "trl", "optuna", "pandas", "plotly", "trans
 LLAMA_1B = ["--set", "model.name=unsloth/Llama-3.2-1B-Instruct", "--set", "model.dtype=bfloat16"]
 KEYS = {
     "study", "model", "search", "engine", "trainer", "estimates", "device", "fit", "budget", "notes", "settings",
-    "measured",
+    "measured", "pack",
 }  # fmt: skip
 
 
 def plan(*overrides, device=None):
-    config = load_study("tiny", list(overrides))
+    """One trial at a time; packs are planned in a file of their own."""
+    alone = ["learner.name=trl", *overrides]
+    config = load_study("tiny", alone)
     named = None if device is None else named_device(device)
-    return plan_study(config, device=named, settings=settings_in_force(config, "tiny", list(overrides)))
+    return plan_study(config, device=named, settings=settings_in_force(config, "tiny", alone))
 
 
 def planned(*arguments, cwd, env=None):
@@ -124,7 +126,7 @@ def test_generate_sets_nothing_aside():
         (["learner.micro_batch_size=128"], ["training lacks room"]),
         (["model.gpu_memory_utilization=0.1"], ["the engine's share is too small"]),
         (
-            ["model.gpu_memory_utilization=0.2", "model.max_seq_length=8192", "learner.micro_batch_size=32"],
+            ["model.gpu_memory_utilization=0.25", "model.max_seq_length=8192", "learner.micro_batch_size=32"],
             ["training lacks room", "the engine has no room for one sequence"],
         ),
     ],
@@ -295,7 +297,7 @@ def test_both_commands_answer_within_a_second(arguments, tmp_path):
 @pytest.mark.slow
 def test_measure_runs_a_few_steps_and_estimates_the_studys_time(tmp_path):
     small = ["--set", "task.held_out_prompts=16", "--set", "budget.prompts_per_step=4", "--set", "budget.group_size=4"]
-    measured = planned("tiny", "--measure", *small, cwd=tmp_path)["measured"]
+    measured = planned("tiny", "--measure", "--set", "learner.name=trl", *small, cwd=tmp_path)["measured"]
     assert measured["r"] == 64
     trial = measured["build_seconds"] + 80 * measured["step_seconds"] + measured["evaluation_seconds"]
     assert measured["trial_seconds"] == pytest.approx(trial)

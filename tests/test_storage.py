@@ -40,6 +40,7 @@ def test_a_study_goes_on_where_its_settings_are_the_same(tmp_path):
     storage = open_storage(f"sqlite:///{tmp_path}/sweep.db", create=True)
     matched(storage)
     assert matched(storage, "search.trials=50").study_name == "tiny"
+    assert matched(storage, "learner.pack_size=2").study_name == "tiny"
 
 
 def test_a_changed_study_is_refused_with_what_changed(tmp_path):

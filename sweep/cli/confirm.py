@@ -39,6 +39,7 @@ def confirm(
         read_confirmation,
         store_frozen,
     )
+    from sweep.pack_plan import sized_pack
     from sweep.progress import make_progress
     from sweep.storage import create_or_match_study, log_folder, match_study, open_storage, open_study, study_lock
     from sweep.study_file import load_study
@@ -49,6 +50,7 @@ def confirm(
     config = load_study(study, overrides)
     check_study(config)
     check_device(config)
+    config = sized_pack(config)
     console = Console(highlight=False)
     opened = open_storage(storage, create=False)
     searched = open_study(opened, config.study.name)

@@ -35,8 +35,9 @@ def plan(
 
     With `--json`, one object: study, model, search (ladders, points_per_rank, design_trials, tpe_trials, trials),
     engine (kind, bytes, max_lora_rank, engine_max_lora_rank, max_loras, dtype, restricted_bytes, unrestricted_bytes,
-    textbook_bytes, restricted_modules, unrestricted_modules, ceilings), trainer (one entry a rank), estimates, device,
-    fit, budget (per_trial, in_all), notes, settings (key, value, origin) and measured. All memory is in bytes.
+    textbook_bytes, restricted_modules, unrestricted_modules, ceilings), trainer (one entry a rank), pack (slots,
+    reason, fitting, per_slot; null unless trials are packed), estimates, device, fit, budget (per_trial, in_all),
+    notes, settings (key, value, origin) and measured. All memory is in bytes.
 
     Examples: `sweep plan tiny`, `sweep plan my_study.toml --device L4 --set model.max_lora_rank=32`
     """
@@ -57,10 +58,12 @@ def plan(
         from rich.console import Console
 
         from sweep.calibration import calibrate
+        from sweep.pack_plan import with_slots
 
         check_device(config)
         with Console(stderr=True).status("running a few steps of one trial"):
-            planned = dataclasses.replace(planned, measured=calibrate(config))
+            sized = config if planned.pack is None else with_slots(config, planned.pack.slots)
+            planned = dataclasses.replace(planned, measured=calibrate(sized))
     if as_json:
         typer.echo(json.dumps(planned.as_json(), indent=2))
         return

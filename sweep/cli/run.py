@@ -31,7 +31,10 @@ def run(
     from rich.console import Console
 
     from sweep.checks import check_device, check_generator, check_study
+    from sweep.pack_plan import sized_pack
     from sweep.progress import make_progress
+    from sweep.pruning import make_pruner
+    from sweep.rungs import pruner_warning
     from sweep.search import SearchSchedule, make_sampler
     from sweep.storage import create_or_match_study, log_folder, open_storage, study_lock
     from sweep.study_file import load_study
@@ -44,6 +47,7 @@ def run(
     config = load_study(study, overrides)
     check_study(config)
     check_device(config)
+    config = sized_pack(config)
     check_generator(config)
     console = Console()
     if config.engine_max_lora_rank != config.model.max_lora_rank:
@@ -52,12 +56,16 @@ def run(
             "engine: vLLM permits no value between. The search stays at or below what you asked for.",
             highlight=False,
         )
+    if config.learner.name == "packed":
+        console.print(f"packed: {config.learner.slots} trials at once; `sweep plan` says why", markup=False)
+    if warning := pruner_warning(config.search.pruner):
+        console.print(warning, style="yellow", highlight=False)
     opened = open_storage(storage, create=True)
     logs = log_folder(storage, config.study.name)
     with study_lock(logs):
         design_size = config.search.points_per_rank * len(config.search_space().r)
         sampler = make_sampler(design_size=design_size, seed=config.study.seed)
-        stored = create_or_match_study(opened, config, sampler)
+        stored = create_or_match_study(opened, config, sampler, pruner=make_pruner(config))
         progress = make_progress(console)
         Supervisor(stored, config, SearchSchedule(config), log_folder=logs, progress=progress).run()
     summary = summarize(stored)

@@ -54,7 +54,7 @@ def exported_trial(study: optuna.Study, number: int, *, url: str) -> Exported:
     Raises:
         StudyFileError: where there is none of that number that has a score.
     """
-    trials = {trial.number: trial for trial in read_trials(study) if record.SCORES in trial.user_attrs}
+    trials = {trial.number: trial for trial in read_trials(study) if record.last_score(trial.user_attrs)}
     if number not in trials:
         raise StudyFileError(
             f"--trial {number}: no such trial with a score; allowed: {_numbers(sorted(trials)) or 'none yet'}"

@@ -62,7 +62,7 @@ def curves_info(trials: Sequence[optuna.trial.FrozenTrial], measure: Measure = "
     """Reads what is drawn from trials.
 
     Args:
-        trials: Of a search or a confirmation; those without a curve are passed over.
+        trials: Of a search or a confirmation; those without a curve are passed over, and those that a pruner ended.
         measure: What is counted along the budget.
     """
     curves: dict[int, list[Curve]] = defaultdict(list)
@@ -70,7 +70,7 @@ def curves_info(trials: Sequence[optuna.trial.FrozenTrial], measure: Measure = "
         curve = trial.user_attrs.get(record.CURVE, {})
         reward = np.asarray(curve.get("reward", []), dtype=np.float64)
         finite = np.isfinite(reward)
-        if finite.any():
+        if finite.any() and record.ENDED_EARLY not in trial.user_attrs:
             x = np.asarray(curve[measure], dtype=np.float64)
             collapsed = bool(trial.user_attrs.get(record.COLLAPSED))
             curves[trial.params["r"]].append(Curve(x=x[finite], reward=reward[finite], collapsed=collapsed))

@@ -46,7 +46,7 @@ def _run_rows(evidence: Evidence) -> list[tuple[str, str]]:
     rows = [
         ("base model", config.model.name),
         ("policy, engine", f"{facts.get('policy', config.model.policy)}, {facts.get('engine', config.model.engine)}"),
-        ("learner", LEARNERS[config.learner.name].format(pack_size=config.learner.pack_size)),
+        ("learner", LEARNERS[config.learner.name].format(pack_size=facts.get("slots", config.learner.slots))),
         ("importance-sampling correction", config.learner.importance_sampling_correction),
         (
             "episode budget of a trial",

@@ -1,0 +1,51 @@
+"""A trial under way, as the supervisor sees it: its steps so far, and why it should end before its budget does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from objectives.trial import StepMetrics, TrialResult, TrialSpec
+from sweep.collapse import CollapseMonitor, collapse_floor
+from sweep.pruning import SearchPruner
+from sweep.rungs import recent_reward
+
+if TYPE_CHECKING:
+    import optuna
+
+
+@dataclass(slots=True, kw_only=True)
+class RunningTrial:
+    """A trial that the worker holds."""
+
+    trial: optuna.Trial
+    spec: TrialSpec
+    monitor: CollapseMonitor
+    pruner: SearchPruner | None
+    """None where nothing but a collapse ends a trial."""
+    curve: list[StepMetrics] = field(default_factory=list)
+    collapse: str | None = None
+    """Why it has collapsed."""
+    pruned: str | None = None
+    """Why the pruner has ended it."""
+
+    def observe(self, metrics: StepMetrics) -> bool:
+        """Takes in a step; whether the trial should end because of it. That is said once."""
+        self.curve.append(metrics)
+        reward = metrics.reward if self.pruner is None else recent_reward(self.curve, self.pruner.steps)
+        self.trial.report(reward, metrics.step)
+        if self.collapse or self.pruned:
+            return False
+        self.collapse = self.monitor.observe(metrics)
+        if self.collapse is None and self.pruner is not None and self.trial.should_prune():
+            self.pruned = f"pruned at step {metrics.step} by {self.pruner.name}"
+        return bool(self.collapse or self.pruned)
+
+    def why_collapsed(self, result: TrialResult) -> str | None:
+        """Why the trial, now ended, counts as collapsed: seen in training, or by its held-out score."""
+        score, baseline = result.held_out.sampled, self.monitor.baseline
+        if self.collapse is not None or score >= collapse_floor(baseline):
+            return self.collapse
+        against = f"held-out reward {score:.3f} against the base policy's {baseline:.3f}"
+        # Pruners catch many a collapse before its patience is up. It is one all the same.
+        return f"collapsed: {against}" + (f"; {self.pruned}" if self.pruned and result.pruned else "")

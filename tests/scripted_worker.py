@@ -1,0 +1,67 @@
+"""A worker that trains nothing: rewards are a function of trial and step. It speaks the worker's protocol."""
+
+from collections import deque
+
+from objectives.trial import Finished, HeldOutScore, Progress, Prune, Ready, SlotFree, Start, StepMetrics, TrialResult
+
+BASELINE = 0.25
+
+
+class ScriptedWorker:
+    """Runs trials in lock-step, as a pack does; one that is pruned ends at its next step, as there."""
+
+    def __init__(self, reward, *, slots=3, deaf=False):
+        """Sets up.
+
+        Args:
+            reward: Called with a spec and a step.
+            slots: Trials at once.
+            deaf: Trials spend their budget whatever the supervisor says, as one does that is at its last step.
+        """
+        self.reward, self.slots, self.deaf = reward, slots, deaf
+        self.pid, self.most, self.idle = 1, 0, 0
+        self._steps, self._pruned, self._specs = {}, set(), {}
+
+    def __call__(self, settings, log):
+        self.log, self._budget = log, settings.budget.steps
+        score = HeldOutScore(step=0, sampled=BASELINE, greedy=BASELINE, prompts=64)
+        self._out = deque([Ready(baseline=score, facts={}), *[SlotFree()] * self.slots])
+        return self
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def send(self, message):
+        match message:
+            case Start(spec=spec):
+                self._specs[spec.number], self._steps[spec.number] = spec, 0
+            case Prune(number=number):
+                self._pruned.add(number)
+
+    def receive(self, timeout_s):
+        if not self._out:
+            self._round()
+        return self._out.popleft() if self._out else None
+
+    def _round(self):
+        self.most = max(self.most, len(self._specs))
+        for number, spec in list(self._specs.items()):
+            self._steps[number] = step = self._steps[number] + 1
+            metrics = StepMetrics(
+                step=step, reward=self.reward(spec, step), reward_std=0.1, groups_without_signal=0.0,
+                completion_length=5.0, tokens=step, seconds=0.1,
+            )  # fmt: skip
+            self._out.append(Progress(number=number, metrics=metrics))
+            if step == self._budget or (number in self._pruned and not self.deaf):
+                self._finish(number, step)
+
+    def _finish(self, number, step):
+        value = self.reward(self._specs.pop(number), step)
+        score = HeldOutScore(step=step, sampled=value, greedy=value, prompts=64)
+        result = TrialResult(
+            scores=(score,), steps=step, pruned=step < self._budget, tokens=step, adapter_parameters=1, seconds={}
+        )
+        self._out += [Finished(number=number, result=result), SlotFree()]
