@@ -12,7 +12,7 @@ from sweep.search import DESIGN, SEED, distributions
 from sweep.storage import create_or_match_study, open_storage
 from sweep.study_file import load_study
 
-OVERRIDES = ["study.name=large", "search.trials=2000", "search.points_per_rank=12"]
+OVERRIDES = ["learner.name=trl", "study.name=large", "search.trials=2000", "search.points_per_rank=12"]
 COLUMNS = ("reward", "reward_std", "groups_without_signal", "completion_length", "entropy", "loss", "grad_norm")
 PLATEAU = {1: 0.44, 4: 0.56, 16: 0.60, 64: 0.60}
 FACTS = {
