@@ -143,7 +143,7 @@ def test_equal_ranks_are_both_on_the_front():
 
 
 def test_a_ranks_costs_are_the_planners_bytes_and_the_trials_own_measurements(study, summary):
-    config = load_study("tiny")
+    config = load_study("tiny", ["learner.name=trl"])
     costs = rank_costs(summary, config, None, study.get_trials(deepcopy=False))
     assert [(c.r, c.reward, c.n, c.ceiling) for c in costs] == [(1, 0.45, 2, 1), (16, pytest.approx(0.65), 2, 16)]
     assert [(c.adapter_parameters, c.seconds_per_step) for c in costs] == [(100, 0.2)] * 2
