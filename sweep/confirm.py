@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from sweep import record
 from sweep.bulk import read_trials
 from sweep.errors import StudyFileError
-from sweep.search import REDONE, SEED, distributions
+from sweep.search import SEED
 from sweep.statistics.confirmation import Confirmation
 from sweep.statistics.decision import Rule
 from sweep.statistics.horizon import Horizon, judge_horizon
@@ -37,8 +37,6 @@ LOOKS = "looks"
 """Study attribute of a confirmation: the numbers of seeds that a verdict has been asked for at, in order."""
 HORIZON = (0.25, 0.5, 1.0)
 """Shares of the budget after which ranks are compared: people train longer than a sweep does."""
-FIRST_SEED = 1_000_000
-"""Confirmation seeds begin so far above the search's that they never meet."""
 
 
 def confirmation_name(study: str) -> str:
@@ -81,8 +79,8 @@ def freeze(summary: StudySummary, config: StudyFile) -> SmoothedSearch:
 
 
 def store_frozen(study: optuna.Study, search: SmoothedSearch) -> SmoothedSearch:
-    """Stores what is frozen, once: a search that goes on later does not change what is being confirmed."""
-    if FROZEN not in study.user_attrs:
+    """Stores what is frozen, once trials rest on it: a search that goes on does not change what is being confirmed."""
+    if FROZEN not in study.user_attrs or not study.get_trials(deepcopy=False):
         study.set_user_attr(FROZEN, asdict(search))
     return stored_frozen(study)
 
@@ -95,34 +93,6 @@ def stored_frozen(study: optuna.Study) -> SmoothedSearch:
         untuned=tuple(UntunedRank(**item) for item in stored["untuned"]),
         noise_sd=stored["noise_sd"],
     )
-
-
-class ConfirmSchedule:
-    """Every frozen configuration on every seed, seed by seed, so that what has run is always paired."""
-
-    def __init__(self, config: StudyFile, frozen: Sequence[FrozenConfiguration], *, seeds: int) -> None:
-        self._config = config
-        self._frozen = frozen
-        self._seeds = range(config.study.seed + FIRST_SEED, config.study.seed + FIRST_SEED + seeds)
-        self.trials = len(frozen) * seeds
-        self.score_after = tuple(horizon_steps(config.budget.steps).values())
-
-    def queue(self, study: optuna.Study) -> None:
-        """See `TrialSchedule.queue`."""
-        held = {
-            (trial.system_attrs.get("fixed_params", {}).get("r"), trial.user_attrs.get(SEED))
-            for trial in study.get_trials(deepcopy=False)
-            if REDONE not in trial.user_attrs
-        }
-        for seed in self._seeds:
-            for frozen in self._frozen:
-                if (frozen.r, seed) not in held:
-                    point = {"r": frozen.r, "alpha": frozen.alpha, "learning_rate": frozen.learning_rate}
-                    study.enqueue_trial(point, user_attrs={SEED: seed})
-
-    def next_trial(self, study: optuna.Study) -> optuna.Trial:
-        """See `TrialSchedule.next_trial`."""
-        return study.ask(distributions(self._config.search_space()))
 
 
 def horizon_steps(steps: int) -> dict[float, int]:
@@ -172,17 +142,23 @@ class Confirmed:
     """Seeds for which every judged rank has ended."""
     looks: tuple[int, ...]
     """Numbers of seeds that a verdict was asked for at."""
+    warnings: tuple[str, ...]
+    """What whoever relies on the verdict has to know, one sentence each."""
 
 
 def read_confirmation(study: optuna.Study, config: StudyFile) -> Confirmed | None:
-    """The verdict over a stored confirmation; None before any seed has ended."""
-    if FROZEN not in study.user_attrs:
+    """The verdict over the seeds of the last look; None before the first.
+
+    Seeds that have come since are left out: to judge by them, half-way, would be a look that nobody declared.
+    """
+    if not (looks := tuple(study.user_attrs.get(LOOKS, ()))):
         return None
     search = stored_frozen(study)
     trials = _trials_by_rank_and_seed(study)
-    seeds = sorted({seed for _, seed in trials})
+    seeds = sorted({seed for _, seed in trials})[: max(looks)]
     if not seeds:
         return None
+    missing = sum((frozen.r, seed) not in trials for frozen in search.frozen for seed in seeds)
     by_share = {
         share: _confirmation(search, trials, seeds, step=step)
         for share, step in horizon_steps(config.budget.steps).items()
@@ -193,16 +169,27 @@ def read_confirmation(study: optuna.Study, config: StudyFile) -> Confirmed | Non
         horizon=judge_horizon(by_share, rule),
         confirmation=by_share[1.0],
         seeds=sum(all((frozen.r, seed) in trials for frozen in search.frozen) for seed in seeds),
-        looks=tuple(study.user_attrs.get(LOOKS, ())),
+        looks=looks,
+        warnings=tuple(_warnings(looks, rule, missing=missing, trials=len(search.frozen) * len(seeds))),
     )
 
 
+def _warnings(looks: tuple[int, ...], rule: Rule, *, missing: int, trials: int) -> Iterator[str]:
+    if missing:
+        yield f"{missing} of {trials} confirmation trials failed and are missing here; `sweep confirm` runs them again"
+    if len(looks) > rule.looks:
+        yield (
+            f"this is look {len(looks)} at a verdict declared for {rule.looks} (verdict.looks): the chance of a wrong "
+            f"answer is above {100 * (1 - rule.confidence):g} %"
+        )
+
+
 def _trials_by_rank_and_seed(study: optuna.Study) -> dict[tuple[int, int], dict[str, Any]]:
-    """Attributes of the trials that have a score, by rank and seed."""
+    """Attributes of the trials that have a score or collapsed, by rank and seed."""
     return {
         (trial.params["r"], trial.user_attrs[SEED]): trial.user_attrs
         for trial in read_trials(study)
-        if trial.state.is_finished() and record.SCORES in trial.user_attrs
+        if trial.state.is_finished() and (record.SCORES in trial.user_attrs or trial.user_attrs.get(record.COLLAPSED))
     }
 
 
@@ -227,7 +214,14 @@ def with_verdict(shown: dict[str, Any], confirmed: Confirmed | None) -> dict[str
     verdict = None if confirmed is None else asdict(confirmed.verdict)
     by_rank = {} if verdict is None else {rank["r"]: rank for rank in verdict["per_rank"]}
     for rank in shown["ranks"]:
-        rank |= {end: by_rank.get(rank["r"], {}).get(end) for end in ("lower", "upper")}
+        own = by_rank.get(rank["r"], {})
+        rank |= {"confirmed_mean": own.get("mean"), "lower": own.get("lower"), "upper": own.get("upper")}
     if confirmed is not None and verdict is not None:
-        verdict |= {"seeds": confirmed.seeds, "looks": list(confirmed.looks), "horizon": confirmed.horizon.warning}
+        verdict |= {
+            "seeds": confirmed.seeds,
+            "looks": list(confirmed.looks),
+            "horizon": confirmed.horizon.warning,
+            "horizon_r": {f"{share:g}": r for share, r in confirmed.horizon.ranks.items()},
+            "warnings": list(confirmed.warnings),
+        }
     return {**shown, "verdict": verdict}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from objectives.errors import TrialError
 from objectives.memory import engine_memory
 from objectives.model_configs import find_config
@@ -15,13 +17,13 @@ from sweep.units import size
 def paste_calls(config: StudyFile, *, r: int, alpha: int) -> str:
     """`from_pretrained` at the ceiling that r needs, and `get_peft_model`."""
     model = config.model
-    modules = ", ".join(f'"{name}"' for name in model.target_modules)
+    modules = ", ".join(map(json.dumps, model.target_modules))
     checkpointing = {"unsloth": '"unsloth"', "standard": "True", "off": "False"}[model.gradient_checkpointing]
     return f"""\
 from unsloth import FastLanguageModel
 
 model, tokenizer = FastLanguageModel.from_pretrained(
-    model_name="{model.name}",
+    model_name={json.dumps(model.path)},
     max_seq_length={model.max_seq_length},
     load_in_4bit={model.load_in_4bit},
     fast_inference=True,

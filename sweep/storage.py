@@ -74,7 +74,13 @@ def open_storage(url: str, *, create: bool) -> optuna.storages.RDBStorage:
 
 
 def log_folder(url: str, study: str) -> Path:
-    """Where a study's logs go: beside its SQLite file, else in the working folder."""
+    """Where a study's logs go: beside its SQLite file, else in the working folder.
+
+    Raises:
+        StorageError: where the study's name would lead elsewhere.
+    """
+    if Path(study).name != study:
+        raise StorageError(f"study {study!r} in storage has a name that no folder can have")
     path = sqlite_path(url)
     parent, stem = (path.parent, path.stem) if path is not None else (Path(), "rank-sweep")
     return parent.absolute() / f"{stem}.logs" / study

@@ -173,6 +173,8 @@ class Supervisor:
         if message.number is None:
             raise TrialsFailedError(f"the worker could not start: {message.message} (log: {worker.log})")
         running = self._running.pop(message.number)
+        if running.collapse is not None:  # then it failed because of that, whatever it failed of
+            running.trial.set_user_attr(record.COLLAPSED, True)
         # A fault of the user's own is mended, and then the trial is wanted again.
         self._fail(running, printable(message.message), again=message.again or message.kind in USER_FAULTS)
         if message.kind in USER_FAULTS:

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sweep.summary import StudySummary
+from sweep.terminal import printable
 
 STRIP_WIDTH = 20
 
@@ -75,5 +76,5 @@ def _notes(summary: StudySummary) -> list[str]:
         ranks = ", ".join(f"r={r}: {count}" for r, count in sorted(early.items()))
         notes.append(f"ended early by the pruner, so without a score of the whole budget, and not counted: {ranks}")
     failed = [trial for trial in summary.trials if trial.state == "fail"]
-    notes += [f"trial {trial.number} failed: {trial.reason}" for trial in failed[-3:]]
+    notes += [f"trial {trial.number} failed: {printable(trial.reason or 'no reason stored')}" for trial in failed[-3:]]
     return notes

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sweep.confirm import Confirmed, expected_power, rule_of
+from sweep.snippet import ceiling_saving
 from sweep.statistics.collapse import fewest_seeds
 from sweep.statistics.smoothing import SmoothedSearch
 from sweep.statistics.verdict import RankSummary
@@ -20,8 +21,10 @@ from sweep.summary import StudySummary
 BAR_WIDTH = 24
 
 
-def plan_lines(search: SmoothedSearch, config: StudyFile, summary: StudySummary, *, seeds: int) -> list[str]:
-    """What is about to run, what it costs, and what it can be expected to show."""
+def plan_lines(
+    search: SmoothedSearch, config: StudyFile, summary: StudySummary, *, seeds: int, ended: int
+) -> list[str]:
+    """What is about to run, what it costs, and what it can be expected to show; `ended` trials have run before."""
     verdict = config.verdict
     lines = [
         f"r={c.r}: alpha {c.alpha:g}, learning rate {c.learning_rate:g} (smoothed search estimate {c.smoothed:.3f})"
@@ -31,9 +34,16 @@ def plan_lines(search: SmoothedSearch, config: StudyFile, summary: StudySummary,
     trials = len(search.frozen) * seeds
     seconds = [t.seconds for t in summary.trials if t.seconds and t.state == "complete"]
     # Trials that run at once take that much longer each.
-    minutes = trials * statistics.median(seconds) / summary.facts.get("slots", 1) / 60 if seconds else 0
-    cost = f", about {minutes:.0f} min at the search's pace" if seconds else ""
-    lines.append(f"{len(search.frozen)} ranks x {seeds} seeds = {trials} trials{cost}")
+    left = max(0, trials - ended)
+    minutes = left * statistics.median(seconds) / summary.facts.get("slots", 1) / 60 if seconds else 0
+    cost = f", about {minutes:.0f} min at the search's pace" if seconds and left else ""
+    begun = f", {left} of them left" if ended else ""
+    lines.append(f"{len(search.frozen)} ranks x {seeds} seeds = {trials} trials{begun}{cost}")
+    planned, run = config.search.trials, sum(trial.state in ("complete", "pruned", "fail") for trial in summary.trials)
+    if run < planned:
+        lines.append(
+            f"warning: the search is unfinished: {run} of {planned} trials have ended; what is frozen now stays"
+        )
     power = expected_power(search, config, seeds=seeds)
     if not math.isnan(power):
         lines.append(
@@ -52,10 +62,11 @@ def verdict_report(confirmed: Confirmed, summary: StudySummary) -> RenderableTyp
     """The verdict in a sentence, what every rank did, and what to keep in mind."""
     verdict = confirmed.verdict
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for name in ("r", "seeds", "collapsed", "mean"):
+    for name in ("r", "alpha", "rate", "seeds", "collapsed", "mean"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column(f"{verdict.confidence:.0%} interval", no_wrap=True)
+    table.add_column(f"{100 * verdict.confidence:g}% interval", no_wrap=True)
     table.add_column("", no_wrap=True)
+    frozen = {c.r: (f"{c.alpha:g}", f"{c.learning_rate:g}") for c in confirmed.confirmation.frozen}
     known = [rank for rank in verdict.per_rank if rank.mean is not None]
     ends = [end for rank in known for end in (rank.lower, rank.upper, rank.mean) if end is not None]
     for rank in verdict.per_rank:
@@ -63,8 +74,13 @@ def verdict_report(confirmed: Confirmed, summary: StudySummary) -> RenderableTyp
         interval = "" if rank.lower is None or rank.upper is None else f"{rank.lower:.3f} to {rank.upper:.3f}"
         mark = " <- r*" if rank.r == verdict.r else ""
         bar = interval_bar(rank, low=min(ends), high=max(ends)) if ends else ""
-        table.add_row(str(rank.r), str(rank.n_seeds), str(rank.collapsed), mean, interval, bar + mark)
+        alpha, rate = frozen.get(rank.r, ("", ""))
+        table.add_row(str(rank.r), alpha, rate, str(rank.n_seeds), str(rank.collapsed), mean, interval, bar + mark)
     lines = [Text(verdict.reason, style="bold")]
+    if verdict.r is not None and verdict.alpha is not None:
+        saving = ceiling_saving(StudyFile.model_validate(summary.config), r=verdict.r)
+        lines.append(Text(f"r={verdict.r}, alpha {verdict.alpha:g}, learning rate {verdict.learning_rate:g}. {saving}"))
+    lines += [Text(f"warning: {warning}", style="yellow") for warning in confirmed.warnings]
     if confirmed.horizon.warning:
         lines.append(Text(confirmed.horizon.warning))
     notes = [f"r={rank.r} is not judged: {rank.why_not_judged}" for rank in verdict.per_rank if rank.why_not_judged]
@@ -75,12 +91,6 @@ def verdict_report(confirmed: Confirmed, summary: StudySummary) -> RenderableTyp
             f"the search's best trial had {search_best:.3f}; the best rank's mean on fresh seeds is {best_mean:.3f}"
         )
     notes.append("intervals are those of training that does not collapse")
-    declared = summary.config["verdict"]["looks"]
-    if len(confirmed.looks) > declared:
-        notes.append(
-            f"warning: this is look {len(confirmed.looks)} at a verdict declared for {declared} (verdict.looks): the "
-            f"chance of a wrong answer is above {1 - verdict.confidence:.0%}"
-        )
     return Group(*lines, table, *(Text(note, style="dim") for note in notes))
 
 

@@ -7,7 +7,8 @@ import optuna
 import pytest
 
 from sweep import record
-from sweep.confirm import FROZEN, ConfirmSchedule, confirmation_name, freeze, read_confirmation, store_frozen
+from sweep.confirm import confirmation_name, count_look, freeze, read_confirmation, store_frozen
+from sweep.confirm_schedule import ConfirmSchedule
 from sweep.errors import StudyFileError
 from sweep.plots.confirmed import confirmed_figure, confirmed_info
 from sweep.report.contents import read_report
@@ -18,7 +19,7 @@ from sweep.storage import create_or_match_study, open_storage
 from sweep.study_file import load_study
 from sweep.summary import summarize
 from tests.command import SMALL, sweep
-from tests.test_plots import stored_study
+from tests.test_plots import STORED, stored_study
 
 POINTS = [
     (r, alpha, rate, base + bonus)
@@ -48,6 +49,7 @@ def run(study, config, schedule, score):
         trial.set_user_attr(record.SCORES, scores)
         trial.set_user_attr(record.COLLAPSED, value == 0)
         study.tell(trial, value)
+    count_look(study, schedule.trials // len(freeze_of(study)))
 
 
 @pytest.fixture
@@ -71,9 +73,11 @@ def test_one_configuration_is_frozen_for_each_tuned_rank(searched, config):
 
 
 def test_what_is_frozen_stays_though_the_search_goes_on(confirmation, searched, config):
-    first = confirmation.user_attrs[FROZEN]
-    store_frozen(confirmation, freeze(summarize(searched), load_study("tiny", [*OVERRIDES, "space.r=[1, 4]"])))
-    assert confirmation.user_attrs[FROZEN] == first
+    other = freeze(summarize(searched), load_study("tiny", [*OVERRIDES, "space.r=[1, 4]"]))
+    assert len(store_frozen(confirmation, other).frozen) == 2, "nothing rests on what was frozen yet"
+    first = store_frozen(confirmation, freeze(summarize(searched), config))
+    run(confirmation, config, ConfirmSchedule(config, first.frozen, seeds=1), noisy)
+    assert store_frozen(confirmation, other) == first
 
 
 def test_every_rank_runs_on_the_same_seeds_and_none_of_the_searchs(confirmation, config):
@@ -131,6 +135,72 @@ def test_a_rank_that_collapses_is_not_recommended(confirmation, config):
     confirmed = read_confirmation(confirmation, config)
     assert confirmed.verdict.r == 16
     assert {rank.r: rank.collapsed for rank in confirmed.verdict.per_rank} == {1: 0, 4: 7, 16: 0}
+
+
+def test_seeds_that_came_after_the_last_look_are_not_judged_by(confirmation, config):
+    run(confirmation, config, ConfirmSchedule(config, freeze_of(confirmation), seeds=4), noisy)
+    first = read_confirmation(confirmation, config)
+    schedule = ConfirmSchedule(config, freeze_of(confirmation), seeds=8)
+    schedule.queue(confirmation)
+    for _ in range(5):
+        trial = schedule.next_trial(confirmation)
+        trial.set_user_attr(record.SCORES, [{"step": 80, "sampled": 0.9, "greedy": 0.9, "prompts": 64}])
+        confirmation.tell(trial, 0.9)
+    assert read_confirmation(confirmation, config).verdict == first.verdict
+    assert first.seeds == 4
+
+
+def test_more_looks_than_declared_are_said_wherever_the_verdict_is(searched, confirmation, config, tmp_path):
+    for seeds in (10, 12, 14):
+        run(confirmation, config, ConfirmSchedule(config, freeze_of(confirmation), seeds=seeds), noisy)
+    [warning] = read_confirmation(confirmation, config).warnings
+    assert "this is look 3 at a verdict declared for 2" in warning
+    assert warning in report_html(read_report(searched)).replace("&gt;", ">")
+    assert warning in " ".join(sweep("show", "tiny", cwd=tmp_path).stdout.split())
+    assert json.loads(sweep("show", "tiny", "--json", cwd=tmp_path).stdout)["verdict"]["warnings"] == [warning]
+    sweep("export", "tiny", "-o", "out", cwd=tmp_path)
+    assert warning in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_trials_that_failed_are_said_and_run_again(confirmation, config):
+    frozen = freeze_of(confirmation)
+    schedule = ConfirmSchedule(config, frozen, seeds=3)
+    schedule.queue(confirmation)
+    failed = schedule.next_trial(confirmation)
+    confirmation.tell(failed, state=optuna.trial.TrialState.FAIL)
+    for _ in range(len(frozen) * 3 - 1):
+        trial = schedule.next_trial(confirmation)
+        trial.set_user_attr(record.SCORES, [{"step": 80, "sampled": 0.5, "greedy": 0.5, "prompts": 64}])
+        confirmation.tell(trial, 0.5)
+    count_look(confirmation, 3)
+    assert read_confirmation(confirmation, config).warnings == (
+        "1 of 9 confirmation trials failed and are missing here; `sweep confirm` runs them again",
+    )
+    again = ConfirmSchedule(config, frozen, seeds=3)
+    run(confirmation, config, again, noisy)
+    assert again.trials == 10
+    assert [trial.params for trial in confirmation.trials].count(failed.params) == 4
+    assert read_confirmation(confirmation, config).warnings == ()
+
+
+def test_a_trial_that_collapsed_and_then_failed_counts_as_collapsed(confirmation, config):
+    frozen = freeze_of(confirmation)
+    schedule = ConfirmSchedule(config, frozen, seeds=2)
+    schedule.queue(confirmation)
+    trial = schedule.next_trial(confirmation)
+    trial.set_user_attr(record.COLLAPSED, True)
+    confirmation.tell(trial, state=optuna.trial.TrialState.FAIL)
+    run(confirmation, config, ConfirmSchedule(config, frozen, seeds=2), noisy)
+    [rank] = [rank for rank in read_confirmation(confirmation, config).verdict.per_rank if rank.r == trial.params["r"]]
+    assert (rank.collapsed, rank.n_seeds) == (1, 1)
+
+
+def test_a_search_that_tuned_one_rank_is_not_confirmed_and_can_be_later(tmp_path):
+    stored_study(tmp_path, points=POINTS[:2])
+    done = sweep("confirm", "tiny", *[f"--set={o}" for o in STORED], cwd=tmp_path)
+    assert done.returncode == 2
+    assert "confirm compares ranks, and this search has tuned r=1 alone" in done.stderr
+    assert "`sweep run tiny` goes on with it" in done.stderr
 
 
 def test_a_confirmation_without_trials_has_no_verdict(confirmation, config):

@@ -15,7 +15,8 @@ import optuna
 import pytest
 
 from sweep import record
-from sweep.confirm import ConfirmSchedule, confirmation_name, freeze, read_confirmation, store_frozen, stored_frozen
+from sweep.confirm import confirmation_name, freeze, read_confirmation, store_frozen, stored_frozen
+from sweep.confirm_schedule import ConfirmSchedule
 from sweep.dashboard.artifacts import artifact_folder
 from sweep.dashboard.figures import search_figures
 from sweep.dashboard.note import escaped, fenced, study_note

@@ -22,12 +22,14 @@ from sweep.tables import study_table, value_strip
 POINTS = [(1, 16, 1e-3, 0.40), (1, 32, 2e-3, 0.50), (16, 16, 1e-3, 0.60), (16, 32, 2e-3, 0.70), (16, 64, 4e-3, 0.01)]
 
 
+STORED = ["search.points_per_rank=2", "space.learning_rate=[1e-3, 2e-3, 4e-3]", "learner.name=trl"]
+"""How the stored study differs from the shipped one."""
+
+
 def stored_study(folder, points=POINTS, steps=6):
     """A study as the supervisor stores it; a value below .1 is a collapse."""
     storage = open_storage(f"sqlite:///{folder}/rank-sweep.db", create=True)
-    config = load_study(
-        "tiny", ["search.points_per_rank=2", "space.learning_rate=[1e-3, 2e-3, 4e-3]", "learner.name=trl"]
-    )
+    config = load_study("tiny", STORED)
     study = create_or_match_study(storage, config, optuna.samplers.RandomSampler())
     study.set_user_attr(record.BASELINE, {"step": 0, "sampled": 0.25, "greedy": 0.37, "prompts": 64})
     for i, (r, alpha, rate, value) in enumerate(points):

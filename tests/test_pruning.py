@@ -9,7 +9,8 @@ from rich.console import Console
 
 from objectives.trial import StepMetrics
 from sweep import record
-from sweep.confirm import ConfirmSchedule, confirmation_name, freeze, store_frozen
+from sweep.confirm import confirmation_name, freeze, store_frozen
+from sweep.confirm_schedule import ConfirmSchedule
 from sweep.errors import StudyMismatchError
 from sweep.progress import LineProgress
 from sweep.pruning import make_pruner

@@ -12,7 +12,8 @@ import optuna
 import pytest
 
 from sweep import record
-from sweep.confirm import LOOKS, ConfirmSchedule, confirmation_name, freeze, store_frozen
+from sweep.confirm import LOOKS, confirmation_name, freeze, store_frozen
+from sweep.confirm_schedule import ConfirmSchedule
 from sweep.errors import StudyFileError
 from sweep.report.contents import open_report, read_report
 from sweep.report.images import on_white, write_images

@@ -69,6 +69,22 @@ def test_a_rank_is_found_and_the_next_one_down_shown_worse() -> None:
     )
 
 
+def test_a_rank_that_the_step_down_did_not_reach_is_not_called_too_small() -> None:
+    verdict = judge(confirm([0.60, 0.46, 0.60, 0.59]), RULE)
+    assert verdict.r == 16
+    assert verdict.per_rank[0].passes
+    assert verdict.reason == (
+        "r=16 is shown to be within 0.05 of the best (95 % confidence, 10 seeds); the next rank down, r=4, is shown to "
+        "be more than 0.05 below r=16, and r=1 below it was not reached."
+    )
+
+
+def test_a_rank_above_that_was_not_tuned_is_named() -> None:
+    verdict = judge(confirm([0.60, 0.60], ladder=[4, 16], untuned=[64]), RULE)
+    assert verdict.r == 4
+    assert verdict.reason.endswith("; r=64 was not tuned like the others and so not compared.")
+
+
 def test_the_smallest_rank_on_the_ladder_is_named_as_such() -> None:
     verdict = judge(confirm([0.60, 0.60, 0.60, 0.60]), RULE)
     assert outcome(verdict) == ("found_smallest_tried", 1)

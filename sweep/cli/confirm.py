@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from sweep.cli.options import DEFAULT_STORAGE, SetOption, StorageOption, StudyArgument
-from sweep.errors import TrialsFailedError
+from sweep.errors import StudyFileError, TrialsFailedError
 
 
 def confirm(
@@ -31,16 +31,11 @@ def confirm(
     from rich.console import Console
 
     from sweep.checks import check_device, check_study
-    from sweep.confirm import (
-        ConfirmSchedule,
-        confirmation_name,
-        count_look,
-        freeze,
-        read_confirmation,
-        store_frozen,
-    )
+    from sweep.confirm import confirmation_name, count_look, freeze, read_confirmation, store_frozen
+    from sweep.confirm_schedule import ConfirmSchedule
     from sweep.pack_plan import sized_pack
     from sweep.progress import make_progress
+    from sweep.search import ended_trials
     from sweep.storage import create_or_match_study, log_folder, match_study, open_storage, open_study, study_lock
     from sweep.study_file import load_study
     from sweep.summary import summarize
@@ -64,8 +59,14 @@ def confirm(
 
         stored = create_or_match_study(opened, config, optuna.samplers.RandomSampler(), name=name)
         search = store_frozen(stored, search)
+        if len(search.frozen) < 2:
+            alone = " and ".join(f"r={rank.r}" for rank in search.frozen) or "none"
+            raise StudyFileError(
+                f"confirm compares ranks, and this search has tuned {alone} alone; `sweep run {study}` goes on with it"
+            )
         schedule = ConfirmSchedule(config, search.frozen, seeds=seeds or config.verdict.seeds)
-        for line in plan_lines(search, config, summary, seeds=seeds or config.verdict.seeds):
+        ended = len(ended_trials(stored))
+        for line in plan_lines(search, config, summary, seeds=seeds or config.verdict.seeds, ended=ended):
             console.print(line)
         Supervisor(stored, config, schedule, log_folder=logs, progress=make_progress(console)).run()
         count_look(stored, seeds or config.verdict.seeds)
@@ -73,3 +74,4 @@ def confirm(
     if confirmed is None:
         raise TrialsFailedError("every confirmation trial failed; their logs say why: " + str(logs))
     console.print(verdict_report(confirmed, summary))
+    console.print(f"next: `sweep report {config.study.name}` has the calls to paste", markup=False)

@@ -108,7 +108,8 @@ def _artifacts(trial: optuna.trial.FrozenTrial, logs: Path) -> Iterator[TrialArt
     if adapter := attributes.get(record.ADAPTER):
         found += [(file, mimetype, logs / Path(adapter).name / file) for file, mimetype in ADAPTER_FILES.items()]
     for file, mimetype, source in found:
-        if not isinstance(source, Path) or source.is_file():
+        # A link could lead out of the folder.
+        if not isinstance(source, Path) or (source.is_file() and source.resolve().is_relative_to(logs.resolve())):
             yield TrialArtifact(trial=trial._trial_id, name=file, mimetype=mimetype, source=source)
 
 

@@ -127,11 +127,13 @@ def _content(exported: Exported, study: optuna.Study) -> dict[str, Any]:
         "adapter": exported.adapter is not None,
         "verdict": confirmed and confirmed.verdict,
         "horizon": confirmed and confirmed.horizon.warning,
-        "r": trial.params["r"],
-        "alpha": trial.params["alpha"],
-        "rate": trial.params["learning_rate"],
-        "use_rslora": trial.params.get("use_rslora", config.space.use_rslora[0]),
-        "seed": trial.user_attrs.get(SEED, 0),
+        "warnings": confirmed.warnings if confirmed else (),
+        # What a database says becomes source code: it had better be numbers.
+        "r": int(trial.params["r"]),
+        "alpha": int(trial.params["alpha"]),
+        "rate": float(trial.params["learning_rate"]),
+        "use_rslora": bool(trial.params.get("use_rslora", config.space.use_rslora[0])),
+        "seed": int(trial.user_attrs.get(SEED, 0)),
         "split_seed": config.study.seed,
         "ceiling": engine_ceiling(trial.params["r"]),
         "checkpointing": {"unsloth": '"unsloth"', "standard": "True", "off": "False"}[

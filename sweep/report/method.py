@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from objectives.tasks.rows import is_file_name
-from sweep.confirm import FIRST_SEED
+from sweep.confirm_schedule import FIRST_SEED
 from sweep.report.contents import Evidence
 from sweep.report.study_toml import study_toml
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -26,6 +27,10 @@ def explain(assessment: Assessment, seeds_needed: int | None) -> str:
     for i, configuration in enumerate(assessment.confirmation.frozen):
         if not assessment.decision.judged[i]:
             clauses.append(f"r={configuration.r} is not compared: it {count_collapses(assessment.confirmation, i)}")
+    told = assessment.untuned_below if found else ()
+    untuned = [f"r={rank.r}" for rank in assessment.confirmation.untuned if rank.r not in told]
+    if untuned and assessment.comparable:
+        clauses.append(f"{' and '.join(untuned)} {_was(untuned)} not tuned like the others and so not compared")
     return "; ".join(clauses) + "."
 
 
@@ -37,7 +42,8 @@ def count_collapses(confirmation: Confirmation, position: int) -> str:
 
 def _found(assessment: Assessment) -> list[str]:
     outcome, tolerance = assessment.outcome, assessment.rule.tolerance
-    standing = "the smallest rank" if outcome is Outcome.FOUND_AND_SMALLER_SHOWN_WORSE else "shown to be"
+    shown_worse = outcome is Outcome.FOUND_AND_SMALLER_SHOWN_WORSE
+    standing = "the smallest rank" if shown_worse and not _unreached(assessment) else "shown to be"
     r = assessment.r(assessment.smallest)
     clause = f"r={r} is {standing} within {tolerance:g} of the best ({_basis(assessment, assessment.smallest)})"
     return [clause, _below(assessment)]
@@ -47,8 +53,7 @@ def _below(assessment: Assessment) -> str:
     """What is known about the ranks under the answer."""
     untuned, next_down = assessment.untuned_below, assessment.next_down
     if untuned:
-        names = " and ".join(f"r={r}" for r in untuned)
-        return f"{names} below it {'was' if len(untuned) == 1 else 'were'} not tuned and so not judged"
+        return f"{' and '.join(f'r={r}' for r in untuned)} below it {_was(untuned)} not tuned and so not judged"
     if assessment.smallest == 0:
         return "no smaller rank was tried"
     if next_down < 0:
@@ -56,8 +61,21 @@ def _below(assessment: Assessment) -> str:
     below = f"r={assessment.r(next_down)}"
     if assessment.decision.shown_worse:
         gap = f"more than {assessment.rule.tolerance:g} below r={assessment.r(assessment.start)}"
-        return f"the next rank down, {below}, is shown to be {gap}"
+        unreached = _unreached(assessment)
+        beyond = f", and {' and '.join(unreached)} below it {_was(unreached)} not reached" if unreached else ""
+        return f"the next rank down, {below}, is shown to be {gap}{beyond}"
     return f"whether {below} would do is open: it {_doubt(assessment, next_down)}"
+
+
+def _unreached(assessment: Assessment) -> list[str]:
+    """The judged ranks below the one that the step-down stopped at, unless they are shown to be too low as well."""
+    upper, tolerance = assessment.evidence.bounds.upper[:, assessment.start], assessment.rule.tolerance
+    lower = [i for i in range(assessment.next_down) if assessment.decision.judged[i]]
+    return [f"r={assessment.r(i)}" for i in lower if not upper[i] < -tolerance]
+
+
+def _was(names: Sequence[object]) -> str:
+    return "was" if len(names) == 1 else "were"
 
 
 def _undecided(assessment: Assessment) -> list[str]:
