@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 PARAMETERS = ("r", "alpha", "learning_rate", "use_rslora")
 KEY = ("study", "phase", "trial")
+EMPTY = [*KEY, "state", "r", "alpha", "learning_rate", "seed", "held_out", "held_out_greedy", "collapsed", "reason"]
+"""Columns that are there before any trial is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +92,8 @@ def load_results(storage: str, study: str | None = None) -> Results:
             if stored in names:
                 trials = wanted_trials(open_study(opened, stored))
                 found += [({"study": name, "phase": phase, "trial": trial.number}, trial) for trial in trials]
-    return Results(trials=pd.DataFrame([key | _trial_row(trial) for key, trial in found]), steps=_steps(found))
+    rows = [key | _trial_row(trial) for key, trial in found]
+    return Results(trials=pd.DataFrame(rows, columns=None if rows else EMPTY), steps=_steps(found))
 
 
 def _parameters(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:

@@ -21,7 +21,7 @@ FEWEST_TRIALS = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Importances:
-    """Shares of the variance of held-out reward, adding up to 1, and the trials they rest on."""
+    """Main effects on held-out reward relative to each other, adding up to 1, and the trials they rest on."""
 
     trials: int
     shares: dict[str, float]
@@ -94,7 +94,7 @@ def importance_figure(info: ImportanceInfo) -> go.Figure:
             )
     figure.update_xaxes(tickformat=".0%", range=[0, 1.08])
     figure.update_layout(barmode="group", bargap=0.25, legend_traceorder="reversed")
-    return styled(figure, x="share of the variance", y="", height=150 + 60 * len(order))
+    return styled(figure, x="relative importance of main effects", y="", height=150 + 60 * len(order))
 
 
 def _importances(study: optuna.Study, *, collapsed: bool) -> Importances:

@@ -25,6 +25,7 @@ def write_notebook(path: Path, *, storage: str, study: str) -> None:
         import ipykernel  # noqa: F401 - the kernel that runs it, in a process of its own
         import jupytext
         from nbclient import NotebookClient
+        from nbclient.exceptions import CellExecutionError
         from traitlets.config import Config
     except ImportError as error:
         raise StudyFileError(
@@ -35,14 +36,20 @@ def write_notebook(path: Path, *, storage: str, study: str) -> None:
     [parameters] = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", ())]
     parameters.source = _assignments(storage, study)
     notebook.metadata["kernelspec"] = KERNEL
-    NotebookClient(
+    client = NotebookClient(
         notebook,
         timeout=CELL_TIMEOUT_S,
         kernel_name=KERNEL["name"],
         resources={"metadata": {"path": str(Path.cwd())}},
         # Over TCP, anyone on the machine could read what the kernel is sent.
         config=Config(KernelManager={"transport": "ipc"}),
-    ).execute(env=os.environ | {"PYTHONWARNINGS": QUIET})
+    )
+    try:
+        client.execute(env=os.environ | {"PYTHONWARNINGS": QUIET})
+    except CellExecutionError as error:
+        raise StudyFileError(
+            f"--notebook: nothing to show of study {study!r} yet: {error.ename}: {error.evalue}"
+        ) from error
     parameters.source = _assignments(hide_password(storage), study)
     try:
         path.write_text(jupytext.writes(notebook, fmt="ipynb"), encoding="utf-8")
