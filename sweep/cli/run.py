@@ -56,11 +56,11 @@ def run(
             "engine: vLLM permits no value between. The search stays at or below what you asked for.",
             highlight=False,
         )
+    opened = open_storage(storage, create=True)
     if config.learner.name == "packed":
         console.print(f"packed: {config.learner.slots} trials at once; `sweep plan` says why", markup=False)
     if warning := pruner_warning(config.search.pruner):
         console.print(warning, style="yellow", highlight=False)
-    opened = open_storage(storage, create=True)
     logs = log_folder(storage, config.study.name)
     with study_lock(logs):
         design_size = config.search.points_per_rank * len(config.search_space().r)
