@@ -9,7 +9,6 @@ from hypothesis import settings
 
 from objectives.settings import ModelSettings
 
-
 # How long an example takes is the machine's affair.
 settings.register_profile("suite", deadline=None)
 settings.load_profile("suite")

@@ -11,7 +11,6 @@ import pytest
 
 from tests.command import SMALL, Running, is_alive, sweep
 
-
 ONE_BY_ONE = ["--set", "learner.pack_size=1"]
 
 
