@@ -130,7 +130,7 @@ def test_the_note_is_the_verdict_with_the_calls_to_paste(site, name):
     assert note.startswith("# tiny: r = 4\n")
     assert "r=4 is the smallest rank within 0.05 of the best (95 % confidence, 10 seeds)" in note
     assert "max_lora_rank=8,\n" in note and "lora_alpha=" in note
-    assert re.search(r"^ +16 +10 +0 +0\.60\d +0\.\d+ to 0\.\d+", note, re.MULTILINE)
+    assert re.search(r"^ +16 +\d+ +0\.00\d +10 +0 +0\.60\d +0\.\d+ to 0\.\d+", note, re.MULTILINE)
     assert "Learning rate 0.002" in note
 
 
