@@ -18,7 +18,7 @@ from sweep.statistics.verdict import RankSummary
 from sweep.study_file import StudyFile
 from sweep.summary import StudySummary
 
-BAR_WIDTH = 24
+BAR_WIDTH = 14
 
 
 def plan_lines(
@@ -72,7 +72,7 @@ def verdict_report(confirmed: Confirmed, summary: StudySummary) -> RenderableTyp
     for rank in verdict.per_rank:
         mean = "" if rank.mean is None else f"{rank.mean:.3f}"
         interval = "" if rank.lower is None or rank.upper is None else f"{rank.lower:.3f} to {rank.upper:.3f}"
-        mark = " <- r*" if rank.r == verdict.r else ""
+        mark = " r*" if rank.r == verdict.r else ""
         bar = interval_bar(rank, low=min(ends), high=max(ends)) if ends else ""
         alpha, rate = frozen.get(rank.r, ("", ""))
         table.add_row(str(rank.r), alpha, rate, str(rank.n_seeds), str(rank.collapsed), mean, interval, bar + mark)

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 
 import optuna
 import pytest
@@ -135,6 +136,13 @@ def test_a_rank_that_collapses_is_not_recommended(confirmation, config):
     confirmed = read_confirmation(confirmation, config)
     assert confirmed.verdict.r == 16
     assert {rank.r: rank.collapsed for rank in confirmed.verdict.per_rank} == {1: 0, 4: 7, 16: 0}
+
+
+def test_the_verdict_is_whole_on_a_terminal_of_eighty_columns(confirmation, config, tmp_path):
+    run(confirmation, config, ConfirmSchedule(config, freeze_of(confirmation), seeds=10), noisy)
+    shown = sweep("show", "tiny", cwd=tmp_path, env={"COLUMNS": "80"}).stdout
+    assert "…" not in shown
+    assert re.search(r"^ +4 +\d+ +0\.00\d +10 +0 +0\.\d{3} +0\.\d{3} to 0\.\d{3} .* r\*", shown, re.MULTILINE)
 
 
 def test_seeds_that_came_after_the_last_look_are_not_judged_by(confirmation, config):

@@ -74,4 +74,5 @@ def confirm(
     if confirmed is None:
         raise TrialsFailedError("every confirmation trial failed; their logs say why: " + str(logs))
     console.print(verdict_report(confirmed, summary))
-    console.print(f"next: `sweep report {config.study.name}` has the calls to paste", markup=False)
+    if confirmed.verdict.r is not None:
+        console.print(f"next: `sweep report {config.study.name}` has the calls to paste", markup=False)

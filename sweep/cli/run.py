@@ -70,7 +70,8 @@ def run(
         Supervisor(stored, config, SearchSchedule(config), log_folder=logs, progress=progress).run()
     summary = summarize(stored)
     console.print(study_table(summary))
-    console.print(f"next: `sweep confirm {study}` runs every rank on fresh seeds and gives the verdict", markup=False)
+    command = " ".join(["sweep confirm", study, *(f"--set {override}" for override in overrides)])
+    console.print(f"next: `{command}` runs every rank on fresh seeds and gives the verdict", markup=False)
     if not summary.ranks:
         reason = next((trial.reason for trial in reversed(summary.trials) if trial.reason), "no reason stored")
         raise TrialsFailedError(f"every trial failed, the last one so: {reason}")
