@@ -26,7 +26,7 @@ from sweep.statistics.smoothing import (
 )
 from sweep.statistics.verdict import Verdict, judge
 from sweep.study_file import StudyFile
-from sweep.summary import StudySummary
+from sweep.summary import StudySummary, stored_config
 
 if TYPE_CHECKING:
     import optuna
@@ -135,6 +135,8 @@ def count_look(study: optuna.Study, seeds: int) -> None:
 class Confirmed:
     """What a confirmation has come to so far."""
 
+    study: optuna.Study
+    """Holds the confirmation's trials."""
     verdict: Verdict
     horizon: Horizon
     confirmation: Confirmation
@@ -144,6 +146,16 @@ class Confirmed:
     """Numbers of seeds that a verdict was asked for at."""
     warnings: tuple[str, ...]
     """What whoever relies on the verdict has to know, one sentence each."""
+
+
+def stored_confirmation(search: optuna.Study) -> Confirmed | None:
+    """What a search's confirmation has come to; None where it has none, or none to judge by yet.
+
+    Raises:
+        StorageError: where the search was not made by `sweep run`.
+    """
+    study = confirmation_study(search)
+    return None if study is None else read_confirmation(study, stored_config(search))
 
 
 def read_confirmation(study: optuna.Study, config: StudyFile) -> Confirmed | None:
@@ -165,6 +177,7 @@ def read_confirmation(study: optuna.Study, config: StudyFile) -> Confirmed | Non
     }
     rule = rule_of(config)
     return Confirmed(
+        study=study,
         verdict=judge(by_share[1.0], rule),
         horizon=judge_horizon(by_share, rule),
         confirmation=by_share[1.0],

@@ -8,14 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from objectives.errors import TrialError
-from objectives.memory import engine_memory
-from objectives.model_configs import find_config
-from objectives.model_shape import read_shape
 from sweep import record
 from sweep.ceilings import engine_ceiling
 from sweep.confirm import Confirmed, freeze
 from sweep.errors import StudyFileError
+from sweep.snippet import adapter_bytes
 from sweep.statistics.smoothing import FrozenConfiguration, UntunedRank
 from sweep.study_file import StudyFile
 from sweep.summary import StudySummary
@@ -95,19 +92,10 @@ def rank_costs(
             reward=mean,
             n=n,
             ceiling=engine_ceiling(r),
-            memory_bytes=_memory_bytes(config, engine_ceiling(r)),
+            memory_bytes=adapter_bytes(config.model, engine_ceiling(r)),
             adapter_parameters=parameters.get(r),
             seconds_per_step=statistics.median(seconds[r]) if seconds[r] else None,
         )
         for r, mean, n in means
         if mean is not None
     ]
-
-
-def _memory_bytes(config: StudyFile, ceiling: int) -> int | None:
-    """None where the model's config.json is not on this machine, or memory cannot be planned for it."""
-    try:
-        shape = read_shape(find_config(config.model.path))
-        return engine_memory(shape, max_lora_rank=ceiling, dtype=config.model.dtype, target_modules=None).bytes
-    except TrialError:
-        return None

@@ -18,7 +18,6 @@ def paste_calls(config: StudyFile, *, r: int, alpha: int) -> str:
     """`from_pretrained` at the ceiling that r needs, and `get_peft_model`."""
     model = config.model
     modules = ", ".join(map(json.dumps, model.target_modules))
-    checkpointing = {"unsloth": '"unsloth"', "standard": "True", "off": "False"}[model.gradient_checkpointing]
     return f"""\
 from unsloth import FastLanguageModel
 
@@ -37,7 +36,7 @@ model = FastLanguageModel.get_peft_model(
     target_modules=[{modules}],
     lora_dropout=0,
     bias="none",
-    use_gradient_checkpointing={checkpointing},
+    use_gradient_checkpointing={checkpointing_argument(model)},
     use_rslora={config.space.use_rslora[0]},
 )"""
 
@@ -45,9 +44,8 @@ model = FastLanguageModel.get_peft_model(
 def ceiling_saving(config: StudyFile, *, r: int) -> str:
     """What the engine sets aside at the ceiling that r needs, against the study's; empty where it is not known."""
     needed, now = engine_ceiling(r), config.engine_max_lora_rank
-    try:
-        before, after = (_adapter_bytes(config.model, ceiling) for ceiling in (now, needed))
-    except TrialError:
+    before, after = (adapter_bytes(config.model, ceiling) for ceiling in (now, needed))
+    if before is None or after is None:
         return ""
     if needed == now:
         return f"r={r} needs the ceiling that the study had: {size(before)} of adapter memory."
@@ -57,7 +55,19 @@ def ceiling_saving(config: StudyFile, *, r: int) -> str:
     )
 
 
-def _adapter_bytes(model: ModelSettings, ceiling: int) -> int:
-    shape = read_shape(find_config(model.path))
-    # Unsloth's engine on a GPU, which the calls start, is not restricted to the target modules.
-    return engine_memory(shape, max_lora_rank=ceiling, dtype=model.dtype, target_modules=None).bytes
+def adapter_bytes(model: ModelSettings, ceiling: int) -> int | None:
+    """What the engine that the calls start sets aside for one adapter.
+
+    None where the model's config.json is not on this machine, or memory cannot be planned for it.
+    """
+    try:
+        shape = read_shape(find_config(model.path))
+        # Unsloth's engine on a GPU is not restricted to the target modules.
+        return engine_memory(shape, max_lora_rank=ceiling, dtype=model.dtype, target_modules=None).bytes
+    except TrialError:
+        return None
+
+
+def checkpointing_argument(model: ModelSettings) -> str:
+    """What `use_gradient_checkpointing` is given, as source code."""
+    return {"unsloth": '"unsloth"', "standard": "True", "off": "False"}[model.gradient_checkpointing]

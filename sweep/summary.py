@@ -71,6 +71,11 @@ class StudySummary:
     facts: dict[str, Any]
 
     @property
+    def ended(self) -> int:
+        """Trials that are neither waiting nor running."""
+        return sum(trial.state in ("complete", "pruned", "fail") for trial in self.trials)
+
+    @property
     def pruner_warning(self) -> str:
         """What pruning does to a comparison of ranks; empty where the search did not prune."""
         return pruner_warning(self.config["search"].get("pruner", "none"))

@@ -65,9 +65,8 @@ def _notes(summary: StudySummary) -> list[str]:
         "mean: of the trials that did not collapse; best: the luckiest trial, not an estimate",
     ]
     planned = summary.config["search"]["trials"]
-    ended = sum(trial.state in ("complete", "pruned", "fail") for trial in summary.trials)
-    if ended < planned:
-        notes.append(f"search unfinished: {ended} of {planned} trials have ended; `sweep run` goes on")
+    if summary.ended < planned:
+        notes.append(f"search unfinished: {summary.ended} of {planned} trials have ended; `sweep run` goes on")
     if summary.engine_max_lora_rank != summary.max_lora_rank:
         notes.append(f"the engine's ceiling is {summary.engine_max_lora_rank}: vLLM permits no smaller one")
     if untuned := [str(rank.r) for rank in summary.ranks if not rank.tuned]:

@@ -39,10 +39,10 @@ def plan_lines(
     cost = f", about {minutes:.0f} min at the search's pace" if seconds and left else ""
     begun = f", {left} of them left" if ended else ""
     lines.append(f"{len(search.frozen)} ranks x {seeds} seeds = {trials} trials{begun}{cost}")
-    planned, run = config.search.trials, sum(trial.state in ("complete", "pruned", "fail") for trial in summary.trials)
-    if run < planned:
+    if summary.ended < config.search.trials:
         lines.append(
-            f"warning: the search is unfinished: {run} of {planned} trials have ended; what is frozen now stays"
+            f"warning: the search is unfinished: {summary.ended} of {config.search.trials} trials have ended; what is "
+            "frozen now stays"
         )
     power = expected_power(search, config, seeds=seeds)
     if not math.isnan(power):

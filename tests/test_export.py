@@ -133,7 +133,7 @@ def test_without_a_kept_adapter_the_script_and_the_card_are_written(tmp_path, se
 def test_the_verdict_exports_the_trial_in_the_middle_of_its_rank(searched, confirmation, config, tmp_path):  # noqa: F811
     run(confirmation, config, ConfirmSchedule(config, freeze_of(confirmation), seeds=10), noisy)
     confirmed = read_confirmation(confirmation, config)
-    chosen = exported_verdict(confirmation, confirmed, url=f"sqlite:///{tmp_path}/rank-sweep.db")
+    chosen = exported_verdict(confirmed, url=f"sqlite:///{tmp_path}/rank-sweep.db")
     own = sorted(trial.value for trial in confirmation.trials if trial.params["r"] == confirmed.verdict.r)
     assert own[0] < own[4] <= chosen.score <= own[5] < own[-1]
     done = sweep("export", "tiny", "-o", "out", cwd=tmp_path)

@@ -64,12 +64,13 @@ def confirm(
             raise StudyFileError(
                 f"confirm compares ranks, and this search has tuned {alone} alone; `sweep run {study}` goes on with it"
             )
-        schedule = ConfirmSchedule(config, search.frozen, seeds=seeds or config.verdict.seeds)
+        seeds = seeds or config.verdict.seeds
+        schedule = ConfirmSchedule(config, search.frozen, seeds=seeds)
         ended = len(ended_trials(stored))
-        for line in plan_lines(search, config, summary, seeds=seeds or config.verdict.seeds, ended=ended):
+        for line in plan_lines(search, config, summary, seeds=seeds, ended=ended):
             console.print(line)
         Supervisor(stored, config, schedule, log_folder=logs, progress=make_progress(console)).run()
-        count_look(stored, seeds or config.verdict.seeds)
+        count_look(stored, seeds)
         confirmed = read_confirmation(stored, config)
     if confirmed is None:
         raise TrialsFailedError("every confirmation trial failed; their logs say why: " + str(logs))

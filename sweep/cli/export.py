@@ -27,10 +27,9 @@ def export(
 
     Examples: `sweep export tiny -o tiny-r16`, `sweep export tiny --trial 7 -o trial-7`
     """
-    from sweep.confirm import confirmation_study, read_confirmation
+    from sweep.confirm import stored_confirmation
     from sweep.errors import StudyFileError
     from sweep.export.folder import exported_trial, exported_verdict, write_export
-    from sweep.summary import stored_config
 
     if verdict and trial is not None:
         raise StudyFileError("--verdict and --trial name two things to export; give one")
@@ -38,11 +37,10 @@ def export(
     if trial is not None:
         exported = exported_trial(stored, trial, url=storage)
     else:
-        confirmation = confirmation_study(stored)
-        confirmed = None if confirmation is None else read_confirmation(confirmation, stored_config(stored))
-        if confirmation is None or confirmed is None:
+        confirmed = stored_confirmation(stored)
+        if confirmed is None:
             raise StudyFileError(f"study {study!r} has no verdict: `sweep confirm` gives one, --trial exports a trial")
-        exported = exported_verdict(confirmation, confirmed, url=storage)
+        exported = exported_verdict(confirmed, url=storage)
     write_export(exported, stored, output)
     typer.echo(f"wrote {output}: trial {exported.trial.number}, r={exported.trial.params['r']}")
     if exported.adapter is None:

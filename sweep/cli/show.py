@@ -19,7 +19,7 @@ def show(study: StoredStudyArgument, storage: StorageOption = DEFAULT_STORAGE, a
     (outcome, r, alpha, learning_rate, confidence, tolerance, reason, ...; null before confirmation). A trial that the
     pruner ended has no value: it would be one of a shorter budget.
     """
-    from sweep.cli.stored import stored_confirmation
+    from sweep.confirm import stored_confirmation
     from sweep.summary import summarize
 
     stored = open_stored(study, storage)

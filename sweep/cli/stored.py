@@ -10,8 +10,6 @@ import typer
 if TYPE_CHECKING:
     import optuna
 
-    from sweep.confirm import Confirmed
-
 StoredStudyArgument = Annotated[
     str,
     typer.Argument(metavar="STUDY", help="The study's name in storage, or the .toml file it was run from."),
@@ -30,16 +28,3 @@ def open_stored(study: str, storage: str) -> optuna.Study:
 
     name = load_study(study).study.name if Path(study).suffix == ".toml" else study
     return open_study(open_storage(storage, create=False), name)
-
-
-def stored_confirmation(study: optuna.Study) -> Confirmed | None:
-    """What a stored study's confirmation has come to; None where it has none.
-
-    Args:
-        study: The search.
-    """
-    from sweep.confirm import confirmation_study, read_confirmation
-    from sweep.summary import stored_config
-
-    confirmation = confirmation_study(study)
-    return None if confirmation is None else read_confirmation(confirmation, stored_config(study))

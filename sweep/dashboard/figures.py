@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING
 
 import plotly.graph_objects as go
 
-from sweep.bulk import read_trials
+from sweep.bulk import wanted_trials
 from sweep.plots.by_rank import by_rank_figure, by_rank_info
 from sweep.plots.confirmed import confirmed_figure, confirmed_info
 from sweep.plots.curves import curves_figure, curves_info
 from sweep.plots.heat import heat_figure, heat_info
 from sweep.plots.style import GRID, INK
-from sweep.search import REDONE
 
 if TYPE_CHECKING:
     import optuna
@@ -47,8 +46,7 @@ def confirmation_figures(study: optuna.Study, confirmed: Confirmed) -> Figures:
 
 
 def _curves(study: optuna.Study, title: str) -> go.Figure:
-    trials = [trial for trial in read_trials(study) if REDONE not in trial.user_attrs]
-    return _titled(curves_figure(curves_info(trials)), title)
+    return _titled(curves_figure(curves_info(wanted_trials(study))), title)
 
 
 def _titled(figure: go.Figure, title: str) -> go.Figure:

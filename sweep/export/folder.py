@@ -19,6 +19,7 @@ from sweep.ceilings import engine_ceiling
 from sweep.confirm import Confirmed
 from sweep.errors import StorageError, StudyFileError
 from sweep.search import SEED
+from sweep.snippet import checkpointing_argument
 from sweep.storage import log_folder
 from sweep.summary import stored_config
 
@@ -62,7 +63,7 @@ def exported_trial(study: optuna.Study, number: int, *, url: str) -> Exported:
     return Exported(trial=trials[number], logs=log_folder(url, study.study_name))
 
 
-def exported_verdict(confirmation: optuna.Study, confirmed: Confirmed, *, url: str) -> Exported:
+def exported_verdict(confirmed: Confirmed, *, url: str) -> Exported:
     """The trial of the verdict's rank that is in the middle of its scores: not the luckiest.
 
     Raises:
@@ -70,10 +71,10 @@ def exported_verdict(confirmation: optuna.Study, confirmed: Confirmed, *, url: s
     """
     if confirmed.verdict.r is None:
         raise StudyFileError(f"the verdict names no rank: {confirmed.verdict.reason} --trial N exports a trial")
-    logs = log_folder(url, confirmation.study_name)
+    logs = log_folder(url, confirmed.study.study_name)
     own = [
         Exported(trial=trial, logs=logs, confirmed=confirmed)
-        for trial in read_trials(confirmation)
+        for trial in read_trials(confirmed.study)
         if trial.params.get("r") == confirmed.verdict.r
         and record.SCORES in trial.user_attrs
         and not trial.user_attrs.get(record.COLLAPSED)
@@ -136,9 +137,7 @@ def _content(exported: Exported, study: optuna.Study) -> dict[str, Any]:
         "seed": int(trial.user_attrs.get(SEED, 0)),
         "split_seed": config.study.seed,
         "ceiling": engine_ceiling(trial.params["r"]),
-        "checkpointing": {"unsloth": '"unsloth"', "standard": "True", "off": "False"}[
-            config.model.gradient_checkpointing
-        ],
+        "checkpointing": checkpointing_argument(config.model),
         "model": config.model,
         "learner": config.learner,
         "budget": config.budget,

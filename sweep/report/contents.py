@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import plotly.graph_objects as go
 from rich.console import Group, RenderableType
 
 from sweep.bulk import wanted_trials
-from sweep.confirm import Confirmed, confirmation_study, read_confirmation
+from sweep.confirm import Confirmed, stored_confirmation
 from sweep.effects import BestConfigurations, best_configurations, rank_costs
 from sweep.plots.by_rank import ByRankInfo, by_rank_figure, by_rank_info
 from sweep.plots.collapse_axis import CollapseAxisInfo, collapse_axis_figure, collapse_axis_info
@@ -37,7 +37,7 @@ class Evidence:
     config: StudyFile
     trials: tuple[optuna.trial.FrozenTrial, ...]
     confirmed: Confirmed | None
-    """None before any confirmation trial has ended."""
+    """None before a confirmation was judged."""
     confirmation_trials: tuple[optuna.trial.FrozenTrial, ...]
     """Empty where `confirmed` is None."""
 
@@ -129,9 +129,11 @@ def read_report(study: optuna.Study) -> Report:
 
 def _read_evidence(study: optuna.Study) -> Evidence:
     trials, config = tuple(wanted_trials(study)), stored_config(study)
-    summary, confirmation = summarize(study, trials), confirmation_study(study)
-    search = Evidence(summary=summary, config=config, trials=trials, confirmed=None, confirmation_trials=())
-    confirmed = None if confirmation is None else read_confirmation(confirmation, config)
-    if confirmation is None or confirmed is None:
-        return search
-    return replace(search, confirmed=confirmed, confirmation_trials=tuple(wanted_trials(confirmation)))
+    confirmed = stored_confirmation(study)
+    return Evidence(
+        summary=summarize(study, trials),
+        config=config,
+        trials=trials,
+        confirmed=confirmed,
+        confirmation_trials=() if confirmed is None else tuple(wanted_trials(confirmed.study)),
+    )
