@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import os
 from collections.abc import Sequence
@@ -88,18 +89,18 @@ class VllmEngine:
         seeds: Sequence[int],
     ) -> list[Completion]:
         """See `Engine.rollout`."""
-        params = [
-            SamplingParams(
-                temperature=sampling.temperature,
-                max_tokens=sampling.max_tokens,
-                seed=seed if sampling.temperature > 0 else None,
-                logprobs=0 if sampling.logprobs else None,
-                detokenize=False,
-                output_kind=RequestOutputKind.FINAL_ONLY,
-                skip_clone=True,  # nobody else holds them
-            )
-            for seed in seeds
-        ]
+        shared = SamplingParams(
+            temperature=sampling.temperature,
+            max_tokens=sampling.max_tokens,
+            logprobs=0 if sampling.logprobs else None,
+            detokenize=False,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+            skip_clone=True,  # nobody else holds them
+        )
+        params = [copy.copy(shared) for _ in seeds]  # making each anew would take longer than sampling a token
+        if sampling.temperature > 0:
+            for own, seed in zip(params, seeds, strict=True):
+                own.seed = seed
         requests = {
             version.id: LoRARequest(version.name, version.id, str(version.path))
             for version in adapters

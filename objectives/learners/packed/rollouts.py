@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from objectives.adapters import AdapterFolder
 from objectives.engines.protocol import Completion, Sampling
@@ -38,8 +39,7 @@ class Sampler:
 
     def sample(self, runs: Sequence[TrialRun]) -> list[Samples | EngineError]:
         """One rollout for all trials. If the engine fails it, each tries alone, so that only the culprit fails."""
-        group = self.settings.budget.group_size
-        rows = [[self.rows[i] for i in next(run.order) for _ in range(group)] for run in runs]
+        rows = [[self.rows[i] for i in next(run.order)] for run in runs]
         try:
             return list(self._sample(runs, rows))
         except EngineError as error:
@@ -52,8 +52,10 @@ class Sampler:
             return error
 
     def _sample(self, runs: Sequence[TrialRun], rows: Sequence[list[Row]]) -> list[Samples]:
-        n, tokenizer = self.settings.budget.completions_per_step, self.loaded.policy.tokenizer
-        prompts = [[prompt_ids(tokenizer, row["prompt"]) for row in trial] for trial in rows]
+        budget, tokenizer = self.settings.budget, self.loaded.policy.tokenizer
+        n = budget.completions_per_step
+        tokens = [[prompt_ids(tokenizer, row["prompt"]) for row in trial] for trial in rows]
+        rows, prompts = ([_each(budget.group_size, trial) for trial in trials] for trials in (rows, tokens))
         versions = [self.adapters.publish(run.owner, run.adapter, run.spec.lora.r) for run in runs]
         completions = self.loaded.engine.rollout(
             [ids for trial in prompts for ids in trial],
@@ -69,3 +71,7 @@ class Sampler:
         for run, part in zip(runs, parts, strict=True):
             run.sampled(part)
         return [Samples(rows=rows[i], prompts=prompts[i], completions=part) for i, part in enumerate(parts)]
+
+
+def _each(times: int, values: Sequence[Any]) -> list[Any]:
+    return [value for value in values for _ in range(times)]
