@@ -30,7 +30,6 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 WAYS = ("naive", "naive_grouped", "warm_trl", "packed")
 SLOTS = 4
-MEMORY_DISK = Path("/dev/shm")  # noqa: S108 - folders of our own within it
 
 
 def main() -> None:
@@ -71,6 +70,7 @@ def serve(order: dict[str, Any]) -> None:
     from objectives.adapters import AdapterFolder
     from objectives.loading import load
     from sweep.study_file import load_study
+    from sweep.worker_process import SHARED_MEMORY
 
     way, steps = order["way"], order["steps"]
     study = load_study("tiny", [f"budget.steps={steps}"] if steps else [])
@@ -78,7 +78,7 @@ def serve(order: dict[str, Any]) -> None:
         from objectives.engines import vllm
 
         vllm.use_grouped_adapters = lambda: None
-    with tempfile.TemporaryDirectory(dir=MEMORY_DISK if MEMORY_DISK.is_dir() else None) as folder:
+    with tempfile.TemporaryDirectory(dir=SHARED_MEMORY) as folder:
         settings = study.worker_settings(Path(folder))
         loaded = load(settings, max_loras=SLOTS if way == "packed" else 1)
         shared = {"settings": settings, "loaded": loaded, "adapters": AdapterFolder(Path(folder) / "adapters")}

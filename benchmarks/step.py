@@ -3,7 +3,8 @@
     python -m benchmarks.step [--steps 12] [--repeats 3]
 
 The shipped study `tiny`: 16 prompts x 8 completions a trial and step, one process, one vLLM engine with grouped
-adapters. Prints milliseconds a step and a trial, medians over repeats that take turns.
+adapters. TRL and small packs run trials of four ranks one after another, larger packs the same ranks several times.
+Prints milliseconds a step and a trial, medians over repeats that take turns.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
@@ -81,8 +84,9 @@ def main() -> None:
     from objectives.adapters import AdapterFolder
     from objectives.loading import load
     from sweep.study_file import load_study
+    from sweep.worker_process import SHARED_MEMORY
 
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=SHARED_MEMORY) as folder:
         study = load_study("tiny", [f"budget.steps={arguments.steps}", "task.held_out_prompts=64"])
         settings = study.worker_settings(Path(folder))
         loaded = load(settings, max_loras=max(arguments.packs))
@@ -99,17 +103,19 @@ def main() -> None:
 def measure(name: str, settings: Any, loaded: Any, adapters: Any) -> dict[str, float]:
     """Milliseconds a step and a trial, by part."""
     watch, steps, k = Stopwatch(), settings.budget.steps, 1 if name == "trl" else int(name)
-    feed = Feed(_specs(k))
+    trials = max(k, len(RANKS))
+    feed = Feed(trial_specs(trials))
     if name == "trl":
         _watch_trl(watch, settings, loaded, adapters, feed)
     else:
         _watch_pack(watch, settings, loaded, adapters, feed, k)
     seconds = watch.seconds
     seconds["other"] = seconds.pop("all") - seconds.pop("evaluate") - sum(seconds.values())
-    return {part: 1000 * value / steps / k for part, value in seconds.items()}
+    return {part: 1000 * value / steps / trials for part, value in seconds.items()}
 
 
-def _specs(k: int) -> list[Any]:
+def trial_specs(k: int) -> list[Any]:
+    """So many trials, their ranks in turn."""
     from objectives.lora import LoraSpec
     from objectives.trial import TrialSpec
 
@@ -120,6 +126,9 @@ def _specs(k: int) -> list[Any]:
 
 
 def _watch_trl(watch: Stopwatch, settings: Any, loaded: Any, adapters: Any, feed: Feed) -> None:
+    import torch
+    from accelerate import Accelerator
+
     from objectives.learners import trl
     from objectives.rewards import RewardSet
 
@@ -132,14 +141,14 @@ def _watch_trl(watch: Stopwatch, settings: Any, loaded: Any, adapters: Any, feed
     inner = learner._train
 
     def train(spec: Any, feed: Any) -> Any:
-        import torch
-
-        step = torch.optim.AdamW.step
-        torch.optim.AdamW.step = watch.timed(step, "optimizer")
-        try:
+        with ExitStack() as patches:
+            for owner, name, part in (
+                (trl.GRPOTrainer, "compute_loss", "forward_backward"),
+                (Accelerator, "backward", "forward_backward"),
+                (torch.optim.AdamW, "step", "optimizer"),
+            ):
+                patches.enter_context(mock.patch.object(owner, name, watch.timed(getattr(owner, name), part)))
             result = inner(spec, feed)
-        finally:
-            torch.optim.AdamW.step = step
         seconds = result.seconds
         watch.seconds["rollout"] += seconds["rollout"]
         watch.seconds["evaluate"] += seconds["evaluate"]

@@ -18,8 +18,8 @@ from objectives.footprint import MAX_SEQUENCES
 from objectives.policies.protocol import Policy
 from objectives.rewards import RewardSet, make_rewards
 from objectives.settings import ModelSettings, WorkerSettings
-from objectives.task_settings import CustomTaskSettings
 from objectives.tasks.build import build_task
+from objectives.tasks.own import own_references
 from objectives.tasks.protocol import Row, Task
 from objectives.tasks.rows import is_file_name
 from objectives.user_code import load_reference
@@ -110,10 +110,7 @@ def _has_gpu(model: ModelSettings) -> bool:
 
 
 def _import_user_code(settings: WorkerSettings) -> None:
-    references = list(settings.task.reward)
-    if isinstance(settings.task, CustomTaskSettings):
-        references.append(settings.task.name)
-    for reference in references:
+    for reference in own_references(settings.task):
         load_reference(reference, settings.code_folders)
 
 

@@ -16,6 +16,8 @@ from objectives.task_settings import Section, TaskSettings
 SHIPPED_MODELS = Path(__file__).parent / "models"
 CPU_SLOTS = 4
 """Trials that a pack runs at once on a CPU, where more of them gain nothing."""
+MOST_SLOTS = 64
+"""The most trials that a pack may run at once."""
 
 
 class ModelSettings(Section):
@@ -67,7 +69,7 @@ class LearnerSettings(Section):
     name: Literal["trl", "packed"] = "trl"
     """Who trains: `trl` is TRL's GRPOTrainer, one trial at a time; `packed` trains several adapters in one step."""
 
-    pack_size: int | None = Field(default=None, ge=1, le=64)
+    pack_size: int | None = Field(default=None, ge=1, le=MOST_SLOTS)
     """Trials that the packed learner runs at once. Default: as many as there is memory for, at most 8 on a GPU and 4
     on a CPU, and no more than there are trials a rank."""
 

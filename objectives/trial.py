@@ -9,6 +9,11 @@ from typing import Any
 from objectives.lora import LoraSpec
 
 
+def trial_name(number: int) -> str:
+    """What a trial's log and adapter folder are called."""
+    return f"trial-{number:04d}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialSpec:
     """One trial to run. `seed` decides adapter initialisation, prompt order and sampling."""
@@ -35,6 +40,7 @@ class StepMetrics:
     """Completion tokens sampled since the trial began."""
     seconds: float
     entropy: float | None = None
+    """Mean over tokens, in nats. The packed learner's is over groups with a signal, unless beta is above 0."""
     kl: float | None = None
     clip_ratio: float | None = None
     loss: float | None = None

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from objectives.errors import TaskError
 from objectives.settings import SHIPPED_MODELS
-from objectives.task_settings import CustomTaskSettings, DatasetSettings, Gsm8kSettings, ReasoningGymSettings
+from objectives.task_settings import DatasetSettings, Gsm8kSettings, ReasoningGymSettings
 from objectives.tasks.build import make_task
 from objectives.tasks.gym import make_dataset
+from objectives.tasks.own import own_files, own_references
 from objectives.tasks.rows import is_file_name
 from objectives.user_code import check_reference, find_file
 from sweep.errors import StudyFileError
@@ -72,12 +73,11 @@ def _check_config(name: str, config: Path) -> None:
 
 def _check_task(study: StudyFile) -> None:
     task, folders = study.task, study.code_folders
-    for reference in [*task.reward, *([task.name] if isinstance(task, CustomTaskSettings) else [])]:
+    for reference in own_references(task):
         check_reference(reference, folders)
+    for name in own_files(task):
+        find_file(name, folders)
     if isinstance(task, DatasetSettings | Gsm8kSettings):
-        files = [name for name in (task.data, task.held_out_split) if name and is_file_name(name)]
-        for name in files:
-            find_file(name, folders)
         if not is_file_name(task.data):
             _check_hub_id(task.data)
             return

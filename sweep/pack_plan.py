@@ -8,7 +8,7 @@ from typing import Any
 from objectives.errors import ModelConfigError
 from objectives.footprint import EngineKind, Footprint, Workload, engine_kind, fit, footprint, host_bytes
 from objectives.model_shape import ModelShape
-from objectives.settings import CPU_SLOTS
+from objectives.settings import CPU_SLOTS, MOST_SLOTS
 from sweep.adapter_plan import plan_model
 from sweep.devices import Device, available_memory, present_device
 from sweep.errors import StudyFileError
@@ -16,8 +16,6 @@ from sweep.study_file import StudyFile
 
 GPU_SLOTS = 8
 """Slots of a pack on a GPU, unless the study names another number."""
-MOST_SLOTS = 64
-"""The most that `learner.pack_size` permits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,8 +13,9 @@ from rich.text import Text
 
 from objectives.footprint import EngineKind
 from objectives.memory import EngineMemory, TrainerMemory
+from objectives.settings import MOST_SLOTS
 from sweep.adapter_plan import AdapterPlan, ModelPlan
-from sweep.pack_plan import MOST_SLOTS, PackPlan
+from sweep.pack_plan import PackPlan
 from sweep.plan import Spending, StudyPlan
 from sweep.units import count, duration, signed_size, size
 

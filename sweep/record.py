@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from objectives.trial import HeldOutScore, Ready, StepMetrics, TrialResult
@@ -33,6 +34,16 @@ LOG = "log"
 """Trial attribute: the trial's log file."""
 ADAPTER = "adapter"
 """Trial attribute: the PEFT folder that holds the trained adapter, where the study keeps them."""
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+"""What is in such a folder."""
+
+
+def in_log_folder(stored: str, logs: Path) -> Path:
+    """Where a stored path leads today: to what has its name in the log folder, and to nothing else.
+
+    A storage that was moved names the old folder, and one that came from elsewhere could name any file of this machine.
+    """
+    return logs / Path(stored).name
 
 
 def record_ready(study: optuna.Study, ready: Ready, *, slots: int) -> None:

@@ -1,9 +1,13 @@
-"""Results as pandas frames, for anyone's notebook: a storage URL is all it takes.
+"""Results as pandas frames, for anyone's notebook.
 
-from sweep.results import load_results
+A storage URL is all it takes:
 
-results = load_results("sqlite:///rank-sweep.db", "tiny")
-results.trials.groupby("r").held_out.describe()
+    from sweep.results import load_results
+
+    results = load_results("sqlite:///rank-sweep.db", "tiny")
+    results.trials.groupby("r").held_out.describe()
+
+Frames can be joined on their keys.
 """
 
 from __future__ import annotations
@@ -60,7 +64,8 @@ class Results:
     | reward, reward_std | over the step's completions |
     | groups_without_signal | share of groups whose rewards are all equal |
     | completion_length, tokens | mean, in tokens; completion tokens sampled since the trial began |
-    | entropy, kl, clip_ratio, loss, grad_norm | as the learner measured them; absent where it did not |
+    | entropy, kl, clip_ratio, loss, grad_norm | as the learner measured them; absent where it did not. The packed
+      learner's entropy is over groups with a signal |
     | reward:NAME, reward_std:NAME | of each reward function |
     | seconds | the step took |
     | held_out, held_out_greedy | where the step was scored on held-out prompts |

@@ -8,7 +8,14 @@ import torch
 from transformers import AutoTokenizer
 
 from objectives.engines.protocol import Completion
-from objectives.learners.packed.grpo import Objective, advantages, correction_weights, slot_losses
+from objectives.learners.packed import scoring
+from objectives.learners.packed.grpo import (
+    Objective,
+    advantages,
+    correction_weights,
+    groups_with_signal,
+    slot_losses,
+)
 from objectives.learners.packed.linear import pack
 from objectives.learners.packed.optimizer import PackedAdamW
 from objectives.learners.packed.rollouts import Samples
@@ -36,6 +43,8 @@ EXACT = 1e-10
 CLOSE = 2e-6
 """In float64, where positions or attention's shapes differ: norms and rotary embeddings of these models are computed
 in float32 whatever their weights are in. A step moves weights by up to 1e-2."""
+SILENT = (0, 11)
+"""Seeds of recorded trials whose first rollout has one group of four without a signal each."""
 CORRECTIONS = ("sequence_mask", "sequence_truncate", "token_mask", "token_truncate")
 
 
@@ -96,7 +105,7 @@ def train(packed, stepper, trials, goal, *, steps, iterations=1, dtype=torch.flo
     [("grpo", None), ("dapo", None), ("dr_grpo", None), ("grpo", 8), ("dapo", 8), ("dr_grpo", 8), ("dapo", 2)],
 )
 def test_weights_after_several_steps_are_those_of_TRL_alone(tokenizer, loss_type, micro_batch_size, iterations):
-    trials = [Recorded(seed=k, equal_prompts=True) for k in range(2)]
+    trials = [Recorded(seed=seed, equal_prompts=True) for seed in SILENT]
     goal = objective(trials[0], loss_type=loss_type)
     options = {"max_grad_norm": 0.02, "micro_batch_size": micro_batch_size}
     steps = {"steps": 3, "iterations": iterations, "dtype": torch.float64}
@@ -122,7 +131,8 @@ def test_weights_after_several_steps_are_those_of_TRL_alone(tokenizer, loss_type
             assert log["grad_norm"] > options["max_grad_norm"]  # so that clipping takes part
             assert ours.loss[k] == pytest.approx(log["loss"], abs=1e-6)
             if micro_batch_size is None:  # TRL reports a mean of micro-batches, whose sizes in tokens differ
-                assert ours.entropy[k] == pytest.approx(log["entropy"], rel=1e-5)
+                if silent[k] == 0:
+                    assert ours.entropy[k] == pytest.approx(log["entropy"], rel=1e-5)
                 assert ours.clip_ratio[k] == pytest.approx(log["clip_ratio/region_mean"], abs=1e-6)
             if step % iterations == 0:
                 assert silent[k] == pytest.approx(log["frac_reward_zero_std"])
@@ -175,6 +185,60 @@ def test_corrections_for_the_engine_are_those_of_TRL(tokenizer, correction):
             correction=correction,
         )
         assert differences(packed, k, model, LORAS[k].r) < EXACT
+
+
+@pytest.mark.parametrize("loss_type", ["grpo", "dapo", "dr_grpo"])
+@pytest.mark.parametrize("micro_batch_size", [None, 8])
+def test_groups_without_a_signal_are_left_out_and_change_nothing(monkeypatch, loss_type, micro_batch_size):
+    trials = [Recorded(seed=seed, equal_prompts=True) for seed in SILENT]
+    goal = objective(trials[0], loss_type=loss_type)
+    options = {"order": (0, 1), "micro_batch_size": micro_batch_size, "max_grad_norm": 0.02}
+
+    def weights():
+        packed, _, stepper = start(torch.float64, trials, goal, **options)
+        measured = train(packed, stepper, trials, goal, steps=4, iterations=2, dtype=torch.float64)
+        return packed.weights, measured
+
+    some, measured = weights()
+    assert packed_batch(trials, 0, goal)[0].completions.shape[1] == 12  # of 16
+    with monkeypatch.context() as patch:
+        patch.setattr(scoring, "groups_with_signal", every_group)
+        assert packed_batch(trials, 0, goal)[0].completions.shape[1] == 16
+        all_of_them, expected = weights()
+    torch.testing.assert_close(some, all_of_them, rtol=0, atol=EXACT)
+    for (ours, _), (right, _) in zip(measured, expected, strict=True):
+        assert ours.loss == pytest.approx(right.loss, abs=EXACT)
+        assert ours.clip_ratio == pytest.approx(right.clip_ratio, abs=EXACT)
+
+
+def every_group(advantage, objective):
+    """Leaves nothing out."""
+    groups = torch.arange(advantage.shape[1] // objective.group_size).expand(len(advantage), -1)
+    return groups, torch.ones_like(groups)
+
+
+def test_a_trial_has_the_groups_that_tell_it_something_and_others_make_up_numbers():
+    goal = Objective(loss_type="dapo", group_size=2, max_completion_tokens=4)
+    advantage = torch.tensor([[0.0, 0.0, 1.0, -1.0, 0.0, 0.0], [1.0, -1.0, 0.0, 0.0, 0.5, -0.5]])
+    groups, signal = groups_with_signal(advantage, goal)
+    assert groups.tolist() == [[0, 1], [0, 2]]
+    assert signal.tolist() == [[0, 1], [1, 1]]
+    assert groups_with_signal(torch.zeros(1, 4), goal)[0].tolist() == [[0]]  # there is always something to step on
+    with_kl = Objective(loss_type="dapo", group_size=2, max_completion_tokens=4, beta=0.1)
+    assert groups_with_signal(advantage, with_kl)[0].tolist() == [[0, 1, 2]] * 2
+
+
+def test_entropy_is_of_groups_with_a_signal_whatever_the_neighbours():
+    trials = [Recorded(seed=seed, equal_prompts=True) for seed in (SILENT[0], 1)]
+    goal = objective(trials[0])
+
+    def entropy(members):
+        chosen = [trials[i] for i in members]
+        packed, _, stepper = start(torch.float64, chosen, goal, order=members)
+        measured = train(packed, stepper, chosen, goal, steps=1, dtype=torch.float64)
+        return measured[0][0].entropy[members.index(0)]
+
+    assert entropy([0, 1]) == pytest.approx(entropy([0]), rel=1e-6)
 
 
 @pytest.mark.parametrize("prompt_once", [True, False])
@@ -288,9 +352,9 @@ def test_the_losses_of_micro_batches_add_up_to_that_of_their_batch():
     total = mask.sum((1, 2))
     for loss_type in ("grpo", "dapo", "dr_grpo"):
         goal = Objective(loss_type=loss_type, group_size=3, max_completion_tokens=9)
-        whole = slot_losses(loss, mask, tokens=total, micro_batches=1, objective=goal)
+        whole = slot_losses(loss, mask, completions=6, tokens=total, objective=goal)
         parts = [
-            slot_losses(loss[:, i : i + 2], mask[:, i : i + 2], tokens=total, micro_batches=3, objective=goal)
+            slot_losses(loss[:, i : i + 2], mask[:, i : i + 2], completions=6, tokens=total, objective=goal)
             for i in (0, 2, 4)
         ]
         torch.testing.assert_close(torch.stack(parts).sum(0), whole)

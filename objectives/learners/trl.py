@@ -27,7 +27,7 @@ from objectives.learners.trackers import run_name, tracked
 from objectives.learners.trial_log import trial_boundary
 from objectives.loading import Loaded, training_rows
 from objectives.settings import WorkerSettings
-from objectives.trial import HeldOutScore, StepMetrics, TrialResult, TrialSpec
+from objectives.trial import HeldOutScore, StepMetrics, TrialResult, TrialSpec, trial_name
 
 
 class TrlLearner:
@@ -157,7 +157,7 @@ class _Run(TrainerCallback):  # type: ignore[misc]
 
     def __init__(self, *, learner: TrlLearner, spec: TrialSpec, feed: TrialFeed, model: Any, clock: Clock) -> None:
         self._learner, self._spec, self._feed, self._model, self._clock = learner, spec, feed, model, clock
-        self.owner = f"trial-{spec.number:04d}"
+        self.owner = trial_name(spec.number)
         self.scores: list[HeldOutScore] = []
         self.tokens = 0
         self._rollouts = 0

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from objectives.trial import trial_name
 from sweep import record
 from sweep.bulk import read_trials
 from sweep.errors import StorageError
@@ -26,7 +27,7 @@ KEY = "dashboard:artifacts:{trial}:{id}"
 
 Optuna's own `upload_artifact` writes it to the trial, and Optuna 5.0 refuses that for a trial that has ended.
 """
-ADAPTER_FILES = {"adapter_config.json": "application/json", "adapter_model.safetensors": "application/octet-stream"}
+MIMETYPES = {".json": "application/json", ".safetensors": "application/octet-stream"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,16 +98,15 @@ def publish_artifact(study: optuna.Study, artifact: TrialArtifact, folder: Path)
 
 def _artifacts(trial: optuna.trial.FrozenTrial, logs: Path) -> Iterator[TrialArtifact]:
     """What a trial has to show; a file that is not there is left out."""
-    attributes, name = trial.user_attrs, f"trial-{trial.number:04d}"
-    # By their names in the log folder alone: a storage that was moved names the old folder, and one that came from
-    # elsewhere could name any file of this machine.
+    attributes, name = trial.user_attrs, trial_name(trial.number)
     found: list[tuple[str, str, Path | dict[str, list[Any]]]] = []
     if log := attributes.get(record.LOG):
-        found.append((f"{name}.log", "text/plain; charset=utf-8", logs / Path(log).name))
+        found.append((f"{name}.log", "text/plain; charset=utf-8", record.in_log_folder(log, logs)))
     if curve := attributes.get(record.CURVE):
         found.append((f"{name}.csv", "text/csv; charset=utf-8", curve))
     if adapter := attributes.get(record.ADAPTER):
-        found += [(file, mimetype, logs / Path(adapter).name / file) for file, mimetype in ADAPTER_FILES.items()]
+        folder = record.in_log_folder(adapter, logs)
+        found += [(file, MIMETYPES[Path(file).suffix], folder / file) for file in record.ADAPTER_FILES]
     for file, mimetype, source in found:
         # A link could lead out of the folder.
         if not isinstance(source, Path) or (source.is_file() and source.resolve().is_relative_to(logs.resolve())):

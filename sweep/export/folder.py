@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, StrictUndefined
 
-from objectives.tasks.rows import is_file_name
+from objectives.tasks.own import own_files, own_modules
 from sweep import record
 from sweep.bulk import read_trials
 from sweep.ceilings import engine_ceiling
@@ -33,7 +33,7 @@ class Exported:
 
     trial: optuna.trial.FrozenTrial
     logs: Path
-    """The log folder of the trial's study. Adapters are there, wherever the storage says that they once were."""
+    """The log folder of the trial's study."""
     confirmed: Confirmed | None = None
 
     @property
@@ -46,7 +46,7 @@ class Exported:
     def adapter(self) -> Path | None:
         """Where its adapter was kept."""
         kept = self.trial.user_attrs.get(record.ADAPTER)
-        return self.logs / Path(kept).name if kept else None
+        return record.in_log_folder(kept, self.logs) if kept else None
 
 
 def exported_trial(study: optuna.Study, number: int, *, url: str) -> Exported:
@@ -106,7 +106,7 @@ def write_export(exported: Exported, study: optuna.Study, folder: Path) -> None:
             raise StudyFileError(f"--output {folder}: holds something already; name a new folder")
         folder.mkdir(parents=True, exist_ok=True)
         if exported.adapter is not None:
-            for name in ("adapter_config.json", "adapter_model.safetensors"):
+            for name in record.ADAPTER_FILES:
                 shutil.copyfile(exported.adapter / name, folder / name)
         for template, name in (("train.py.jinja", "train.py"), ("card.md.jinja", "README.md")):
             text = (files("sweep.export") / template).read_text(encoding="utf-8")
@@ -143,18 +143,11 @@ def _content(exported: Exported, study: optuna.Study) -> dict[str, Any]:
         "budget": config.budget,
         "task": pprint.pformat(config.task.model_dump(mode="json", exclude_defaults=True), sort_dicts=False, width=110),
         "task_name": config.task.name,
-        "user_files": ", ".join(map(repr, _user_files(config.task))),
+        "user_files": ", ".join(map(repr, [*own_modules(config.task), *own_files(config.task)])),
         "micro_batch": micro_batch,
         "accumulation": config.budget.completions_per_step // micro_batch,
         "versions": study.user_attrs.get(record.FACTS, {}).get("versions", {}),
     }
-
-
-def _user_files(task: Any) -> list[str]:
-    """The modules and data files that a task takes from the user's folder."""
-    references = [*task.reward, *([task.name] if ":" in task.name else [])]
-    data = [name for name in (getattr(task, "data", None), getattr(task, "held_out_split", None)) if name]
-    return [*dict.fromkeys(name.partition(":")[0] for name in references), *filter(is_file_name, data)]
 
 
 def _numbers(numbers: list[int]) -> str:

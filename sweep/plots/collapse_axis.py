@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from sweep.plots.style import BAD, INK, styled
+from sweep.plots.style import BAD, INK, interval, styled
 from sweep.statistics.collapse import collapse_bounds
 from sweep.summary import StudySummary
 
@@ -83,15 +83,9 @@ def collapse_axis_figure(info: CollapseAxisInfo) -> go.Figure:
         go.Scatter(
             x=[p.product for p in info.products],
             y=shares,
-            error_y={
-                "type": "data",
-                "symmetric": False,
-                "array": [upper - share for (_, upper), share in zip(bounds, shares, strict=True)],
-                "arrayminus": [share - lower for (lower, _), share in zip(bounds, shares, strict=True)],
-                "thickness": 1.5,
-                "width": 5,
-                "color": INK,
-            },
+            error_y=interval(
+                shares, [low for low, _ in bounds], [high for _, high in bounds], thickness=1.5, width=5, color=INK
+            ),
             mode="markers+text",
             marker={"size": 12, "color": [BAD if share > info.limit else INK for share in shares]},
             text=[f"n={p.n}" for p in info.products],

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from sweep.confirm import Confirmed
-from sweep.plots.style import GOOD, INK, styled
+from sweep.plots.style import GOOD, INK, interval, styled
 from sweep.statistics.verdict import RankSummary
 
 
@@ -56,14 +56,7 @@ def confirmed_figure(info: ConfirmedInfo) -> go.Figure:
             figure.add_scatter(
                 x=[place + 0.1],
                 y=[rank.mean],
-                error_y={
-                    "type": "data",
-                    "symmetric": False,
-                    "array": [rank.upper - rank.mean],
-                    "arrayminus": [rank.mean - rank.lower],
-                    "thickness": 2,
-                    "width": 8,
-                },
+                error_y=interval([rank.mean], [rank.lower], [rank.upper], thickness=2, width=8),
                 mode="markers",
                 marker={"size": 11, "color": color, "symbol": "diamond"},
                 hovertemplate=f"r={rank.r}: mean %{{y:.3f}}, {rank.n_seeds} seeds<extra></extra>",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import plotly.graph_objects as go
@@ -38,6 +39,17 @@ def rank_colors(ranks: list[int]) -> dict[int, str]:
 
     stops = [0.5] if len(ranks) == 1 else [0.25 + 0.6 * i / (len(ranks) - 1) for i in range(len(ranks))]
     return dict(zip(ranks, sample_colorscale(SEQUENTIAL, stops), strict=True))
+
+
+def interval(middles: Sequence[float], lower: Sequence[float], upper: Sequence[float], **look: Any) -> dict[str, Any]:
+    """Error bars from `lower` to `upper`."""
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [high - middle for high, middle in zip(upper, middles, strict=True)],
+        "arrayminus": [middle - low for low, middle in zip(lower, middles, strict=True)],
+        **look,
+    }
 
 
 def faded(color: str, opacity: float) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from sweep.confirm import Confirmed
-from sweep.plots.style import BAD, INK, styled
+from sweep.plots.style import BAD, INK, interval, styled
 from sweep.summary import StudySummary
 
 ASIDE = 0.1
@@ -100,14 +100,13 @@ def winners_curse_figure(info: WinnersCurseInfo) -> go.Figure:
     figure.add_scatter(
         x=[place + ASIDE for place in places],
         y=[rank.mean for rank in info.ranks],
-        error_y={
-            "type": "data",
-            "symmetric": False,
-            "array": [0.0 if rank.upper is None else rank.upper - rank.mean for rank in info.ranks],
-            "arrayminus": [0.0 if rank.lower is None else rank.mean - rank.lower for rank in info.ranks],
-            "thickness": 2,
-            "width": 8,
-        },
+        error_y=interval(
+            [rank.mean for rank in info.ranks],
+            [rank.mean if rank.lower is None else rank.lower for rank in info.ranks],
+            [rank.mean if rank.upper is None else rank.upper for rank in info.ranks],
+            thickness=2,
+            width=8,
+        ),
         mode="markers",
         marker={"size": 11, "symbol": "diamond", "color": INK},
         name="mean on fresh seeds",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from objectives.tasks.rows import is_file_name
+from objectives.tasks.own import own_files, own_modules
 from sweep.confirm_schedule import FIRST_SEED
 from sweep.report.contents import Evidence
 from sweep.report.study_toml import study_toml
@@ -94,10 +94,7 @@ def _commands(evidence: Evidence) -> str:
 def _own_code(evidence: Evidence) -> list[str]:
     """Modules and files of the user's that the study file names."""
     task = evidence.config.task
-    named = [*task.reward, *([task.name] if ":" in task.name else [])]
-    modules = dict.fromkeys(f"{reference.partition(':')[0]}.py" for reference in named)
-    files = [str(getattr(task, key, None) or "") for key in ("data", "held_out_split")]
-    return [*modules, *(file for file in files if is_file_name(file))]
+    return [*(f"{module}.py" for module in own_modules(task)), *own_files(task)]
 
 
 def _span(seeds: list[int]) -> str:

@@ -62,6 +62,26 @@ def advantages(rewards: Tensor, objective: Objective) -> tuple[Tensor, Tensor]:
     return centred.nan_to_num(nan=0.0).flatten(1), silent
 
 
+def groups_with_signal(advantage: Tensor, objective: Objective) -> tuple[Tensor, Tensor]:
+    """Groups to train on: all where there is a KL, else those with an advantage that is not zero; others teach nothing.
+
+    Trials get equally many, as many as the one with the most; the rest make theirs up with groups without a signal.
+
+    Args:
+        advantage: Shape [K, n].
+        objective: Says the size of a group.
+
+    Returns:
+        The groups' indices in order, and 1 for each that was not there to make up numbers; both of shape [K, groups].
+    """
+    signal = advantage.unflatten(1, (-1, objective.group_size)).ne(0).any(2)  # [K, n/G]
+    if objective.beta:
+        signal = torch.ones_like(signal)
+    most = max(1, int(signal.sum(1).max()))
+    groups = signal.int().argsort(dim=1, descending=True, stable=True)[:, :most].sort(dim=1).values
+    return groups, signal.gather(1, groups).int()
+
+
 def nanstd(values: Tensor, dims: tuple[int, ...]) -> Tensor:
     """Standard deviation with Bessel's correction of what is not NaN; NaN where that is a single value."""
     variance = (values - values.nanmean(dim=dims, keepdim=True)).square().nanmean(dim=dims, keepdim=True)
@@ -156,16 +176,16 @@ def token_loss(
     return TokenLoss(loss=loss, clipped=clipped, kl=kl)
 
 
-def slot_losses(loss: Tensor, mask: Tensor, *, tokens: Tensor, micro_batches: int, objective: Objective) -> Tensor:
+def slot_losses(loss: Tensor, mask: Tensor, *, completions: int, tokens: Tensor, objective: Objective) -> Tensor:
     """Every trial's own loss; their sum is what is differentiated.
 
-    The losses of a step's micro-batches add up to the loss of its whole batch.
+    The losses of parts add up to that of the whole, and a part whose advantages are all zero may be left out.
 
     Args:
-        loss: Shape [K, n, C]: of one micro-batch.
-        mask: Shape [K, n, C].
-        tokens: Shape [K]: completion tokens in the whole batch of each trial.
-        micro_batches: How many make up a batch.
+        loss: Shape [K, m, C]: of m completions of each trial.
+        mask: Shape [K, m, C].
+        completions: How many each trial has sampled in all.
+        tokens: Shape [K]: how many tokens they have.
         objective: Says how tokens are averaged.
 
     Returns:
@@ -173,7 +193,7 @@ def slot_losses(loss: Tensor, mask: Tensor, *, tokens: Tensor, micro_batches: in
     """
     loss = loss * mask
     if objective.loss_type == "grpo":  # a mean over tokens, then a mean over completions
-        return (loss.sum(2) / mask.sum(2).clamp(min=1)).mean(1) / micro_batches
+        return (loss.sum(2) / mask.sum(2).clamp(min=1)).sum(1) / completions
     if objective.loss_type == "dr_grpo":  # a constant: long completions weigh as much a token as short ones
-        return loss.sum((1, 2)) / (loss.shape[1] * objective.max_completion_tokens * micro_batches)
-    return loss.sum((1, 2)) / tokens.clamp(min=1)  # dapo: a mean over all the tokens of a batch
+        return loss.sum((1, 2)) / (completions * objective.max_completion_tokens)
+    return loss.sum((1, 2)) / tokens.clamp(min=1)  # dapo: a mean over all tokens

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from objectives.learners.packed.grpo import Objective, advantages, nanstd
+from objectives.learners.packed.grpo import Objective, advantages, groups_with_signal, nanstd
 from objectives.learners.packed.rollouts import Samples
 from objectives.learners.packed.step import Batch, Measured
 from objectives.rewards import RewardSet
@@ -67,7 +67,7 @@ def metrics(
         completion_length=scored.completion_length,
         tokens=tokens,
         seconds=seconds,
-        entropy=measured.entropy[i],
+        entropy=None if math.isnan(measured.entropy[i]) else measured.entropy[i],
         kl=None if measured.kl is None else measured.kl[i],
         clip_ratio=measured.clip_ratio[i],
         loss=measured.loss[i],
@@ -80,7 +80,7 @@ def metrics(
 def to_batch(
     samples: Sequence[Samples], rewards: Tensor, objective: Objective, *, pad: int, device: torch.device
 ) -> tuple[Batch, list[float]]:
-    """Pads the rollouts of k trials to one shape.
+    """Pads the rollouts of k trials to one shape, without the groups that have nothing to teach.
 
     Args:
         samples: One a trial.
@@ -94,20 +94,28 @@ def to_batch(
     """
     group = objective.group_size
     advantage, silent = advantages(rewards, objective)
-    prompts = [list(trial.prompts[i]) for trial in samples for i in range(0, len(trial.prompts), group)]
-    completions = [list(completion.token_ids) for trial in samples for completion in trial.completions]
-    sampler = [list(completion.logprobs or ()) for trial in samples for completion in trial.completions]
+    groups, signal = groups_with_signal(advantage, objective)  # [k, m/G]
+    kept = (groups.unsqueeze(2) * group + torch.arange(group)).flatten(1)  # [k, m]
+    own = [(trial, rows) for trial, rows in zip(samples, kept.tolist(), strict=True)]
+    prompts = [list(trial.prompts[i]) for trial, rows in own for i in rows[::group]]
+    completions = [list(trial.completions[i].token_ids) for trial, rows in own for i in rows]
 
     def stacked(rows: list[list[int]] | list[list[float]], fill: float, *, left: bool = False) -> Tensor:
         width = max(map(len, rows))
         padded = [[fill] * (width - len(row)) + row if left else row + [fill] * (width - len(row)) for row in rows]
         return torch.tensor(padded, device=device).unflatten(0, (len(samples), -1))
 
+    sampler = None
+    if objective.correction != "none":
+        sampler = stacked([list(trial.completions[i].logprobs or ()) for trial, rows in own for i in rows], 0.0)
     return Batch(
         prompts=stacked(prompts, pad, left=True),
         prompt_mask=stacked([[1] * len(row) for row in prompts], 0, left=True),
         completions=stacked(completions, pad),
         completion_mask=stacked([[1] * len(row) for row in completions], 0),
-        advantages=advantage.to(device),
-        sampler_logprobs=None if objective.correction == "none" else stacked(sampler, 0.0),
+        signal=signal.repeat_interleave(group, dim=1).to(device),
+        advantages=advantage.gather(1, kept).to(device),
+        sampled=advantage.shape[1],
+        tokens=torch.tensor([sum(len(c.token_ids) for c in trial.completions) for trial in samples], device=device),
+        sampler_logprobs=sampler,
     ), silent.tolist()

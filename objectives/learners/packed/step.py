@@ -25,20 +25,26 @@ from objectives.learners.packed.prompt_cache import Sequences, completion_logits
 
 @dataclass(slots=True, kw_only=True)
 class Batch:
-    """The samples of k trials, n completions each. The first axis of every tensor is the trial's."""
+    """What k trials train on, m of the n completions that each has sampled. The first axis is the trial's."""
 
     prompts: Tensor
-    """[k, n/G, P], padded on the left."""
+    """[k, m/G, P], padded on the left."""
     prompt_mask: Tensor
     completions: Tensor
-    """[k, n, C], padded on the right; the G completions of a prompt side by side."""
+    """[k, m, C], padded on the right; the G completions of a prompt side by side."""
     completion_mask: Tensor
+    signal: Tensor
+    """[k, m]: 0 for completions that are there to make up numbers, else 1."""
     advantages: Tensor
-    """[k, n]."""
+    """[k, m]."""
+    sampled: int
+    """n."""
+    tokens: Tensor
+    """[k]: of all n completions."""
     sampler_logprobs: Tensor | None = None
-    """[k, n, C]: what the engine says, where it is corrected for."""
+    """[k, m, C]: what the engine says, where it is corrected for."""
     old: list[Tensor] = field(default_factory=list)
-    """[k, m, C] for every micro-batch: log-probabilities before the batch's first update."""
+    """For every micro-batch: log-probabilities before the batch's first update."""
     reference: list[Tensor | None] = field(default_factory=list)
     """The same by the base policy."""
     corrections: list[Tensor | None] = field(default_factory=list)
@@ -62,7 +68,10 @@ class Batch:
             prompt_mask=prompt_mask,
             completions=completions,
             completion_mask=completion_mask,
+            signal=self.signal[list(keep)],
             advantages=self.advantages[list(keep)],
+            sampled=self.sampled,
+            tokens=self.tokens[list(keep)],
             sampler_logprobs=rows([self.sampler_logprobs])[0],
             old=rows(self.old),
             reference=rows(self.reference),
@@ -91,6 +100,7 @@ class Measured:
     grad_norm: list[float]
     """Before clipping."""
     entropy: list[float]
+    """Over groups with a signal only, unless there is a KL; NaN where there are none."""
     clip_ratio: list[float]
     kl: list[float] | None
 
@@ -131,10 +141,12 @@ class Stepper:
         A trial whose gradient is not finite keeps its weights, and its numbers say so: an engine that is shared
         could not sample from what is left of it.
         """
-        size = self._micro_batch_size or batch.completions.shape[1]
-        starts = range(0, batch.completions.shape[1], size)
+        m = batch.completions.shape[1]
+        size = self._micro_batch_size or m
         with self._packed.selected(slots):
-            sums = sum(self._backward(batch, i, start, start + size, len(starts)) for i, start in enumerate(starts))
+            sums = sum(
+                self._backward(batch, i, start, min(start + size, m)) for i, start in enumerate(range(0, m, size))
+            )
         self._packed.collect_gradients()
         norms = self._optimizer.clip(self._max_grad_norm)[list(slots)]
         loss, entropy, clipped, kl, grad_norm = torch.cat([torch.as_tensor(sums), norms.unsqueeze(0)]).tolist()
@@ -148,10 +160,10 @@ class Stepper:
             kl=kl if self._objective.beta else None,
         )
 
-    def _backward(self, batch: Batch, i: int, start: int, stop: int, micro_batches: int) -> Tensor:
+    def _backward(self, batch: Batch, i: int, start: int, stop: int) -> Tensor:
         """Adds a micro-batch's gradients; returns its share of loss, entropy, clipping and KL: [4, k]."""
         objective, sequences = self._objective, batch.sequences(start, stop)
-        mask = batch.completion_mask[:, start:stop]  # [k, m, C]
+        mask = batch.completion_mask[:, start:stop]
         new, entropy = self._logprobs(sequences, batch.trials)
         if len(batch.old) <= i:  # the batch's first update: these are the samplers' own
             self._remember(batch, new.detach(), mask, start, sequences)
@@ -163,13 +175,14 @@ class Stepper:
             reference=batch.reference[i],
             correction=batch.corrections[i],
         )
-        total = batch.completion_mask.sum((1, 2))
-        losses = slot_losses(tokens.loss, mask, tokens=total, micro_batches=micro_batches, objective=objective)
+        losses = slot_losses(tokens.loss, mask, completions=batch.sampled, tokens=batch.tokens, objective=objective)
         losses.sum().backward()
         with torch.no_grad():
             kl = torch.zeros_like(new) if tokens.kl is None else tokens.kl
-            means = [(value * mask).sum((1, 2)) / total.clamp(min=1) for value in (entropy, tokens.clipped, kl)]
-            return torch.stack([losses.detach(), *means])
+            clipped, kl = ((value * mask).sum((1, 2)) / batch.tokens for value in (tokens.clipped, kl))
+            told = batch.signal.unsqueeze(2)
+            entropy = (entropy * mask * told[:, start:stop]).sum((1, 2)) / (batch.completion_mask * told).sum((1, 2))
+            return torch.stack([losses.detach(), entropy, clipped, kl])
 
     def _logprobs(self, sequences: Sequences, trials: int) -> tuple[Tensor, Tensor]:
         with self._autocast():
@@ -183,7 +196,7 @@ class Stepper:
         if self._objective.beta:
             with self._packed.adapters_off(), torch.no_grad():
                 reference, _ = self._logprobs(sequences, batch.trials)
-        if self._objective.correction != "none" and batch.sampler_logprobs is not None:
+        if batch.sampler_logprobs is not None:
             sampler = batch.sampler_logprobs[:, start : start + old.shape[1]]
             correction = correction_weights(old, sampler, mask, self._objective)
         batch.reference.append(reference)

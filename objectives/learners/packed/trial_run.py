@@ -14,7 +14,7 @@ import torch
 from objectives.engines.protocol import Completion
 from objectives.evaluation import TRAINING, sampling_seeds
 from objectives.learners.packed.slots import SlotAdapter
-from objectives.trial import HeldOutScore, StepMetrics, TrialResult, TrialSpec
+from objectives.trial import HeldOutScore, StepMetrics, TrialResult, TrialSpec, trial_name
 
 
 def prompt_order(rows: int, prompts: int, seed: int) -> Iterator[list[int]]:
@@ -37,7 +37,7 @@ class TrialRun:
 
     def __init__(self, spec: TrialSpec, adapter: SlotAdapter, order: Iterator[list[int]], *, steps: int, log: Path):
         self.spec, self.adapter, self.order = spec, adapter, order
-        self.owner = f"trial-{spec.number:04d}"
+        self.owner = trial_name(spec.number)
         self.step = self.tokens = self.rollouts = 0
         self.scores: list[HeldOutScore] = []
         self.seconds: defaultdict[str, float] = defaultdict(float)

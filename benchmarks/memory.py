@@ -1,0 +1,92 @@
+"""What one more trial in a pack takes in memory, measured and as the planner predicts it.
+
+    python -m benchmarks.memory [--packs 1 2 4 8 16]
+
+For every pack size a fresh process loads the shipped study `tiny`, engine and all, takes two GRPO steps with that many
+trials, and tells the most memory that it ever held. `sweep plan` predicts the slope; activations are an upper bound.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+PACKS = (1, 2, 4, 8, 16)
+MIB = 2**20
+
+
+def main() -> None:
+    """Measures and prints a table, then one JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--packs", type=int, nargs="+", default=PACKS)
+    parser.add_argument("--serve", type=int, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.serve:
+        print(peak_bytes(arguments.serve))
+        return
+    measured = {k: in_a_process(k) for k in arguments.packs}
+    planned = planned_bytes()
+    least = min(measured)
+    print(f"{'K':>4}{'peak, MiB':>12}{'over the least':>16}{'planned':>10}")
+    for k, held in measured.items():
+        print(f"{k:4d}{held / MIB:12.1f}{(held - measured[least]) / MIB:16.1f}{(k - least) * planned / MIB:10.1f}")
+    slope = line_slope(measured)
+    print(f"\none more trial: {slope / MIB:.1f} MiB measured (least squares), {planned / MIB:.1f} MiB planned")
+    print(json.dumps({"peak_bytes": measured, "slope_bytes": slope, "planned_slope_bytes": planned}))
+
+
+def in_a_process(k: int) -> int:
+    """Peak memory of a fresh process that runs k trials at once, in bytes."""
+    command = [sys.executable, "-m", __spec__.name, "--serve", str(k)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    return int(done.stdout.splitlines()[-1])
+
+
+def peak_bytes(k: int) -> int:
+    """Loads everything, runs k trials at once, and reads the most memory that this process has held."""
+    from benchmarks.step import Feed, trial_specs
+    from objectives.adapters import AdapterFolder
+    from objectives.learners.packed.learner import PackedLearner
+    from objectives.loading import load
+    from sweep.study_file import load_study
+    from sweep.worker_process import SHARED_MEMORY
+
+    with tempfile.TemporaryDirectory(dir=SHARED_MEMORY) as folder:
+        settings = load_study("tiny", ["budget.steps=2"]).worker_settings(Path(folder))
+        loaded = load(settings, max_loras=k)
+        adapters = AdapterFolder(Path(folder) / "adapters")
+        PackedLearner(settings=settings, loaded=loaded, adapters=adapters, slots=k).serve(Feed(trial_specs(k)))
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def planned_bytes() -> int:
+    """What the planner says of one more slot."""
+    from sweep.adapter_plan import plan_model
+    from sweep.pack_plan import plan_pack
+    from sweep.study_file import load_study
+
+    config = load_study("tiny")
+    return plan_pack(config, plan_model(config.model.name).shape, None).per_slot.bytes
+
+
+def line_slope(points: dict[int, int]) -> float:
+    """Slope of the line of least squares."""
+    import numpy as np
+
+    slope: Any = np.polyfit(list(points), list(points.values()), 1)[0]
+    return float(slope)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,23 @@
+"""What a task takes from the user's own folders: code, and data files."""
+
+from __future__ import annotations
+
+from objectives.task_settings import CustomTaskSettings, DatasetSettings, Gsm8kSettings, TaskSettings
+from objectives.tasks.rows import is_file_name
+
+
+def own_references(task: TaskSettings) -> list[str]:
+    """Code that the study names, each as `module:name`."""
+    return [*task.reward, *([task.name] if isinstance(task, CustomTaskSettings) else [])]
+
+
+def own_modules(task: TaskSettings) -> list[str]:
+    """The modules that the code is in, each once."""
+    return list(dict.fromkeys(reference.partition(":")[0] for reference in own_references(task)))
+
+
+def own_files(task: TaskSettings) -> list[str]:
+    """Data files that the study names."""
+    if not isinstance(task, DatasetSettings | Gsm8kSettings):
+        return []
+    return [name for name in (task.data, task.held_out_split) if name and is_file_name(name)]
