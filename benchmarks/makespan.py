@@ -7,7 +7,7 @@ The trials of the shipped study `tiny` (all its ranks, its whole budget), each s
     naive          a fresh process for every trial: Unsloth, a stock vLLM engine, TRL's GRPOTrainer
     naive_grouped  the same, with this project's adapter arithmetic for vLLM on CPUs
     warm_trl       one process for all: the model and the engine are loaded once
-    packed         one process, four trials in every GRPO step
+    packed         one process, `--slots` trials in every GRPO step, by default all of them
 
 Everything else is the same: prompts, seeds, budgets, rollouts through one adapter folder in memory, no gradient
 checkpointing, no score of the base policy.
@@ -29,13 +29,13 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 WAYS = ("naive", "naive_grouped", "warm_trl", "packed")
-SLOTS = 4
 
 
 def main() -> None:
     """Runs every way and prints a table, then one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--trials", type=int, default=12)
+    parser.add_argument("--slots", type=int, default=12)
     parser.add_argument("--steps", type=int, default=None, help="GRPO steps a trial; default: the study's")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--serve", help=argparse.SUPPRESS)
@@ -43,12 +43,13 @@ def main() -> None:
     if arguments.serve:
         serve(json.loads(arguments.serve))
         return
+    order = {"steps": arguments.steps, "slots": arguments.slots}
     results: dict[str, Any] = {}
     for way in arguments.ways:
         numbers = list(range(arguments.trials))
         began, scores = time.perf_counter(), {}
         for share in [[n] for n in numbers] if way.startswith("naive") else [numbers]:
-            scores |= in_a_process({"way": way, "numbers": share, "steps": arguments.steps})
+            scores |= in_a_process({**order, "way": way, "numbers": share})
         results[way] = {"seconds": time.perf_counter() - began, "scores": [scores[str(n)] for n in numbers]}
         print(f"{way}: {results[way]['seconds']:.0f} s", flush=True)
     report(results)
@@ -72,7 +73,7 @@ def serve(order: dict[str, Any]) -> None:
     from sweep.study_file import load_study
     from sweep.worker_process import SHARED_MEMORY
 
-    way, steps = order["way"], order["steps"]
+    way, steps, slots = order["way"], order["steps"], order["slots"]
     study = load_study("tiny", [f"budget.steps={steps}"] if steps else [])
     if way == "naive":
         from objectives.engines import vllm
@@ -80,13 +81,13 @@ def serve(order: dict[str, Any]) -> None:
         vllm.use_grouped_adapters = lambda: None
     with tempfile.TemporaryDirectory(dir=SHARED_MEMORY) as folder:
         settings = study.worker_settings(Path(folder))
-        loaded = load(settings, max_loras=SLOTS if way == "packed" else 1)
+        loaded = load(settings, max_loras=slots if way == "packed" else 1)
         shared = {"settings": settings, "loaded": loaded, "adapters": AdapterFolder(Path(folder) / "adapters")}
         feed = Scores([spec(number) for number in order["numbers"]])
         if way == "packed":
             from objectives.learners.packed.learner import PackedLearner
 
-            PackedLearner(**shared, slots=SLOTS).serve(feed)
+            PackedLearner(**shared, slots=slots).serve(feed)
         else:
             from objectives.learners.trl import TrlLearner
 

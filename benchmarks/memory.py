@@ -1,9 +1,10 @@
 """What one more trial in a pack takes in memory, measured and as the planner predicts it.
 
-    python -m benchmarks.memory [--packs 1 2 4 8 16]
+    python -m benchmarks.memory [--packs 4 8 16 32]
 
 For every pack size a fresh process loads the shipped study `tiny`, engine and all, takes two GRPO steps with that many
-trials, and tells the most memory that it ever held. `sweep plan` predicts the slope; activations are an upper bound.
+trials, and tells the most memory that it ever held. `sweep plan` predicts the slope, for sequences as long as
+`model.max_seq_length` allows: here that is their real length. With fewer than four trials, loading is what holds most.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-PACKS = (1, 2, 4, 8, 16)
+PACKS = (4, 8, 16, 32)
+STUDY = ("tiny", ["budget.steps=2", "model.max_seq_length=12"])
+"""Seven tokens of prompt and five of completion."""
 MIB = 2**20
 
 
@@ -63,7 +66,7 @@ def peak_bytes(k: int) -> int:
     from sweep.worker_process import SHARED_MEMORY
 
     with tempfile.TemporaryDirectory(dir=SHARED_MEMORY) as folder:
-        settings = load_study("tiny", ["budget.steps=2"]).worker_settings(Path(folder))
+        settings = load_study(*STUDY).worker_settings(Path(folder))
         loaded = load(settings, max_loras=k)
         adapters = AdapterFolder(Path(folder) / "adapters")
         PackedLearner(settings=settings, loaded=loaded, adapters=adapters, slots=k).serve(Feed(trial_specs(k)))
@@ -76,7 +79,7 @@ def planned_bytes() -> int:
     from sweep.pack_plan import plan_pack
     from sweep.study_file import load_study
 
-    config = load_study("tiny")
+    config = load_study(*STUDY)
     return plan_pack(config, plan_model(config.model.name).shape, None).per_slot.bytes
 
 

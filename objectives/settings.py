@@ -15,7 +15,7 @@ from objectives.task_settings import Section, TaskSettings
 
 SHIPPED_MODELS = Path(__file__).parent / "models"
 CPU_SLOTS = 4
-"""Trials that a pack runs at once on a CPU, where more of them gain nothing."""
+"""Trials that a pack runs at once on a CPU, where more of them gain little."""
 MOST_SLOTS = 64
 """The most trials that a pack may run at once."""
 

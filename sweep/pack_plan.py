@@ -67,7 +67,7 @@ def plan_pack(config: StudyFile, shape: ModelShape, device: Device | None) -> Pa
     limits = [
         (GPU_SLOTS, f"{GPU_SLOTS} at most, unless learner.pack_size says otherwise")
         if device is not None
-        else (CPU_SLOTS, "more gain nothing on a CPU"),
+        else (CPU_SLOTS, "more gain little on a CPU"),
         (max(1, trials // ranks), f"no more than {trials} trials give each of {ranks} ranks"),
     ]
     if fitting is not None:
