@@ -76,7 +76,8 @@ def half_packs(trials: Trials, steps: int) -> None:
         for turn in range(2 * steps):
             own, other = halves[turn % 2], halves[1 - turn % 2]
             samples = waiting.result()
-            waiting = rollouts.submit(trials.sample, other)
+            if turn + 1 < 2 * steps:
+                waiting = rollouts.submit(trials.sample, other)
             trials.train(own, samples)
 
 

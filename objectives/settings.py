@@ -97,9 +97,11 @@ class LearnerSettings(Section):
     max_grad_norm: float = Field(default=1.0, gt=0)
     """Gradient norm above which gradients are scaled down."""
 
-    importance_sampling_correction: Literal["none"] = "none"
-    """Correction for the engine and the trainer disagreeing on log-probabilities. TRL applies one only in its
-    own vLLM modes, never to rollouts that it is handed."""
+    importance_sampling_correction: Literal[
+        "none", "sequence_mask", "sequence_truncate", "token_mask", "token_truncate"
+    ] = "none"
+    """Correction for the engine and the trainer disagreeing on log-probabilities, as TRL names them. `packed` only: TRL
+    applies one in its own vLLM modes, never to rollouts that it is handed."""
 
     report_to: tuple[Literal["tensorboard", "wandb", "trackio", "mlflow"], ...] = ()
     """Trackers that TRL reports each step to, one run a trial, named study/trial/seed. Their packages are yours to
@@ -109,6 +111,15 @@ class LearnerSettings(Section):
     def _check_trackers(self) -> LearnerSettings:
         if self.report_to and self.name != "trl":
             raise ValueError(f"report_to={list(self.report_to)} is TRL's own reporting; it needs name = 'trl'")
+        return self
+
+    @model_validator(mode="after")
+    def _check_correction(self) -> LearnerSettings:
+        if self.importance_sampling_correction != "none" and self.name != "packed":
+            raise ValueError(
+                f"importance_sampling_correction={self.importance_sampling_correction!r} needs name = 'packed': TRL "
+                "corrects in its own vLLM modes only"
+            )
         return self
 
     @property

@@ -176,3 +176,11 @@ def test_a_tracker_that_is_not_installed_or_not_trls_is_refused_before_anything_
     done = sweep("run", "tiny", "--set", "learner.report_to=['wandb']", "--set", "learner.name=packed", cwd=tmp_path)
     assert done.returncode == 2
     assert "it needs name = 'trl'" in done.stderr
+
+
+def test_a_correction_that_trl_would_not_make_is_refused(tmp_path):
+    chosen = ["--set", "learner.importance_sampling_correction='token_truncate'", "--set", "learner.name=trl"]
+    done = sweep("run", "tiny", *chosen, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "importance_sampling_correction='token_truncate' needs name = 'packed'" in done.stderr
+    assert done.stderr.count("\n") == 1

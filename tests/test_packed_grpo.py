@@ -169,7 +169,7 @@ def test_every_other_setting_does_what_it_does_in_TRL(tokenizer, options):
 
 @pytest.mark.parametrize("correction", CORRECTIONS)
 def test_corrections_for_the_engine_are_those_of_TRL(tokenizer, correction):
-    trials = [Recorded(seed=k, equal_prompts=True) for k in range(2)]
+    trials = [Recorded(seed=seed, equal_prompts=True) for seed in SILENT]
     goal = objective(trials[0], correction=correction)
     packed, models, stepper = start(torch.float64, trials, goal, prompt_once=False)
     train(packed, stepper, trials, goal, steps=4, iterations=2, dtype=torch.float64)
@@ -187,28 +187,50 @@ def test_corrections_for_the_engine_are_those_of_TRL(tokenizer, correction):
         assert differences(packed, k, model, LORAS[k].r) < EXACT
 
 
+@pytest.mark.parametrize("correction", ["none", "token_truncate"])
 @pytest.mark.parametrize("loss_type", ["grpo", "dapo", "dr_grpo"])
 @pytest.mark.parametrize("micro_batch_size", [None, 8])
-def test_groups_without_a_signal_are_left_out_and_change_nothing(monkeypatch, loss_type, micro_batch_size):
+@pytest.mark.parametrize("mute", [False, True])
+def test_groups_without_a_signal_are_left_out_and_change_nothing(
+    monkeypatch, loss_type, micro_batch_size, correction, mute
+):
     trials = [Recorded(seed=seed, equal_prompts=True) for seed in SILENT]
-    goal = objective(trials[0], loss_type=loss_type)
-    options = {"order": (0, 1), "micro_batch_size": micro_batch_size, "max_grad_norm": 0.02}
+    goal = objective(trials[0], loss_type=loss_type, correction=correction)
+    own = torch.tensor([reward(*[trial.rollout(0)[1]] * 3) for trial in trials])
+    own[0, 5] = math.nan
+    if mute:
+        own[1] = 1.0
+
+    def batch():
+        samples = [
+            Samples(
+                rows=[],
+                prompts=trial.rollout(0)[0],
+                completions=[
+                    Completion(token_ids=tokens, logprobs=logprobs)
+                    for tokens, logprobs in zip(*trial.rollout(0)[1:], strict=True)
+                ],
+            )
+            for trial in trials
+        ]
+        return to_batch(samples, own, goal, pad=0, device=torch.device("cpu"))[0]
 
     def weights():
-        packed, _, stepper = start(torch.float64, trials, goal, **options)
-        measured = train(packed, stepper, trials, goal, steps=4, iterations=2, dtype=torch.float64)
-        return packed.weights, measured
+        packed, _, stepper = start(torch.float64, trials, goal, micro_batch_size=micro_batch_size, max_grad_norm=0.02)
+        made = batch()
+        return packed.weights, [stepper.step(range(2), made) for _ in range(3)], made.completions.shape[1]
 
-    some, measured = weights()
-    assert packed_batch(trials, 0, goal)[0].completions.shape[1] == 12  # of 16
-    with monkeypatch.context() as patch:
-        patch.setattr(scoring, "groups_with_signal", every_group)
-        assert packed_batch(trials, 0, goal)[0].completions.shape[1] == 16
-        all_of_them, expected = weights()
-    torch.testing.assert_close(some, all_of_them, rtol=0, atol=EXACT)
-    for (ours, _), (right, _) in zip(measured, expected, strict=True):
+    some, measured, left = weights()
+    monkeypatch.setattr(scoring, "groups_with_signal", every_group)
+    every, expected, whole = weights()
+    assert (left, whole) == (12, 16)
+    torch.testing.assert_close(some, every, rtol=0, atol=EXACT)
+    for ours, right in zip(measured, expected, strict=True):
         assert ours.loss == pytest.approx(right.loss, abs=1e-7)  # advantages are in float32
         assert ours.clip_ratio == pytest.approx(right.clip_ratio, abs=1e-7)
+    if mute:
+        assert (measured[0].loss[1], measured[0].grad_norm[1]) == (0, 0)
+        assert math.isnan(measured[0].entropy[1])
 
 
 def every_group(advantage, objective):
@@ -337,6 +359,15 @@ def test_advantages_leave_out_what_no_reward_applies_to():
     expected = torch.tensor([[-half, half, 0, 0, 0, 0], [-1 / 1.0001, 0, 1 / 1.0001, 0, 0, 0]])
     torch.testing.assert_close(values, expected)
     assert silent.tolist() == [0.5, 0.0]
+
+
+def test_an_engine_that_gives_no_log_probabilities_is_not_corrected_for():
+    goal = Objective(loss_type="dapo", group_size=2, max_completion_tokens=2, correction="token_truncate")
+    completions = [Completion(token_ids=(5, 6)), Completion(token_ids=(7,))]
+    samples = Samples(rows=[], prompts=[[3, 4]] * 2, completions=completions)
+    batch, _ = to_batch([samples], torch.tensor([[0.0, 1.0]]), goal, pad=0, device=torch.device("cpu"))
+    weights = correction_weights(torch.full((1, 2, 2), -3.0), batch.sampler_logprobs, batch.completion_mask, goal)
+    assert weights[batch.completion_mask.bool()].tolist() == [1.0, 1.0, 1.0]
 
 
 def test_a_token_without_a_log_probability_of_the_engine_is_not_corrected():

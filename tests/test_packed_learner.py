@@ -262,31 +262,85 @@ def test_an_error_of_nobody_in_particular_fails_those_it_hit_and_the_worker_goes
     assert 3 in feed.results
 
 
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), EngineError("vLLM failed a rollout")])
-def test_where_memory_runs_short_half_as_many_trials_go_on(make, monkeypatch, unsloth_policy, tmp_path, error):
+TOLD = "out of memory with 4 trials at once; 2 from here on"
+
+
+def out_of_memory():
+    """As vLLM reports it: an error of the engine's, caused by torch's."""
+    error = EngineError("vLLM failed a rollout")
+    error.__cause__ = torch.OutOfMemoryError("CUDA out of memory")
+    return error
+
+
+def rerun_with_two(feed, tmp_path):
+    """Whether the first four trials were told to run again, and the next two ended."""
+    assert {i: str(told) for i, told in feed.failures.items()} == dict.fromkeys(range(4), TOLD)
+    assert all(told.kind == "memory" and told.again for told in feed.failures.values())
+    assert "CUDA out of memory" in (tmp_path / "logs" / "trial-0000.log").read_text()
+    return sorted(feed.results) == [4, 5]
+
+
+def test_where_memory_runs_short_half_as_many_trials_go_on(make, monkeypatch, unsloth_policy, tmp_path):
     from objectives.learners.packed.step import Stepper
 
-    if isinstance(error, EngineError):
-        error.__cause__ = torch.OutOfMemoryError("CUDA out of memory")
     step, sizes = Stepper.step, []
 
     def crowded(self, slots, batch):
         sizes.append(len(slots))
         if len(slots) > 2:
-            raise error
+            raise torch.OutOfMemoryError("CUDA out of memory")
         return step(self, slots, batch)
 
     monkeypatch.setattr(Stepper, "step", crowded)
     feed = Feed(*[spec(i) for i in range(6)])
     make(steps=2, slots=4).serve(feed)
     assert sizes == [4, 2, 2]
-    assert {i: str(told) for i, told in feed.failures.items()} == dict.fromkeys(
-        range(4), "out of memory with 4 trials at once; 2 from here on"
-    )
-    assert all(told.kind == "memory" and told.again for told in feed.failures.values())
-    assert "CUDA out of memory" in (tmp_path / "logs" / "trial-0000.log").read_text()
-    assert sorted(feed.results) == [4, 5]
+    assert rerun_with_two(feed, tmp_path)
     assert not any(isinstance(module, PackedLoraLinear) for module in unsloth_policy.base.modules())
+
+
+@pytest.mark.parametrize("when", ["sampling", "scoring"])
+def test_an_engine_that_runs_out_of_memory_halves_the_pack_too(make, vllm_engine, tmp_path, when):
+    class Crowded(Engine):
+        def rollout(self, prompts, adapters, sampling, seeds):
+            packed = len({adapter.name for adapter in adapters}) > 2
+            self.calls.append((prompts, adapters, sampling, seeds))
+            scoring = len(set(map(tuple, prompts))) == len(prompts)
+            if packed if when == "sampling" else scoring and len(self.training()) == 1:
+                raise out_of_memory()
+            return self._engine.rollout(prompts, adapters, sampling, seeds)
+
+    feed = Feed(*[spec(i) for i in range(6)])
+    make(steps=2, slots=4, engine=Crowded(vllm_engine)).serve(feed)
+    assert rerun_with_two(feed, tmp_path)
+
+
+def test_a_trial_that_finds_no_room_in_its_slot_is_run_again_and_so_are_its_neighbours(make, monkeypatch, tmp_path):
+    from objectives.learners.packed import learner as module
+
+    made, numbers = module.SlotAdapter, []
+
+    def crowded(*arguments, **options):
+        numbers.append(options["seed"])
+        if len(numbers) == 4:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return made(*arguments, **options)
+
+    monkeypatch.setattr(module, "SlotAdapter", crowded)
+    feed = Feed(*[spec(i) for i in range(6)])
+    make(steps=1, slots=4).serve(feed)
+    assert rerun_with_two(feed, tmp_path)
+
+
+def test_rollouts_are_corrected_for_the_engine_where_the_study_says_so(make, vllm_engine):
+    engine, feed = Engine(vllm_engine), Feed(spec(0), spec(1, r=4))
+    make(steps=2, engine=engine, name="packed", importance_sampling_correction="token_truncate").serve(feed)
+    assert all(sampling.logprobs for _, _, sampling, _ in engine.training())
+    plain = Feed(spec(0), spec(1, r=4))
+    make(steps=2, name="packed").serve(plain)
+    # The engine and the trainer compute the same policy, so that there is little to correct, and yet not nothing.
+    assert feed.of(0)[0].loss != plain.of(0)[0].loss
+    assert feed.of(0)[0].grad_norm == pytest.approx(plain.of(0)[0].grad_norm, rel=1e-3)
 
 
 def test_one_trial_that_memory_is_too_short_for_fails_for_good(make, monkeypatch):

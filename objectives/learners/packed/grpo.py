@@ -66,6 +66,7 @@ def groups_with_signal(advantage: Tensor, objective: Objective) -> tuple[Tensor,
     """Groups to train on: all where there is a KL, else those with an advantage that is not zero; others teach nothing.
 
     Trials get equally many, as many as the one with the most; the rest make theirs up with groups without a signal.
+    Equal rewards whose mean is rounded have advantages that are nearly zero: such a group is trained on, as in TRL.
 
     Args:
         advantage: Shape [K, n].

@@ -86,15 +86,18 @@ class PackedLearner:
             stepper = self._stepper(packed, optimizer)
             base.train()
             while self._refill(feed, packed, optimizer):
-                if self._outgrows_memory(feed, stepper):
-                    return True
-            return False
+                self._attempt(feed, stepper)
+        except PackTooLargeError as told:
+            for run in list(self._runs.values()):
+                self._fail(feed, run, told)
+            return True
         finally:
             for run in list(self._runs.values()):
                 self._release(run)
             packed.unpack()
             base.gradient_checkpointing_disable()
             base.train(was_training)
+        return False
 
     def _stepper(self, packed: Pack, optimizer: PackedAdamW) -> Stepper:
         model, learner = self._settings.model, self._settings.learner
@@ -128,28 +131,38 @@ class PackedLearner:
                 log.write_text(f"{error}\n", encoding="utf-8")
                 feed.fail(spec.number, error)
                 continue
+            except Exception as error:
+                if told := self._too_large(error):
+                    feed.fail(spec.number, told)
+                    raise told from error
+                raise
             optimizer.reset(k, spec.learning_rate)
             order = prompt_order(len(self._rows), budget.prompts_per_step, spec.seed)
             self._runs[k] = TrialRun(spec, adapter, order, steps=budget.steps, log=log)
             self._runs[k].seconds["build"] = time.perf_counter() - began
         return bool(self._runs)
 
-    def _outgrows_memory(self, feed: TrialFeed, stepper: Stepper) -> bool:
-        """Takes a round; whether fewer trials at once are called for. Those that ran are then to be run again."""
+    def _attempt(self, feed: TrialFeed, stepper: Stepper) -> None:
+        """Takes a round. What goes wrong and is nobody's in particular is everybody's.
+
+        Raises:
+            PackTooLargeError: where memory is too short for so many trials at once.
+        """
         try:
             self._round(feed, stepper)
         except RewardError:
             raise
-        except Exception as error:  # nobody's in particular, so everybody's
-            halved = is_out_of_memory(error) and self._slots > 1
-            told = PackTooLargeError(
-                f"out of memory with {self._slots} trials at once; {self._slots // 2} from here on"
-            )
-            told.__cause__ = error
+        except Exception as error:
+            if told := self._too_large(error):
+                raise told from error
             for run in list(self._runs.values()):
-                self._fail(feed, run, told if halved else error)
-            return halved
-        return False
+                self._fail(feed, run, error)
+
+    def _too_large(self, error: BaseException) -> PackTooLargeError | None:
+        """What trials are told that are to run again beside fewer others, if that is what an error calls for."""
+        if self._slots == 1 or not is_out_of_memory(error):
+            return None
+        return PackTooLargeError(f"out of memory with {self._slots} trials at once; {self._slots // 2} from here on")
 
     def _round(self, feed: TrialFeed, stepper: Stepper) -> None:
         """A rollout of every trial, and the optimizer steps that are taken on it."""
@@ -158,6 +171,8 @@ class PackedLearner:
             sampled = self._sampler.sample(runs)
         for run, outcome in zip(runs, sampled, strict=True):
             if isinstance(outcome, EngineError):
+                if self._too_large(outcome):
+                    raise outcome
                 self._fail(feed, run, outcome)
         pairs = [(r, s) for r, s in zip(runs, sampled, strict=True) if isinstance(s, Samples)]
         if not pairs:
@@ -218,6 +233,8 @@ class PackedLearner:
                     feed.finish(run.spec.number, run.result(adapter=self._adapters.keep(run.owner)))
                     self._release(run)
             except EngineError as error:
+                if self._too_large(error):
+                    raise
                 self._fail(feed, run, error)
 
     def _evaluate(self, run: TrialRun) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from objectives.adapters import AdapterFolder
 from objectives.engines.protocol import Completion, Sampling
-from objectives.errors import EngineError
+from objectives.errors import EngineError, is_out_of_memory
 from objectives.evaluation import prompt_ids
 from objectives.learners.packed.trial_run import TrialRun
 from objectives.loading import Loaded
@@ -38,12 +38,20 @@ class Sampler:
     """What there is to train on."""
 
     def sample(self, runs: Sequence[TrialRun]) -> list[Samples | EngineError]:
-        """One rollout for all trials. If the engine fails it, each tries alone, so that only the culprit fails."""
+        """One rollout for all trials. If the engine fails it, each tries alone, so that only the culprit fails.
+
+        Raises:
+            EngineError: where memory was too short for several trials: that is nobody's in particular.
+        """
         rows = [[self.rows[i] for i in next(run.order)] for run in runs]
         try:
             return list(self._sample(runs, rows))
         except EngineError as error:
-            return [error] if len(runs) == 1 else [self._alone(*pair) for pair in zip(runs, rows, strict=True)]
+            if len(runs) == 1:
+                return [error]
+            if is_out_of_memory(error):
+                raise
+            return [self._alone(*pair) for pair in zip(runs, rows, strict=True)]
 
     def _alone(self, run: TrialRun, rows: list[Row]) -> Samples | EngineError:
         try:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from objectives.engines.protocol import Completion
 from objectives.learners.packed.grpo import Objective, advantages, groups_with_signal, nanstd
 from objectives.learners.packed.rollouts import Samples
 from objectives.learners.packed.step import Batch, Measured
@@ -48,6 +49,11 @@ def score(samples: Samples, texts: Sequence[object], rewards: RewardSet) -> Scor
         stds=_by_name(rewards.names, nanstd(table, (1,)).squeeze(1)),
         completion_length=sum(map(len, ids)) / len(ids),
     )
+
+
+def _logprobs(completion: Completion) -> list[float]:
+    """The engine's; NaN where it gave none, which is then not corrected for."""
+    return list(completion.logprobs or [math.nan] * len(completion.token_ids))
 
 
 def _by_name(names: Sequence[str], values: Tensor) -> dict[str, float]:
@@ -107,7 +113,7 @@ def to_batch(
 
     sampler = None
     if objective.correction != "none":
-        sampler = stacked([list(trial.completions[i].logprobs or ()) for trial, rows in own for i in rows], 0.0)
+        sampler = stacked([_logprobs(trial.completions[i]) for trial, rows in own for i in rows], 0.0)
     return Batch(
         prompts=stacked(prompts, pad, left=True),
         prompt_mask=stacked([[1] * len(row) for row in prompts], 0, left=True),
