@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-from typing import Annotated
+import signal
+import threading
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sweep.cli.options import DEFAULT_STORAGE, StorageOption
 from sweep.cli.stored import StoredStudyArgument, open_stored
 from sweep.errors import StudyFileError
+
+if TYPE_CHECKING:
+    from sweep.dashboard.server import DashboardServer
 
 
 def dashboard(
@@ -50,5 +54,15 @@ def dashboard(
         name = "127.0.0.1" if everywhere else url_host(host)
         page = f"http://{name}:{server.server_port}/dashboard/studies/{stored._study_id}"
         typer.echo(f"verdict: {page}/note\nplots:   {page}\ntrials:  {page}/trials\nread-only; Ctrl-C stops it")
-        with suppress(KeyboardInterrupt):
-            server.serve_forever()
+        _stop_at_ctrl_c(server)
+        server.serve_forever()
+
+
+def _stop_at_ctrl_c(server: DashboardServer) -> None:
+    """Ends `serve_forever`: a KeyboardInterrupt that strikes while Python tidies up after a request would be lost."""
+
+    def stop(*_: object) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a second one ends what hangs
+        threading.Thread(target=server.shutdown).start()
+
+    signal.signal(signal.SIGINT, stop)
