@@ -119,26 +119,26 @@ def test_a_changed_study_stops_with_exit_3_and_says_what_changed(ran):
     assert "Traceback" not in done.stderr
 
 
+SLOW = ["--set", "budget.steps=80", "--set", "space.learning_rate=[1e-3]"]
+"""Trials that take long enough to be interrupted, and do not collapse."""
+
+
 def worker_in_second_trial(command, folder):
     """The worker's process id, once the first trial has ended and the second is under way."""
     command.wait_for("[1/2] trial 0")
-    command.wait_for("trial 1  step 7/30", timeout=30)
+    command.wait_for("\ntrial 1  r=8", timeout=30)
     return load(folder).trials[-1].user_attrs["worker"]
 
 
 def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(running, tmp_path):
-    command = running(
-        "--trials", 2, "--set", "space.r=[8]", "--set", "search.points_per_rank=2", "--set", "budget.steps=30"
-    )
+    command = running("--trials", 2, "--set", "space.r=[8]", "--set", "search.points_per_rank=2", *SLOW)
     worker = worker_in_second_trial(command, tmp_path)
     assert command.interrupt() == 130
     assert "sweep: interrupted; the same command goes on from here" in command.output.read_text()
     assert not is_alive(worker)
     assert "RUNNING" not in states(tmp_path)
     first = load(tmp_path).trials[0]
-    again = running(
-        "--trials", 2, "--set", "space.r=[8]", "--set", "search.points_per_rank=2", "--set", "budget.steps=30"
-    )
+    again = running("--trials", 2, "--set", "space.r=[8]", "--set", "search.points_per_rank=2", *SLOW)
     again.process.wait(180)
     assert "1 done" in again.output.read_text()
     trials = load(tmp_path).trials
@@ -152,9 +152,7 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(running, tmp_path):
 
 
 def test_a_killed_worker_fails_its_trial_with_a_reason_and_is_replaced(running, tmp_path):
-    command = running(
-        "--trials", 2, "--set", "space.r=[8]", "--set", "search.points_per_rank=2", "--set", "budget.steps=30"
-    )
+    command = running("--trials", 2, "--set", "space.r=[8]", "--set", "search.points_per_rank=2", *SLOW)
     worker = worker_in_second_trial(command, tmp_path)
     os.kill(worker, signal.SIGKILL)
     assert command.process.wait(240) == 0
@@ -166,7 +164,7 @@ def test_a_killed_worker_fails_its_trial_with_a_reason_and_is_replaced(running, 
 
 
 def test_a_killed_supervisor_takes_its_worker_along_and_loses_nothing_finished(running, tmp_path):
-    arguments = ("--trials", 2, "--set", "space.r=[8]", "--set", "search.points_per_rank=2", "--set", "budget.steps=30")
+    arguments = ("--trials", 2, "--set", "space.r=[8]", "--set", "search.points_per_rank=2", *SLOW)
     command = running(*arguments)
     worker = worker_in_second_trial(command, tmp_path)
     command.kill()
