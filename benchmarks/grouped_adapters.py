@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+from benchmarks.process import in_a_process
 
 PROMPTS, REPEATS = 128, 7
 ADAPTERS = (1, 8)
@@ -62,10 +63,7 @@ def main() -> None:
     if len(sys.argv) > 1:
         print(json.dumps(measure(sys.argv[1])))
         return
-    results = {}
-    for kind in ("stock", "grouped"):
-        done = subprocess.run([sys.executable, "-m", __spec__.name, kind], capture_output=True, text=True, check=True)
-        results[kind] = json.loads(done.stdout.splitlines()[-1])
+    results = {kind: in_a_process(__spec__.name, kind) for kind in ("stock", "grouped")}
     print(f"{PROMPTS} completions of 5 tokens an adapter, max_lora_rank {MAX_LORA_RANK}, median of {REPEATS}")
     for n in ADAPTERS:
         stock, grouped = (results[kind][f"{n}_adapters_s"] for kind in ("stock", "grouped"))

@@ -33,10 +33,10 @@ def main() -> None:
     from objectives.adapters import AdapterFolder
     from objectives.loading import load
     from sweep.study_file import load_study
-    from sweep.worker_process import SHARED_MEMORY
+    from sweep.worker_process import memory_folder
 
     result: dict[str, dict[str, float]] = {}
-    with tempfile.TemporaryDirectory(dir=SHARED_MEMORY) as folder:
+    with tempfile.TemporaryDirectory(dir=memory_folder()) as folder:
         settings = load_study("tiny").worker_settings(Path(folder))
         loaded = load(settings, max_loras=max(arguments.packs))
         adapters = AdapterFolder(Path(folder) / "adapters")
@@ -85,46 +85,38 @@ class Trials:
     """The trials of a pack, put together as the packed learner does, without its bookkeeping."""
 
     def __init__(self, settings: Any, loaded: Any, adapters: Any, k: int) -> None:
-        from benchmarks.step import trial_specs
+        from benchmarks.step import Feed, trial_specs
         from objectives.learners.packed.learner import PackedLearner
         from objectives.learners.packed.linear import pack
         from objectives.learners.packed.optimizer import PackedAdamW
-        from objectives.learners.packed.slots import SlotAdapter
-        from objectives.learners.packed.trial_run import TrialRun, prompt_order
 
         self.k, self._loaded = k, loaded
         self._learner = PackedLearner(settings=settings, loaded=loaded, adapters=adapters, slots=k)
-        model, budget = settings.model, settings.budget
+        model = settings.model
         self._packed = pack(loaded.policy.base, model.target_modules, slots=k, r_max=model.max_lora_rank)
         optimizer = PackedAdamW(self._packed.weights, self._packed.gradients)
         self._stepper = self._learner._stepper(self._packed, optimizer)
         loaded.policy.base.train()
-        self._runs = []
-        for slot, spec in enumerate(trial_specs(k)):
-            adapter = SlotAdapter(self._packed, slot, spec.lora, seed=spec.seed)
-            optimizer.reset(slot, spec.learning_rate)
-            order = prompt_order(len(self._learner._rows), budget.prompts_per_step, spec.seed)
-            log = settings.log_folder / f"{slot}.log"
-            self._runs.append(TrialRun(spec, adapter, order, steps=budget.steps, log=log))
+        self._feed = Feed(trial_specs(k))
+        self._learner._refill(self._feed, self._packed, optimizer)
 
     def sample(self, slots: Sequence[int]) -> list[Any]:
         """A rollout of some of them."""
-        return list(self._learner._sampler.sample([self._runs[slot] for slot in slots]))
+        return list(self._learner._sampler.sample([self._learner._runs[slot] for slot in slots]))
 
     def train(self, slots: Sequence[int], samples: Sequence[Any]) -> None:
         """An optimizer step on a rollout."""
         import torch
 
-        from objectives.evaluation import completion_texts
-        from objectives.learners.packed.scoring import score, to_batch
+        from objectives.learners.packed.scoring import to_batch
 
-        tokenizer, rewards = self._loaded.policy.tokenizer, self._loaded.rewards
-        scored = [score(s, completion_texts(tokenizer, s.rows, s.completions), rewards) for s in samples]
+        runs = [self._learner._runs[slot] for slot in slots]
+        scored = [self._learner._score(self._feed, run, own) for run, own in zip(runs, samples, strict=True)]
         batch, _ = to_batch(
             samples,
             torch.stack([one.rewards for one in scored]),
             self._learner._objective,
-            pad=tokenizer.pad_token_id,
+            pad=self._loaded.policy.tokenizer.pad_token_id,
             device=self._packed.weights.device,
         )
         self._stepper.step(list(slots), batch)

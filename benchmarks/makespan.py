@@ -19,12 +19,12 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+from benchmarks.process import in_a_process
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
@@ -49,20 +49,10 @@ def main() -> None:
         numbers = list(range(arguments.trials))
         began, scores = time.perf_counter(), {}
         for share in [[n] for n in numbers] if way.startswith("naive") else [numbers]:
-            scores |= in_a_process({**order, "way": way, "numbers": share})
+            scores |= in_a_process(__spec__.name, "--serve", json.dumps({**order, "way": way, "numbers": share}))
         results[way] = {"seconds": time.perf_counter() - began, "scores": [scores[str(n)] for n in numbers]}
         print(f"{way}: {results[way]['seconds']:.0f} s", flush=True)
     report(results)
-
-
-def in_a_process(order: dict[str, Any]) -> dict[str, float]:
-    """Runs some trials in a fresh process; their held-out rewards by number."""
-    command = [sys.executable, "-m", __spec__.name, "--serve", json.dumps(order)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(done.stderr)
-    scores: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return scores
 
 
 def serve(order: dict[str, Any]) -> None:
@@ -71,7 +61,7 @@ def serve(order: dict[str, Any]) -> None:
     from objectives.adapters import AdapterFolder
     from objectives.loading import load
     from sweep.study_file import load_study
-    from sweep.worker_process import SHARED_MEMORY
+    from sweep.worker_process import memory_folder
 
     way, steps, slots = order["way"], order["steps"], order["slots"]
     study = load_study("tiny", [f"budget.steps={steps}"] if steps else [])
@@ -79,7 +69,7 @@ def serve(order: dict[str, Any]) -> None:
         from objectives.engines import vllm
 
         vllm.use_grouped_adapters = lambda: None
-    with tempfile.TemporaryDirectory(dir=SHARED_MEMORY) as folder:
+    with tempfile.TemporaryDirectory(dir=memory_folder()) as folder:
         settings = study.worker_settings(Path(folder))
         loaded = load(settings, max_loras=slots if way == "packed" else 1)
         shared = {"settings": settings, "loaded": loaded, "adapters": AdapterFolder(Path(folder) / "adapters")}

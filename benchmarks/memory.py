@@ -13,11 +13,11 @@ import argparse
 import json
 import os
 import resource
-import subprocess
-import sys
+import statistics
 import tempfile
 from pathlib import Path
-from typing import Any
+
+from benchmarks.process import in_a_process
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
@@ -36,24 +36,15 @@ def main() -> None:
     if arguments.serve:
         print(peak_bytes(arguments.serve))
         return
-    measured = {k: in_a_process(k) for k in arguments.packs}
+    measured = {k: in_a_process(__spec__.name, "--serve", str(k)) for k in arguments.packs}
     planned = planned_bytes()
     least = min(measured)
     print(f"{'K':>4}{'peak, MiB':>12}{'over the least':>16}{'planned':>10}")
     for k, held in measured.items():
         print(f"{k:4d}{held / MIB:12.1f}{(held - measured[least]) / MIB:16.1f}{(k - least) * planned / MIB:10.1f}")
-    slope = line_slope(measured)
+    slope = statistics.linear_regression(list(measured), list(measured.values())).slope
     print(f"\none more trial: {slope / MIB:.1f} MiB measured (least squares), {planned / MIB:.1f} MiB planned")
     print(json.dumps({"peak_bytes": measured, "slope_bytes": slope, "planned_slope_bytes": planned}))
-
-
-def in_a_process(k: int) -> int:
-    """Peak memory of a fresh process that runs k trials at once, in bytes."""
-    command = [sys.executable, "-m", __spec__.name, "--serve", str(k)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(done.stderr)
-    return int(done.stdout.splitlines()[-1])
 
 
 def peak_bytes(k: int) -> int:
@@ -63,9 +54,9 @@ def peak_bytes(k: int) -> int:
     from objectives.learners.packed.learner import PackedLearner
     from objectives.loading import load
     from sweep.study_file import load_study
-    from sweep.worker_process import SHARED_MEMORY
+    from sweep.worker_process import memory_folder
 
-    with tempfile.TemporaryDirectory(dir=SHARED_MEMORY) as folder:
+    with tempfile.TemporaryDirectory(dir=memory_folder()) as folder:
         settings = load_study(*STUDY).worker_settings(Path(folder))
         loaded = load(settings, max_loras=k)
         adapters = AdapterFolder(Path(folder) / "adapters")
@@ -81,14 +72,6 @@ def planned_bytes() -> int:
 
     config = load_study(*STUDY)
     return plan_pack(config, plan_model(config.model.name).shape, None).per_slot.bytes
-
-
-def line_slope(points: dict[int, int]) -> float:
-    """Slope of the line of least squares."""
-    import numpy as np
-
-    slope: Any = np.polyfit(list(points), list(points.values()), 1)[0]
-    return float(slope)
 
 
 if __name__ == "__main__":

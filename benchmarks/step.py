@@ -85,9 +85,9 @@ def main() -> None:
     from objectives.adapters import AdapterFolder
     from objectives.loading import load
     from sweep.study_file import load_study
-    from sweep.worker_process import SHARED_MEMORY
+    from sweep.worker_process import memory_folder
 
-    with tempfile.TemporaryDirectory(dir=SHARED_MEMORY) as folder:
+    with tempfile.TemporaryDirectory(dir=memory_folder()) as folder:
         study = load_study("tiny", [f"budget.steps={arguments.steps}", "task.held_out_prompts=64"])
         settings = study.worker_settings(Path(folder))
         loaded = load(settings, max_loras=max(arguments.packs))

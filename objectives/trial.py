@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from objectives.lora import LoraSpec
@@ -12,6 +13,11 @@ from objectives.lora import LoraSpec
 def trial_name(number: int) -> str:
     """What a trial's log and adapter folder are called."""
     return f"trial-{number:04d}"
+
+
+def trial_log(folder: Path, number: int) -> Path:
+    """Where a trial's output goes."""
+    return folder / f"{trial_name(number)}.log"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from objectives.trial import (
     SlotFree,
     Start,
     StepMetrics,
-    trial_name,
+    trial_log,
 )
 from sweep import record
 from sweep.collapse import CollapseMonitor
@@ -142,7 +142,7 @@ class Supervisor:
         self._running[trial.number] = RunningTrial(trial=trial, spec=spec, monitor=monitor, pruner=self._pruner)
         self._free_slots -= 1
         trial.set_user_attr(record.WORKER, worker.pid)
-        trial.set_user_attr(record.LOG, str(self._log_folder / f"{trial_name(trial.number)}.log"))
+        trial.set_user_attr(record.LOG, str(trial_log(self._log_folder, trial.number)))
         worker.send(Start(spec=spec))
         self._progress.trial_started(spec)
 

@@ -16,7 +16,12 @@ from objectives.preview import Preview
 from objectives.settings import WorkerSettings
 from objectives.trial import FromWorker, Stop, ToWorker
 
-SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - a memory-backed folder, entered only through mkdtemp
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - a memory-backed folder, entered only through tempfile
+
+
+def memory_folder() -> Path | None:
+    """Where temporary folders are held in memory; None where there is no such place."""
+    return SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
 
 
 def _run(*arguments: object) -> None:
@@ -40,8 +45,7 @@ class WorkerProcess:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.log = log
-        memory = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
-        self._scratch = Path(tempfile.mkdtemp(prefix="rank-sweep-", dir=memory))
+        self._scratch = Path(tempfile.mkdtemp(prefix="rank-sweep-", dir=memory_folder()))
         self._process = context.Process(
             target=_run,
             args=(theirs, settings, log, self._scratch, preview_prompts),

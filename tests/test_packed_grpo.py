@@ -61,15 +61,20 @@ def objective(recorded, **options):
     )
 
 
-def packed_batch(trials, rollout, goal, dtype=torch.float32):
-    """The batch that a pack trains on, from the recorded rollouts of its trials."""
-    samples, rewards = [], []
+def recorded_rewards(trials, rollout):
+    """The rewards of a recorded rollout of each trial."""
+    return torch.tensor([reward(*[trial.rollout(rollout)[1]] * 3) for trial in trials])
+
+
+def packed_batch(trials, rollout, goal, dtype=torch.float32, rewards=None):
+    """The batch that a pack trains on, from the recorded rollouts of its trials, with their rewards or others."""
+    samples = []
     for recorded in trials:
         prompts, completions, logprobs = recorded.rollout(rollout)
-        rewards.append(reward(prompts, completions, completions))
         sampled = [Completion(token_ids=t, logprobs=p) for t, p in zip(completions, logprobs, strict=True)]
         samples.append(Samples(rows=[], prompts=prompts, completions=sampled))
-    batch, silent = to_batch(samples, torch.tensor(rewards), goal, pad=0, device=torch.device("cpu"))
+    rewards = recorded_rewards(trials, rollout) if rewards is None else rewards
+    batch, silent = to_batch(samples, rewards, goal, pad=0, device=torch.device("cpu"))
     if batch.sampler_logprobs is not None:
         batch.sampler_logprobs = batch.sampler_logprobs.to(dtype)
     return batch, silent
@@ -196,28 +201,14 @@ def test_groups_without_a_signal_are_left_out_and_change_nothing(
 ):
     trials = [Recorded(seed=seed, equal_prompts=True) for seed in SILENT]
     goal = objective(trials[0], loss_type=loss_type, correction=correction)
-    own = torch.tensor([reward(*[trial.rollout(0)[1]] * 3) for trial in trials])
+    own = recorded_rewards(trials, 0)
     own[0, 5] = math.nan
     if mute:
         own[1] = 1.0
 
-    def batch():
-        samples = [
-            Samples(
-                rows=[],
-                prompts=trial.rollout(0)[0],
-                completions=[
-                    Completion(token_ids=tokens, logprobs=logprobs)
-                    for tokens, logprobs in zip(*trial.rollout(0)[1:], strict=True)
-                ],
-            )
-            for trial in trials
-        ]
-        return to_batch(samples, own, goal, pad=0, device=torch.device("cpu"))[0]
-
     def weights():
         packed, _, stepper = start(torch.float64, trials, goal, micro_batch_size=micro_batch_size, max_grad_norm=0.02)
-        made = batch()
+        made, _ = packed_batch(trials, 0, goal, rewards=own)
         return packed.weights, [stepper.step(range(2), made) for _ in range(3)], made.completions.shape[1]
 
     some, measured, left = weights()

@@ -11,12 +11,7 @@ from pathlib import Path
 
 from objectives.errors import RewardError
 from objectives.learners.protocol import TrialFeed
-from objectives.trial import trial_name
-
-
-def trial_log(folder: Path, number: int) -> Path:
-    """Where a trial's output goes."""
-    return folder / f"{trial_name(number)}.log"
+from objectives.trial import trial_log
 
 
 @contextmanager

@@ -23,9 +23,9 @@ from objectives.learners.packed.slots import SlotAdapter
 from objectives.learners.packed.step import Batch, Stepper
 from objectives.learners.packed.trial_run import TrialRun, prompt_order, shared_time
 from objectives.learners.protocol import TrialFeed
-from objectives.learners.trial_log import trial_log
 from objectives.loading import Loaded, training_rows
 from objectives.settings import WorkerSettings
+from objectives.trial import trial_log
 
 
 class PackedLearner:
@@ -171,8 +171,6 @@ class PackedLearner:
             sampled = self._sampler.sample(runs)
         for run, outcome in zip(runs, sampled, strict=True):
             if isinstance(outcome, EngineError):
-                if self._too_large(outcome):
-                    raise outcome
                 self._fail(feed, run, outcome)
         pairs = [(r, s) for r, s in zip(runs, sampled, strict=True) if isinstance(s, Samples)]
         if not pairs:
@@ -233,7 +231,7 @@ class PackedLearner:
                     feed.finish(run.spec.number, run.result(adapter=self._adapters.keep(run.owner)))
                     self._release(run)
             except EngineError as error:
-                if self._too_large(error):
+                if is_out_of_memory(error):
                     raise
                 self._fail(feed, run, error)
 

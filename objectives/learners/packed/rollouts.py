@@ -41,23 +41,19 @@ class Sampler:
         """One rollout for all trials. If the engine fails it, each tries alone, so that only the culprit fails.
 
         Raises:
-            EngineError: where memory was too short for several trials: that is nobody's in particular.
+            EngineError: where memory was too short: that is nobody's in particular.
         """
-        rows = [[self.rows[i] for i in next(run.order)] for run in runs]
+        return self._tried(runs, [[self.rows[i] for i in next(run.order)] for run in runs])
+
+    def _tried(self, runs: Sequence[TrialRun], rows: Sequence[list[Row]]) -> list[Samples | EngineError]:
         try:
             return list(self._sample(runs, rows))
         except EngineError as error:
-            if len(runs) == 1:
-                return [error]
             if is_out_of_memory(error):
                 raise
-            return [self._alone(*pair) for pair in zip(runs, rows, strict=True)]
-
-    def _alone(self, run: TrialRun, rows: list[Row]) -> Samples | EngineError:
-        try:
-            return self._sample([run], [rows])[0]
-        except EngineError as error:
-            return error
+            if len(runs) == 1:
+                return [error]
+            return [self._tried([run], [own])[0] for run, own in zip(runs, rows, strict=True)]
 
     def _sample(self, runs: Sequence[TrialRun], rows: Sequence[list[Row]]) -> list[Samples]:
         budget, tokenizer = self.settings.budget, self.loaded.policy.tokenizer

@@ -1,0 +1,98 @@
+"""What the tests of packed trials on the real engine share: a feed, a watched engine, and learners."""
+
+from objectives.adapters import AdapterFolder
+from objectives.errors import EngineError
+from objectives.evaluation import Evaluator
+from objectives.learners.packed.learner import PackedLearner
+from objectives.loading import Loaded
+from objectives.lora import LoraSpec
+from objectives.rewards import RewardSet, checked
+from objectives.settings import BudgetSettings, LearnerSettings, WorkerSettings
+from objectives.task_settings import StringOpsSettings
+from objectives.tasks.string_ops import StringOps
+from objectives.trial import TrialSpec
+from tests.test_trl_learner import Feed as SoloFeed
+
+STEPS = 4
+SLOTS = 3
+
+
+class Feed(SoloFeed):
+    """Hands out given trials, prunes given ones at a step, and remembers what it is told in order."""
+
+    def __init__(self, *specs, prune=()):
+        super().__init__(*specs)
+        self.prune, self.news = dict(prune), []
+
+    def take(self, block=True):
+        return super().take()
+
+    def progress(self, number, metrics):
+        super().progress(number, metrics)
+        self.news.append((number, metrics.step))
+
+    def pruned(self, number):
+        return self.steps[-1][1].step >= self.prune.get(number, 10**9)
+
+    def of(self, number):
+        return [metrics for other, metrics in self.steps if other == number]
+
+
+class Engine:
+    """The real engine, and a record of what it was asked."""
+
+    def __init__(self, engine, *, refuses=None):
+        self._engine, self.refuses, self.calls = engine, refuses, []
+
+    def rollout(self, prompts, adapters, sampling, seeds):
+        self.calls.append((prompts, adapters, sampling, seeds))
+        if any(adapter is not None and adapter.name.startswith(f"{self.refuses}-") for adapter in adapters):
+            raise EngineError(f"no {self.refuses} here")
+        return self._engine.rollout(prompts, adapters, sampling, seeds)
+
+    def training(self):
+        """Calls for training, which ask for several completions of a prompt."""
+        return [call for call in self.calls if len({tuple(p) for p in call[0]}) < len(call[0])]
+
+
+def spec(number=0, *, r=8, alpha=32, seed=None, learning_rate=2e-3):
+    lora = LoraSpec(r=r, alpha=alpha)
+    return TrialSpec(
+        number=number, lora=lora, learning_rate=learning_rate, seed=number if seed is None else seed, score_after=(1, 2)
+    )
+
+
+def learners(*, model, policy, vllm_engine, folder):
+    """What makes learners of a few prompts on the real policy and engine."""
+
+    def make(kind=PackedLearner, *, slots=SLOTS, steps=STEPS, reward=None, engine=None, model=model, **learner):
+        engine = Engine(vllm_engine) if engine is None else engine
+        task = StringOps(symbols=1, seed=0)
+        rewards = RewardSet(functions=(checked(reward or task.reward_functions[0]),), weights=(1.0,))
+        settings = WorkerSettings(
+            study="test",
+            model=model,
+            task=StringOpsSettings(name="string_ops", symbols=1, held_out_prompts=64, train_prompts=20),
+            learner=LearnerSettings(**learner),
+            budget=BudgetSettings(steps=steps, prompts_per_step=8, group_size=4),
+            log_folder=folder / "logs",
+        )
+        evaluator = Evaluator(
+            engine=engine,
+            tokenizer=policy.tokenizer,
+            rewards=rewards,
+            max_completion_tokens=task.max_completion_tokens,
+            rows=task.held_out_rows(64),
+            temperature=1.0,
+        )
+        loaded = Loaded(policy=policy, engine=engine, task=task, rewards=rewards, evaluator=evaluator, facts={})
+        made = kind(
+            settings=settings,
+            loaded=loaded,
+            adapters=AdapterFolder(folder / "adapters"),
+            **({"slots": slots} if kind is PackedLearner else {}),
+        )
+        made.engine = engine
+        return made
+
+    return make
