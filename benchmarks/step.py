@@ -5,7 +5,8 @@
 The shipped study `tiny`: 16 prompts x 8 completions a trial and step, one process, one vLLM engine with grouped
 adapters. TRL and small packs run trials of four ranks one after another, larger packs the same ranks several times.
 Prints milliseconds a step and a trial, medians over repeats that take turns. A pack's `reward` includes making text of
-tokens, which for TRL is in `other`.
+tokens, which for TRL is in `other`; its `rollout` is what training waits for, since one half of a pack rolls out while
+the other trains.
 """
 
 from __future__ import annotations
@@ -31,10 +32,10 @@ RANKS = (1, 4, 16, 64)
 
 
 class Feed:
-    """Hands out trials at once, and takes note of nothing."""
+    """Hands out trials at once, and keeps what they have measured."""
 
     def __init__(self, specs: list[Any]) -> None:
-        self.specs = specs
+        self.specs, self.results = specs, []
 
     def take(self, block: bool = True) -> Any:  # noqa: D102
         return self.specs.pop(0) if self.specs else None
@@ -42,7 +43,8 @@ class Feed:
     def progress(self, *_: Any) -> None:  # noqa: D102
         return None
 
-    finish = progress
+    def finish(self, number: int, result: Any) -> None:  # noqa: D102
+        self.results.append(result)
 
     def pruned(self, number: int) -> bool:  # noqa: D102
         return False
@@ -56,11 +58,6 @@ class Stopwatch:
 
     def __init__(self) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float)
-
-    def around(self, owner: Any, name: str, part: str) -> None:
-        """Times an object's method, or a class's."""
-        inner = getattr(owner, name)
-        setattr(owner, name, self.timed(inner, part))
 
     def timed(self, inner: Callable[..., Any], part: str) -> Callable[..., Any]:
         """The same function, timed."""
@@ -186,29 +183,28 @@ def report(runs: dict[str, list[dict[str, float]]], completions: int) -> None:
 
 
 def _watch_pack(watch: Stopwatch, settings: Any, loaded: Any, adapters: Any, feed: Feed, k: int) -> None:
-    from objectives.learners.packed import learner as module
+    from objectives.learners.packed.alternation import Rollouts
+    from objectives.learners.packed.learner import PackedLearner
+    from objectives.learners.packed.linear import Pack
+    from objectives.learners.packed.optimizer import PackedAdamW
+    from objectives.learners.packed.step import Stepper
+    from objectives.learners.packed.training import PackTraining
 
-    learner = module.PackedLearner(settings=settings, loaded=loaded, adapters=adapters, slots=k)
-    sample = learner._sampler.sample
-    object.__setattr__(learner, "_sampler", type("Timed", (), {"sample": staticmethod(watch.timed(sample, "rollout"))}))
-    watch.around(learner, "_score", "reward")
-    watch.around(learner, "_evaluate", "evaluate")
-    round_ = learner._round
-
-    def timed_round(feed: Any, stepper: Any) -> None:
-        if not hasattr(stepper, "watched"):
-            stepper.watched = True
-            watch.around(stepper, "_backward", "forward_backward")
-            for owner, name in (
-                (stepper._packed, "collect_gradients"),
-                (stepper._optimizer, "clip"),
-                (stepper._optimizer, "step"),
-            ):
-                watch.around(owner, name, "optimizer")
-        watch.timed(round_, "all")(feed, stepper)
-
-    learner._round = timed_round
-    learner.serve(feed)
+    with ExitStack() as patches:
+        for owner, name, part in (
+            (Rollouts, "start", "all"),
+            (PackTraining, "_round", "all"),
+            (PackTraining, "_score", "reward"),
+            (Stepper, "_backward", "forward_backward"),
+            (Pack, "collect_gradients", "optimizer"),
+            (PackedAdamW, "clip", "optimizer"),
+            (PackedAdamW, "step", "optimizer"),
+        ):
+            patches.enter_context(mock.patch.object(owner, name, watch.timed(getattr(owner, name), part)))
+        PackedLearner(settings=settings, loaded=loaded, adapters=adapters, slots=k).serve(feed)
+    for result in feed.results:
+        for part in ("rollout", "evaluate"):
+            watch.seconds[part] += result.seconds[part]
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from objectives.memory_estimates import (
     training_activation_bytes,
 )
 from objectives.model_shape import ModelShape
+from objectives.pack_halves import pack_halves
 from objectives.settings import BudgetSettings, ModelSettings
 
 EngineKind = Literal["unsloth", "vllm", "transformers"]
@@ -34,7 +35,8 @@ class Workload:
     slots: int = 1
     """Trials at once."""
     packed: bool = False
-    """Whether a pack trains them: each in a slot that is padded to the ceiling, all in one pass."""
+    """Whether a pack trains them: each in a slot that is padded to the ceiling, all of a half in one pass."""
+    on_gpu: bool = False
 
     @property
     def sequences(self) -> int:
@@ -153,12 +155,13 @@ def _training(shape: ModelShape, workload: Workload, *, r: int) -> tuple[int, in
     if workload.packed and checkpointing == "unsloth":
         checkpointing = "standard"  # a pack runs on Transformers' own
     slot = trainer_memory(shape, r, model.target_modules)
+    at_once = max(map(len, pack_halves(workload.slots, on_gpu=workload.on_gpu)))
     activations = training_activation_bytes(
         shape,
         model.dtype,
         # 16 bytes a logit in a pack, as measured, whatever the base is in.
         logits_dtype="float32" if workload.packed else model.dtype,
-        sequences=workload.slots * (workload.micro_batch_size or workload.budget.completions_per_step),
+        sequences=at_once * (workload.micro_batch_size or workload.budget.completions_per_step),
         sequence_tokens=model.max_seq_length,
         completion_tokens=workload.completion_tokens,
         checkpointing=checkpointing,

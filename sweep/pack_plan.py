@@ -26,7 +26,7 @@ class SlotMemory:
     trainer: int
     """Its adapter, gradients and moments, padded to the ceiling."""
     activations: int
-    """Of training, where all slots go through one pass, and of the engine."""
+    """Of training, where all slots of a half go through one pass, and of the engine."""
 
     @property
     def bytes(self) -> int:
@@ -61,7 +61,7 @@ def plan_pack(config: StudyFile, shape: ModelShape, device: Device | None) -> Pa
     Raises:
         ModelConfigError: where a target module is not in the model.
     """
-    one, two = (study_footprint(with_slots(config, slots), shape, device) for slots in (1, 2))
+    two, four = (study_footprint(with_slots(config, slots), shape, device) for slots in (2, 4))
     fitting = _fitting(config, shape, device)
     trials, ranks = config.search.trials, len(config.search_space().r)
     limits = [
@@ -80,12 +80,9 @@ def plan_pack(config: StudyFile, shape: ModelShape, device: Device | None) -> Pa
         reason=reason,
         fitting=fitting,
         per_slot=SlotMemory(
-            engine_adapters=two.adapters - one.adapters,
-            trainer=two.trainer - one.trainer,
-            activations=two.training_activations
-            - one.training_activations
-            + two.engine_activations
-            - one.engine_activations,
+            engine_adapters=(four.adapters - two.adapters) // 2,
+            trainer=(four.trainer - two.trainer) // 2,
+            activations=(_activations(four) - _activations(two)) // 2,
         ),
     )
 
@@ -112,6 +109,7 @@ def study_footprint(
         held_out_prompts=config.task.held_out_prompts,
         slots=config.learner.slots,
         packed=config.learner.name == "packed",
+        on_gpu=_on_gpu(config, device),
     )
     ceiling = max_lora_rank or config.engine_max_lora_rank
     return footprint(
@@ -121,7 +119,15 @@ def study_footprint(
 
 def study_engine(config: StudyFile, device: Device | None) -> EngineKind:
     """The kind of engine that a worker of the study starts."""
-    return engine_kind(config.model, on_gpu=device is not None or config.model.device == "gpu")
+    return engine_kind(config.model, on_gpu=_on_gpu(config, device))
+
+
+def _activations(held: Footprint) -> int:
+    return held.training_activations + held.engine_activations
+
+
+def _on_gpu(config: StudyFile, device: Device | None) -> bool:
+    return device is not None or config.model.device == "gpu"
 
 
 def completion_tokens(config: StudyFile) -> int:

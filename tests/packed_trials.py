@@ -10,7 +10,7 @@ from objectives.rewards import RewardSet, checked
 from objectives.settings import BudgetSettings, LearnerSettings, WorkerSettings
 from objectives.task_settings import StringOpsSettings
 from objectives.tasks.string_ops import StringOps
-from objectives.trial import TrialSpec
+from objectives.trial import TrialSpec, trial_name
 from tests.test_trl_learner import Feed as SoloFeed
 
 STEPS = 4
@@ -53,6 +53,13 @@ class Engine:
     def training(self):
         """Calls for training, which ask for several completions of a prompt."""
         return [call for call in self.calls if len({tuple(p) for p in call[0]}) < len(call[0])]
+
+    def training_of(self, number):
+        """The same, of each only what was asked for one trial."""
+        for prompts, adapters, sampling, seeds in self.training():
+            own = [i for i, adapter in enumerate(adapters) if adapter.name.startswith(f"{trial_name(number)}-")]
+            if own:
+                yield [prompts[i] for i in own], [adapters[i] for i in own], sampling, [seeds[i] for i in own]
 
 
 def spec(number=0, *, r=8, alpha=32, seed=None, learning_rate=2e-3):

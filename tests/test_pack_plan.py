@@ -102,6 +102,17 @@ def test_every_slot_of_a_pack_costs_what_the_plan_says_one_more_does():
     assert pack.per_slot.trainer == 4 * 4 * 45_088_768
 
 
+def test_on_a_cpu_only_the_larger_half_of_a_pack_trains_at_once():
+    shape = read_shape(find_config("shipped/tiny"))
+    cpu, gpu = (
+        [study_footprint(with_slots(load(), slots), shape, device) for slots in (2, 5)]
+        for device in (None, named_device("L4"))
+    )
+    own = 4 * 4 * 262_144 // 4  # gradients on the modules, of all slots
+    of_one = gpu[0].training_activations // 2 - own
+    assert [held.training_activations for held in cpu] == [of_one + 2 * own, 3 * of_one + 5 * own]
+
+
 def test_a_pack_is_padded_to_the_ceiling_and_a_lone_trial_is_not():
     shape = read_shape(find_config("shipped/tiny"))
     alone, packed = (footprint_of(shape, 1, 64, TARGET_MODULES, packed=packed) for packed in (False, True))
@@ -139,7 +150,7 @@ def test_a_pack_is_no_larger_than_trials_a_rank():
 
 def test_on_a_cpu_a_pack_has_four_slots_or_as_many_as_memory_is_left_for(monkeypatch):
     assert (planned_pack().slots, planned_pack().reason) == (4, "more gain little on a CPU")
-    monkeypatch.setattr("sweep.pack_plan.available_memory", lambda: 4 * GIB)
+    monkeypatch.setattr("sweep.pack_plan.available_memory", lambda: 3.8 * GIB)
     pack = planned_pack()
     assert (pack.slots, pack.fitting) == (3, 3)
     monkeypatch.setattr("sweep.pack_plan.available_memory", lambda: MIB)

@@ -1,5 +1,8 @@
 """Packed trials when something goes wrong: whose fault it is, who goes on, and what memory running short does."""
 
+import threading
+import time
+
 import pytest
 import torch
 
@@ -26,6 +29,32 @@ def test_a_reward_that_raises_is_told_in_the_trials_log_and_ends_the_worker(make
     assert "in broken" in (tmp_path / "logs" / "trial-0000.log").read_text()
     assert 1 not in feed.failures
     assert list((tmp_path / "adapters").iterdir()) == []
+
+
+def test_nothing_is_taken_from_under_a_rollout_that_is_still_under_way(make, vllm_engine):
+    raised = threading.Event()
+
+    def broken(prompts, completions, answer, **columns):
+        raised.set()
+        return [1.0 / 0 for _ in completions]
+
+    class Slow(Engine):
+        """Ends its second rollout some time after the first one's reward has failed."""
+
+        ended = 0
+
+        def rollout(self, *request):
+            if self.calls:
+                assert raised.wait(60)
+                time.sleep(0.5)
+            completions = super().rollout(*request)
+            self.ended += 1
+            return completions
+
+    engine = Slow(vllm_engine)
+    with pytest.raises(RewardError):
+        make(reward=broken, engine=engine).serve(Feed(spec(0), spec(1)))
+    assert engine.ended == 2
 
 
 def test_a_trial_that_no_slot_can_hold_fails_alone(make, tmp_path):
@@ -55,10 +84,10 @@ def test_an_error_of_nobody_in_particular_fails_those_it_hit_and_the_worker_goes
         return step(self, *arguments)
 
     monkeypatch.setattr(Stepper, "step", fails_once)
-    feed = Feed(*[spec(i) for i in range(4)])
-    make(steps=1).serve(feed)
-    assert {i: str(error) for i, error in feed.failures.items()} == dict.fromkeys(range(3), "out of luck")
-    assert 3 in feed.results
+    feed = Feed(*[spec(i) for i in range(5)])
+    make(steps=1, slots=4).serve(feed)
+    assert {i: str(error) for i, error in feed.failures.items()} == dict.fromkeys(range(2), "out of luck")
+    assert sorted(feed.results) == [2, 3, 4]
 
 
 TOLD = "out of memory with 4 trials at once; 2 from here on"
@@ -86,14 +115,14 @@ def test_where_memory_runs_short_half_as_many_trials_go_on(make, monkeypatch, un
 
     def crowded(self, slots, batch):
         sizes.append(len(slots))
-        if len(slots) > 2:
+        if self.pack.slots > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return step(self, slots, batch)
 
     monkeypatch.setattr(Stepper, "step", crowded)
     feed = Feed(*[spec(i) for i in range(6)])
     make(steps=2, slots=4).serve(feed)
-    assert sizes == [4, 2, 2]
+    assert sizes == [2, 1, 1, 1, 1]
     assert rerun_with_two(feed, tmp_path)
     assert not any(isinstance(module, PackedLoraLinear) for module in unsloth_policy.base.modules())
 
@@ -102,10 +131,10 @@ def test_where_memory_runs_short_half_as_many_trials_go_on(make, monkeypatch, un
 def test_an_engine_that_runs_out_of_memory_halves_the_pack_too(make, vllm_engine, tmp_path, when):
     class Crowded(Engine):
         def rollout(self, prompts, adapters, sampling, seeds):
-            packed = len({adapter.name for adapter in adapters}) > 2
+            packed = len({adapter.name for adapter in adapters}) > 1
             self.calls.append((prompts, adapters, sampling, seeds))
             scoring = len(set(map(tuple, prompts))) == len(prompts)
-            if packed if when == "sampling" else scoring and len(self.training()) == 1:
+            if packed if when == "sampling" else scoring and len(self.training()) == 2:
                 raise out_of_memory()
             return self._engine.rollout(prompts, adapters, sampling, seeds)
 
@@ -115,7 +144,7 @@ def test_an_engine_that_runs_out_of_memory_halves_the_pack_too(make, vllm_engine
 
 
 def test_a_trial_that_finds_no_room_in_its_slot_is_run_again_and_so_are_its_neighbours(make, monkeypatch, tmp_path):
-    from objectives.learners.packed import learner as module
+    from objectives.learners.packed import training as module
 
     made, numbers = module.SlotAdapter, []
 

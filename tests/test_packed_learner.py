@@ -2,6 +2,8 @@
 
 import re
 import statistics
+import threading
+import time
 
 import pytest
 import torch
@@ -35,18 +37,13 @@ def test_packed_trials_see_and_learn_what_TRL_alone_does(make, tmp_path):
     logs = [(tmp_path / "logs" / f"trial-{trial:04d}.log").read_text() for trial in range(3)]
     solo.serve(alone)
     n = 8 * 4
-    calls = learner.engine.training()
-    assert [len(prompts) for prompts, *_ in calls] == [3 * n] * STEPS
-    solo_calls = solo.engine.training()
+    assert [len(prompts) for prompts, *_ in learner.engine.training()] == [n, 2 * n] * STEPS
     for trial in range(3):
-        own = slice(trial * n, (trial + 1) * n)
-        for step in range(STEPS):  # 20 prompts, 8 a step: the third step is in another epoch
-            prompts, adapters, sampling, seeds = calls[step]
-            theirs = solo_calls[trial * STEPS + step]
-            assert (prompts[own], seeds[own], sampling) == (theirs[0], theirs[3], theirs[2])
-            assert {(a.name.split("-v")[0], a.r) for a in adapters[own]} == {
-                (f"trial-{trial:04d}", specs[trial].lora.r)
-            }
+        calls, theirs = list(learner.engine.training_of(trial)), list(solo.engine.training_of(trial))
+        assert len(calls) == STEPS  # 20 prompts, 8 a step: the third step is in another epoch
+        for (prompts, adapters, *rest), (solo_prompts, _, *solo_rest) in zip(calls, theirs, strict=True):
+            assert (prompts, rest) == (solo_prompts, solo_rest)
+            assert {a.r for a in adapters} == {specs[trial].lora.r}
         ours, right = packed.of(trial), alone.of(trial)
         assert [m.step for m in ours] == [m.step for m in right]
         for name in ("reward", "reward_std", "groups_without_signal", "completion_length", "clip_ratio"):
@@ -89,6 +86,42 @@ def test_a_slot_that_is_freed_takes_the_next_trial_and_nobody_else_notices(make)
         assert feed.of(number)[0].reward == quiet.of(number)[0].reward
 
 
+def test_one_half_of_a_pack_rolls_out_while_the_other_trains(make, vllm_engine, monkeypatch):
+    from objectives.learners.packed.step import Stepper
+
+    step, training = Stepper.step, threading.Event()
+
+    def tells(self, slots, batch):
+        training.set()
+        return step(self, slots, batch)
+
+    class Patient(Engine):
+        """Ends its second rollout only once somebody trains."""
+
+        def rollout(self, *request):
+            completions = super().rollout(*request)
+            if len(self.calls) == 2:
+                self.overlapped = training.wait(60)
+            return completions
+
+    monkeypatch.setattr(Stepper, "step", tells)
+    feed, engine = Feed(*[spec(i) for i in range(4)]), Patient(vllm_engine)
+    make(steps=1, slots=4, engine=engine).serve(feed)
+    assert engine.overlapped
+    assert [{a.name.split("-v")[0] for a in call[1]} for call in engine.training()] == [
+        {"trial-0000", "trial-0001"},
+        {"trial-0002", "trial-0003"},
+    ]
+
+
+def test_seconds_that_trials_are_charged_are_those_that_have_passed(make):
+    feed, learner = Feed(*[spec(i) for i in range(5)]), make(slots=4)
+    began = time.perf_counter()
+    learner.serve(feed)
+    passed = time.perf_counter() - began
+    assert 0.7 * passed < sum(sum(result.seconds.values()) for result in feed.results.values()) <= passed
+
+
 def test_a_trial_starts_in_a_used_slot_as_in_a_new_one(make):
     later, first = Feed(spec(5, r=64, learning_rate=0.1), spec(0, r=4)), Feed(spec(0, r=4))
     learner = make(slots=1)
@@ -110,7 +143,7 @@ def test_several_iterations_end_a_trial_in_the_middle_of_a_round(make):
     feed, learner = Feed(spec(0), spec(1)), make(steps=3, num_iterations=2, beta=0.05)
     learner.serve(feed)
     assert [m.step for m in feed.of(0)] == [1, 3]  # as from TRL: what has no new samples is not reported
-    assert len(learner.engine.training()) == 2
+    assert [len(list(learner.engine.training_of(number))) for number in (0, 1)] == [2, 2]
     assert feed.results[0].steps == feed.results[1].steps == 3
     assert feed.of(0)[0].kl == pytest.approx(0, abs=1e-6)
     assert feed.of(0)[1].kl > 0

@@ -5,9 +5,9 @@ Letters for shapes: K slots, n sequences a slot, T tokens a sequence, R the ceil
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -20,9 +20,13 @@ from objectives.errors import PolicyError
 class Selection:
     """Which adapters a forward pass goes through: one object, which all modules of a pack look at."""
 
-    slots: Tensor | None = None
-    """Indices of the slots that the batch holds, in its order; None for all of them."""
+    slots: Tensor | slice = field(default_factory=lambda: slice(None))
+    """The slots that the batch holds, in its order: indices, or where they are neighbours, from which to which."""
     enabled: bool = True
+
+    def of(self, stack: Tensor) -> Tensor:
+        """What a stack, a slot an entry, holds for these slots."""
+        return stack[self.slots] if isinstance(self.slots, slice) else stack.index_select(0, self.slots)
 
 
 class PackedLoraLinear(nn.Module):  # type: ignore[misc]
@@ -52,9 +56,7 @@ class PackedLoraLinear(nn.Module):  # type: ignore[misc]
         y: Tensor = self.base(x)
         if not self.selection.enabled:
             return y
-        A, B, s = self.lora_A, self.lora_B, self.scaling  # noqa: N806 - as the paper writes them
-        if (slots := self.selection.slots) is not None:
-            A, B, s = A.index_select(0, slots), B.index_select(0, slots), s.index_select(0, slots)  # noqa: N806
+        A, B, s = map(self.selection.of, (self.lora_A, self.lora_B, self.scaling))  # noqa: N806 - as the paper has it
         if not torch.is_autocast_enabled(x.device.type):
             x = x.to(A.dtype)
         xs = x.reshape(len(A), -1, x.shape[-1])  # [K, n*T, d_in]
@@ -107,26 +109,26 @@ class Pack:
         """K."""
         return len(self.weights)
 
-    def collect_gradients(self) -> None:
-        """Moves what backward passes have left on the modules' A and B into `gradients`."""
+    def collect_gradients(self, rows: slice = slice(None)) -> None:
+        """Moves what backward passes have left on the modules' A and B into `gradients`, for these slots."""
         offset = 0
         for module in self.modules.values():
             for parameter in (module.lora_A, module.lora_B):
                 size = parameter[0].numel()
-                row = self.gradients[:, offset : offset + size].view(parameter.shape)
-                row.zero_() if parameter.grad is None else row.copy_(parameter.grad)
+                own = self.gradients[rows, offset : offset + size].unflatten(1, parameter.shape[1:])
+                own.zero_() if parameter.grad is None else own.copy_(parameter.grad[rows])
                 parameter.grad = None
                 offset += size
 
     @contextmanager
     def selected(self, slots: Sequence[int]) -> Iterator[None]:
         """Forward passes in this context hold sequences of these slots only, in this order."""
-        whole = list(slots) == list(range(self.slots))
-        self._selection.slots = None if whole else torch.tensor(list(slots), device=self.weights.device)
+        rows = stretches(slots)
+        self._selection.slots = rows[0] if len(rows) == 1 else torch.tensor(list(slots), device=self.weights.device)
         try:
             yield
         finally:
-            self._selection.slots = None
+            self._selection.slots = slice(None)
 
     @contextmanager
     def adapters_off(self) -> Iterator[None]:
@@ -148,6 +150,17 @@ class Pack:
             self.model.set_submodule(name, module.base)
         for parameter in self._trainable:
             parameter.requires_grad_(True)
+
+
+def stretches(slots: Iterable[int]) -> list[slice]:
+    """Slots in their order, neighbours together."""
+    found: list[slice] = []
+    for k in slots:
+        if found and found[-1].stop == k:
+            found[-1] = slice(found[-1].start, k + 1)
+        else:
+            found.append(slice(k, k + 1))
+    return found
 
 
 def pack(model: Any, target_modules: Sequence[str], *, slots: int, r_max: int) -> Pack:

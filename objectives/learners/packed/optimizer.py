@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from objectives.learners.packed.linear import stretches
+
 
 class PackedAdamW:
     """AdamW (Loshchilov and Hutter, 2019) on weights of shape [K, N], a trial a row, as torch 2.13 computes it.
@@ -49,24 +51,22 @@ class PackedAdamW:
         self.steps[k] = 0
         self.learning_rates[k] = learning_rate
 
-    def clip(self, max_norm: float) -> Tensor:
-        """Scales every slot's gradient down to a norm of at most `max_norm`.
+    def clip(self, max_norm: float, rows: slice = slice(None)) -> Tensor:
+        """Scales each of these slots' gradients down to a norm of at most `max_norm`.
 
         Returns:
-            The norms before, shape [K].
+            Their norms before.
         """
-        norms = torch.linalg.vector_norm(self.gradients, dim=1)
+        gradients = self.gradients[rows]
+        norms = torch.linalg.vector_norm(gradients, dim=1)
         # The 1e-6 is torch's own, in `clip_grad_norm_`.
-        self.gradients *= (max_norm / (norms + 1e-6)).clamp(max=1.0).unsqueeze(1)
+        gradients *= (max_norm / (norms + 1e-6)).clamp(max=1.0).unsqueeze(1)
         return norms
 
     def step(self, slots: Sequence[int]) -> None:
         """Updates these slots and leaves the others, moments included, as they are."""
-        if len(slots) == len(self.weights):
-            self._update(slice(None))
-        else:
-            for k in slots:
-                self._update(slice(k, k + 1))
+        for rows in stretches(slots):
+            self._update(rows)
 
     def _update(self, rows: slice) -> None:
         (beta1, beta2), grad = self.betas, self.gradients[rows]

@@ -28,6 +28,16 @@ class Samples:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What a trial asks the engine for: a completion of each of n prompts, the G of one side by side."""
+
+    run: TrialRun
+    rows: Sequence[Row]
+    prompts: Sequence[Sequence[int]]
+    seeds: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sampler:
     """Asks the engine, for each trial its own prompts with its own adapter and seeds."""
 
@@ -37,44 +47,50 @@ class Sampler:
     rows: Sequence[Row]
     """What there is to train on."""
 
-    def sample(self, runs: Sequence[TrialRun]) -> list[Samples | EngineError]:
+    def request(self, run: TrialRun) -> Request:
+        """A trial's next prompts."""
+        group, tokenizer = self.settings.budget.group_size, self.loaded.policy.tokenizer
+        rows = [self.rows[i] for i in next(run.order)]
+        prompts = [prompt_ids(tokenizer, row["prompt"]) for row in rows]
+        n = len(rows) * group
+        return Request(run=run, rows=_each(group, rows), prompts=_each(group, prompts), seeds=run.seeds(n))
+
+    def sample(self, requests: Sequence[Request]) -> list[Samples | EngineError]:
         """One rollout for all trials. If the engine fails it, each tries alone, so that only the culprit fails.
 
         Raises:
             EngineError: where memory was too short: that is nobody's in particular.
         """
-        return self._tried(runs, [[self.rows[i] for i in next(run.order)] for run in runs])
-
-    def _tried(self, runs: Sequence[TrialRun], rows: Sequence[list[Row]]) -> list[Samples | EngineError]:
         try:
-            return list(self._sample(runs, rows))
+            return list(self._sample(requests))
         except EngineError as error:
             if is_out_of_memory(error):
                 raise
-            if len(runs) == 1:
+            if len(requests) == 1:
                 return [error]
-            return [self._tried([run], [own])[0] for run, own in zip(runs, rows, strict=True)]
+            return [self.sample([request])[0] for request in requests]
 
-    def _sample(self, runs: Sequence[TrialRun], rows: Sequence[list[Row]]) -> list[Samples]:
-        budget, tokenizer = self.settings.budget, self.loaded.policy.tokenizer
-        n = budget.completions_per_step
-        tokens = [[prompt_ids(tokenizer, row["prompt"]) for row in trial] for trial in rows]
-        rows, prompts = ([_each(budget.group_size, trial) for trial in trials] for trials in (rows, tokens))
+    def _sample(self, requests: Sequence[Request]) -> list[Samples]:
+        runs = [request.run for request in requests]
         versions = [self.adapters.publish(run.owner, run.adapter, run.spec.lora.r) for run in runs]
-        completions = self.loaded.engine.rollout(
-            [ids for trial in prompts for ids in trial],
-            [version for version in versions for _ in range(n)],
-            Sampling(
-                temperature=self.settings.learner.temperature,
-                max_tokens=self.loaded.task.max_completion_tokens,
-                logprobs=self.settings.learner.importance_sampling_correction != "none",
-            ),
-            [seed for run in runs for seed in run.seeds(n)],
+        completions = iter(
+            self.loaded.engine.rollout(
+                [ids for request in requests for ids in request.prompts],
+                [version for request, version in zip(requests, versions, strict=True) for _ in request.prompts],
+                Sampling(
+                    temperature=self.settings.learner.temperature,
+                    max_tokens=self.loaded.task.max_completion_tokens,
+                    logprobs=self.settings.learner.importance_sampling_correction != "none",
+                ),
+                [seed for request in requests for seed in request.seeds],
+            )
         )
-        parts = [completions[start : start + n] for start in range(0, len(completions), n)]
-        for run, part in zip(runs, parts, strict=True):
-            run.sampled(part)
-        return [Samples(rows=rows[i], prompts=prompts[i], completions=part) for i, part in enumerate(parts)]
+        samples = []
+        for request in requests:
+            own = [next(completions) for _ in request.prompts]
+            request.run.sampled(own)
+            samples.append(Samples(rows=request.rows, prompts=request.prompts, completions=own))
+        return samples
 
 
 def _each(times: int, values: Sequence[Any]) -> list[Any]:

@@ -22,18 +22,20 @@ def initial_adapter(packed: Pack, r: int, seed: int) -> dict[str, tuple[Tensor, 
     PEFT 0.21 makes two nn.Linear modules, which draw and discard weights of their own, then draws A from a Kaiming
     uniform distribution and sets B to zero. It rounds to the base's number format before it returns to float32.
     """
+    # Of its own: the engine may be drawing from torch's at the same time.
+    generator = torch.Generator().manual_seed(seed)
+
+    def drawn(*shape: int) -> Tensor:
+        return nn.init.kaiming_uniform_(torch.empty(shape), a=math.sqrt(5), generator=generator)
+
     adapter = {}
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        for name, module in packed.modules.items():
-            d_in, d_out = module.lora_A.shape[2], module.lora_B.shape[1]
-            A = nn.Linear(d_in, r, bias=False).weight.detach()  # noqa: N806
-            B = nn.Linear(r, d_out, bias=False).weight.detach()  # noqa: N806
-            nn.init.kaiming_uniform_(A, a=math.sqrt(5))
-            dtype = getattr(module.base, "compute_dtype", None) or module.base.weight.dtype
-            if isinstance(dtype, torch.dtype) and dtype.is_floating_point:
-                A = A.to(dtype)  # noqa: N806
-            adapter[name] = A, B.zero_()
+    for name, module in packed.modules.items():
+        d_in, d_out = module.lora_A.shape[2], module.lora_B.shape[1]
+        _, B, A = drawn(r, d_in), drawn(d_out, r), drawn(r, d_in)  # noqa: N806
+        dtype = getattr(module.base, "compute_dtype", None) or module.base.weight.dtype
+        if isinstance(dtype, torch.dtype) and dtype.is_floating_point:
+            A = A.to(dtype)  # noqa: N806
+        adapter[name] = A, B.zero_()
     return adapter
 
 

@@ -130,7 +130,7 @@ class Stepper:
             prompt_once: Run a prompt once for its group. Does not work with gradient checkpointing.
             autocast: A context for forward passes.
         """
-        self._packed, self._optimizer, self._objective = packed, optimizer, objective
+        self.pack, self.optimizer, self.objective = packed, optimizer, objective
         self._max_grad_norm, self._micro_batch_size = max_grad_norm, micro_batch_size
         self._logits = completion_logits if prompt_once else plain_completion_logits
         self._autocast = autocast
@@ -143,26 +143,27 @@ class Stepper:
         """
         m = batch.completions.shape[1]
         size = self._micro_batch_size or m
-        with self._packed.selected(slots):
+        with self.pack.selected(slots):
             sums = sum(
                 self._backward(batch, i, start, min(start + size, m)) for i, start in enumerate(range(0, m, size))
             )
-        self._packed.collect_gradients()
-        norms = self._optimizer.clip(self._max_grad_norm)[list(slots)]
+        rows = slice(min(slots), max(slots) + 1)
+        self.pack.collect_gradients(rows)
+        norms = self.optimizer.clip(self._max_grad_norm, rows)[[slot - rows.start for slot in slots]]
         loss, entropy, clipped, kl, grad_norm = torch.cat([torch.as_tensor(sums), norms.unsqueeze(0)]).tolist()
         finite = [slot for slot, value in zip(slots, grad_norm, strict=True) if math.isfinite(value)]
-        self._optimizer.step(finite)
+        self.optimizer.step(finite)
         return Measured(
             loss=loss,
             grad_norm=grad_norm,
             entropy=entropy,
             clip_ratio=clipped,
-            kl=kl if self._objective.beta else None,
+            kl=kl if self.objective.beta else None,
         )
 
     def _backward(self, batch: Batch, i: int, start: int, stop: int) -> Tensor:
         """Adds a micro-batch's gradients; returns its share of loss, entropy, clipping and KL: [4, k]."""
-        objective, sequences = self._objective, batch.sequences(start, stop)
+        objective, sequences = self.objective, batch.sequences(start, stop)
         mask = batch.completion_mask[:, start:stop]
         new, entropy = self._logprobs(sequences, batch.trials)
         if len(batch.old) <= i:  # the batch's first update: these are the samplers' own
@@ -186,18 +187,18 @@ class Stepper:
 
     def _logprobs(self, sequences: Sequences, trials: int) -> tuple[Tensor, Tensor]:
         with self._autocast():
-            logits = self._logits(self._packed.model, sequences)
-        logps, entropy = logprobs(logits, sequences.completions, self._objective.temperature)
+            logits = self._logits(self.pack.model, sequences)
+        logps, entropy = logprobs(logits, sequences.completions, self.objective.temperature)
         return logps.unflatten(0, (trials, -1)), entropy.unflatten(0, (trials, -1))
 
     def _remember(self, batch: Batch, old: Tensor, mask: Tensor, start: int, sequences: Sequences) -> None:
         batch.old.append(old)
         reference = correction = None
-        if self._objective.beta:
-            with self._packed.adapters_off(), torch.no_grad():
+        if self.objective.beta:
+            with self.pack.adapters_off(), torch.no_grad():
                 reference, _ = self._logprobs(sequences, batch.trials)
         if batch.sampler_logprobs is not None:
             sampler = batch.sampler_logprobs[:, start : start + old.shape[1]]
-            correction = correction_weights(old, sampler, mask, self._objective)
+            correction = correction_weights(old, sampler, mask, self.objective)
         batch.reference.append(reference)
         batch.corrections.append(correction)

@@ -1,0 +1,225 @@
+"""A pack in training: its slots take trials from the feed, and give them back scored."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+
+from objectives.adapters import AdapterFolder
+from objectives.errors import EngineError, PackTooLargeError, PolicyError, RewardError, is_out_of_memory
+from objectives.evaluation import completion_texts
+from objectives.learners.packed.alternation import Rollout, Rollouts
+from objectives.learners.packed.rollouts import Samples
+from objectives.learners.packed.scoring import Scored, metrics, score, to_batch
+from objectives.learners.packed.slots import SlotAdapter
+from objectives.learners.packed.step import Batch, Stepper
+from objectives.learners.packed.trial_run import TrialRun, prompt_order, shared_time
+from objectives.learners.protocol import TrialFeed
+from objectives.loading import Loaded
+from objectives.settings import WorkerSettings
+from objectives.trial import trial_log
+
+
+class PackTraining:
+    """Trains trials in the slots of one pack; a slot that becomes free takes the next trial."""
+
+    def __init__(
+        self,
+        *,
+        feed: TrialFeed,
+        settings: WorkerSettings,
+        loaded: Loaded,
+        adapters: AdapterFolder,
+        stepper: Stepper,
+        rollouts: Rollouts,
+        prompts: int,
+    ) -> None:
+        """Sets up.
+
+        Args:
+            feed: Where trials come from.
+            settings: What trials share.
+            loaded: The same, loaded.
+            adapters: Where adapters are handed to the engine.
+            stepper: Trains the pack.
+            rollouts: The engine's side of it.
+            prompts: How many there are to train on.
+        """
+        self._feed, self._settings, self._loaded, self._adapters = feed, settings, loaded, adapters
+        self._stepper, self._rollouts, self._prompts = stepper, rollouts, prompts
+        self._runs: dict[int, TrialRun] = {}
+
+    def serve(self) -> None:
+        """Trains until the feed has no more trials. The slots are empty then, however it ends.
+
+        Raises:
+            RewardError: where a reward function breaks its contract.
+            PackTooLargeError: where memory is too short for so many trials at once, which have been told.
+        """
+        try:
+            with self._rollouts:
+                self._alternate()
+        except PackTooLargeError as told:
+            for run in list(self._runs.values()):
+                self._fail(run, told)
+            raise
+        finally:
+            for run in list(self._runs.values()):
+                self._release(run)
+
+    def _alternate(self) -> None:
+        """Trains those who have their samples, while the engine rolls out for the others."""
+        while True:
+            started = [self._start(half) for half in self._rollouts.halves if not self._rollouts.asked_for(half)]
+            if (rollout := self._rollouts.next()) is not None:
+                with self._blaming(rollout.runs):
+                    self._round(rollout)
+            elif not any(started):
+                return
+
+    def _start(self, half: range) -> bool:
+        """Asks for a rollout of the trials in these slots, old and new; whether there are any."""
+        runs = self._refilled(half)
+        if runs:
+            with self._blaming(runs):
+                self._rollouts.start(runs)
+        return bool(runs)
+
+    def _refilled(self, slots: range) -> list[TrialRun]:
+        """Gives free slots to new trials, waiting only where nothing else is to be done; the trials in all of them."""
+        packed = self._stepper.pack
+        while free := set(slots) - self._runs.keys():
+            spec = self._feed.take(block=not self._runs)
+            if spec is None:
+                break
+            began, k = time.perf_counter(), min(free)
+            log, budget = trial_log(self._settings.log_folder, spec.number), self._settings.budget
+            try:
+                adapter = SlotAdapter(packed, k, spec.lora, seed=spec.seed, base_name=self._settings.model.path)
+            except PolicyError as error:
+                log.parent.mkdir(parents=True, exist_ok=True)
+                log.write_text(f"{error}\n", encoding="utf-8")
+                self._feed.fail(spec.number, error)
+                continue
+            except Exception as error:
+                if told := self._too_large(error):
+                    self._feed.fail(spec.number, told)
+                    raise told from error
+                raise
+            self._stepper.optimizer.reset(k, spec.learning_rate)
+            order = prompt_order(self._prompts, budget.prompts_per_step, spec.seed)
+            self._runs[k] = TrialRun(spec, adapter, order, steps=budget.steps, log=log)
+            self._runs[k].seconds["build"] = time.perf_counter() - began
+        return [self._runs[k] for k in slots if k in self._runs]
+
+    @contextmanager
+    def _blaming(self, runs: Sequence[TrialRun]) -> Iterator[None]:
+        """What goes wrong in this context and is nobody's in particular is everybody's among these trials.
+
+        Raises:
+            PackTooLargeError: where memory is too short for so many trials at once.
+        """
+        try:
+            yield
+        except RewardError:
+            raise
+        except Exception as error:
+            if told := self._too_large(error):
+                raise told from error
+            for run in runs:
+                if self._runs.get(run.slot) is run:
+                    self._fail(run, error)
+
+    def _too_large(self, error: BaseException) -> PackTooLargeError | None:
+        """What trials are told that are to run again beside fewer others, if that is what an error calls for."""
+        slots = self._stepper.pack.slots
+        if slots == 1 or not is_out_of_memory(error):
+            return None
+        return PackTooLargeError(f"out of memory with {slots} trials at once; {slots // 2} from here on")
+
+    def _round(self, rollout: Rollout) -> None:
+        """The optimizer steps that are taken on a rollout."""
+        with shared_time(rollout.runs, "rollout"):
+            sampled = rollout.samples()
+        pairs = []
+        for run, outcome in zip(rollout.runs, sampled, strict=True):
+            if isinstance(outcome, EngineError):
+                self._fail(run, outcome)
+            else:
+                pairs.append((run, outcome))
+        if not pairs:
+            return
+        runs, samples = [run for run, _ in pairs], [trial for _, trial in pairs]
+        with shared_time(runs, "train"):
+            scored = [self._score(run, trial) for run, trial in pairs]
+            batch, silent = to_batch(
+                samples,
+                torch.stack([trial.rewards for trial in scored]),
+                self._stepper.objective,
+                pad=self._loaded.policy.tokenizer.pad_token_id or 0,
+                device=self._loaded.policy.base.device,
+            )
+        for iteration in range(self._settings.learner.num_iterations):
+            live = [i for i, run in enumerate(runs) if self._runs.get(run.slot) is run]
+            if not live:
+                return
+            runs, scored, silent = [runs[i] for i in live], [scored[i] for i in live], [silent[i] for i in live]
+            batch = batch if len(live) == batch.trials else batch.only(live)
+            self._step(runs, batch, (scored, silent) if iteration == 0 else None)
+
+    def _score(self, run: TrialRun, samples: Samples) -> Scored:
+        try:
+            texts = completion_texts(self._loaded.policy.tokenizer, samples.rows, samples.completions)
+            return score(samples, texts, self._loaded.rewards)
+        except RewardError as error:
+            self._fail(run, error)
+            raise
+
+    def _step(self, runs: Sequence[TrialRun], batch: Batch, news: tuple[list[Scored], list[float]] | None) -> None:
+        """One optimizer step, and what follows from it: scores, reports, ends. Reports tell of new samples only."""
+        with shared_time(runs, "train"):
+            measured = self._stepper.step([run.slot for run in runs], batch)
+        for i, run in enumerate(runs):
+            run.step += 1
+            try:
+                if run.due:
+                    self._evaluate(run)
+                pruned = False
+                if news is not None:
+                    scored, silent = news
+                    told = metrics(
+                        scored[i], silent[i], measured, i, step=run.step, tokens=run.tokens, seconds=run.lap()
+                    )
+                    run.reported(told)
+                    self._feed.progress(run.spec.number, told)
+                    pruned = self._feed.pruned(run.spec.number)
+                if run.spent or pruned:
+                    self._evaluate(run)
+                    self._feed.finish(run.spec.number, run.result(adapter=self._adapters.keep(run.owner)))
+                    self._release(run)
+            except EngineError as error:
+                if is_out_of_memory(error):
+                    raise
+                self._fail(run, error)
+
+    def _evaluate(self, run: TrialRun) -> None:
+        """Scores a trial as it is now, unless it has been already."""
+        if run.scores and run.scores[-1].step == run.step:
+            return
+        self._rollouts.settle()
+        with shared_time([run], "evaluate"):
+            version = self._adapters.publish(run.owner, run.adapter, run.spec.lora.r)
+            run.scored(self._loaded.evaluator.score(version, step=run.step, seed=run.spec.seed))
+
+    def _fail(self, run: TrialRun, error: BaseException) -> None:
+        run.log_error(error)
+        self._release(run)
+        self._feed.fail(run.spec.number, error)
+
+    def _release(self, run: TrialRun) -> None:
+        self._adapters.forget(run.owner)
+        run.adapter.packed.clear(run.slot)
+        del self._runs[run.slot]
