@@ -15,7 +15,7 @@ from objectives.task_settings import Section, TaskSettings
 
 SHIPPED_MODELS = Path(__file__).parent / "models"
 CPU_SLOTS = 4
-"""Trials that a pack runs at once on a CPU, where more of them gain little."""
+"""Trials that a pack runs at once on a CPU, unless the study names another number."""
 MOST_SLOTS = 64
 """The most trials that a pack may run at once."""
 
@@ -67,7 +67,7 @@ class LearnerSettings(Section):
     """GRPO (Shao et al., 2024: DeepSeekMath) and its optimizer."""
 
     name: Literal["trl", "packed"] = "trl"
-    """Who trains: `trl` is TRL's GRPOTrainer, one trial at a time; `packed` trains several adapters in one step."""
+    """Who trains: `trl` is TRL's GRPOTrainer, one trial at a time; `packed` trains several trials at once."""
 
     pack_size: int | None = Field(default=None, ge=1, le=MOST_SLOTS)
     """Trials that the packed learner runs at once. Default: as many as there is memory for, at most 8 on a GPU and 4

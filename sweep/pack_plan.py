@@ -1,4 +1,4 @@
-"""How many trials a pack takes: as many as there is memory for, up to where more of them gain little."""
+"""How many trials a pack takes: as many as there is memory for, within limits that a study can lift."""
 
 from __future__ import annotations
 
@@ -63,11 +63,10 @@ def plan_pack(config: StudyFile, shape: ModelShape, device: Device | None) -> Pa
     """
     two, four = (study_footprint(with_slots(config, slots), shape, device) for slots in (2, 4))
     fitting = _fitting(config, shape, device)
+    usual = CPU_SLOTS if device is None else GPU_SLOTS
     trials, ranks = config.search.trials, len(config.search_space().r)
     limits = [
-        (GPU_SLOTS, f"{GPU_SLOTS} at most, unless learner.pack_size says otherwise")
-        if device is not None
-        else (CPU_SLOTS, "more gain little on a CPU"),
+        (usual, f"{usual} at most, unless learner.pack_size says otherwise"),
         (max(1, trials // ranks), f"no more than {trials} trials give each of {ranks} ranks"),
     ]
     if fitting is not None:

@@ -1,1 +1,1 @@
-"""GRPO for several trials at once: a stack of adapters on one frozen base, trained in lock-step."""
+"""GRPO for several trials at once: a stack of adapters on one frozen base."""

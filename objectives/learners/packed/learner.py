@@ -1,4 +1,4 @@
-"""GRPO for K trials at once: one base, one engine, one rollout, one forward and backward pass; K adapters."""
+"""GRPO for K trials at once: one base and one engine, K adapters; rollouts and steps of many of them in one go."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from objectives.settings import WorkerSettings
 
 
 class PackedLearner:
-    """Trains up to `slots` trials in lock-step; a slot that becomes free takes the next trial."""
+    """Trains up to `slots` trials at once, in packs that fit into memory."""
 
     def __init__(self, *, settings: WorkerSettings, loaded: Loaded, adapters: AdapterFolder, slots: int) -> None:
         """Sets up.
