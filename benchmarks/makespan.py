@@ -7,7 +7,7 @@ The trials of the shipped study `tiny` (all its ranks, its whole budget), each s
     naive          a fresh process for every trial: Unsloth, a stock vLLM engine, TRL's GRPOTrainer
     naive_grouped  the same, with this project's adapter arithmetic for vLLM on CPUs
     warm_trl       one process for all: the model and the engine are loaded once
-    packed         one process, `--slots` trials in every GRPO step, by default all of them
+    packed         one process, `--slots` trials at once, by default all of them
 
 Everything else is the same: prompts, seeds, budgets, rollouts through one adapter folder in memory, no gradient
 checkpointing, no score of the base policy.

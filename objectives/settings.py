@@ -54,7 +54,8 @@ class ModelSettings(Section):
     """Share of the GPU's memory for the engine. On a CPU: share of the memory that must be free when it starts."""
 
     gradient_checkpointing: Literal["unsloth", "standard", "off"] = "unsloth"
-    """Recompute activations in the backward pass to save memory."""
+    """Recompute activations in the backward pass to save memory. The packed learner, which uses Transformers' own for
+    both, runs a group's prompt once without it, and with every completion with it."""
 
     @property
     def path(self) -> str:
@@ -96,6 +97,9 @@ class LearnerSettings(Section):
 
     max_grad_norm: float = Field(default=1.0, gt=0)
     """Gradient norm above which gradients are scaled down."""
+
+    lr_scheduler_type: Literal["constant", "linear", "cosine"] = "constant"
+    """How a trial's learning rate goes over its steps: it stays, or falls to zero along a line or a cosine."""
 
     importance_sampling_correction: Literal[
         "none", "sequence_mask", "sequence_truncate", "token_mask", "token_truncate"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib.util
 import json
+from importlib.metadata import version
 from pathlib import Path
 
 from objectives.errors import TaskError
@@ -16,6 +17,7 @@ from objectives.tasks.own import own_files, own_references
 from objectives.tasks.rows import is_file_name
 from objectives.user_code import check_reference, find_file
 from sweep.errors import StudyFileError
+from sweep.pack_plan import unpackable
 from sweep.study_file import StudyFile
 
 
@@ -110,13 +112,17 @@ def check_generator(study: StudyFile) -> None:
 
 
 def check_device(study: StudyFile) -> None:
-    """Checks that a study which needs a GPU has one.
+    """Checks that a study which needs a GPU has one, and that a packed study can be packed on it.
 
     Raises:
-        StudyFileError: where it has none.
+        StudyFileError: where it has none, or packs cannot be trained there.
     """
-    if study.model.device == "gpu" and not any(Path("/dev").glob("nvidia[0-9]*")):
+    has_gpu = any(Path("/dev").glob("nvidia[0-9]*"))
+    if study.model.device == "gpu" and not has_gpu:
         raise StudyFileError(
             f"study {study.study.name!r} needs an NVIDIA GPU (model.device = 'gpu'), and this machine shows none; "
             "`sweep plan` plans it anywhere"
         )
+    # A build of torch for CPUs leaves a GPU alone.
+    if reason := unpackable(study, on_gpu=has_gpu and not version("torch").endswith("+cpu")):
+        raise StudyFileError(reason)

@@ -108,7 +108,7 @@ def study_footprint(
         held_out_prompts=config.task.held_out_prompts,
         slots=config.learner.slots,
         packed=config.learner.name == "packed",
-        on_gpu=_on_gpu(config, device),
+        on_gpu=runs_on_gpu(config, device),
     )
     ceiling = max_lora_rank or config.engine_max_lora_rank
     return footprint(
@@ -118,14 +118,26 @@ def study_footprint(
 
 def study_engine(config: StudyFile, device: Device | None) -> EngineKind:
     """The kind of engine that a worker of the study starts."""
-    return engine_kind(config.model, on_gpu=_on_gpu(config, device))
+    return engine_kind(config.model, on_gpu=runs_on_gpu(config, device))
+
+
+def unpackable(config: StudyFile, *, on_gpu: bool) -> str | None:
+    """Why a study cannot be packed where it runs, and what would help; None where it can, or is not to be."""
+    if config.learner.name != "packed" or not on_gpu:
+        return None
+    if engine_kind(config.model, on_gpu=True) == "unsloth":
+        return "the packed learner does not run on Unsloth's GPU kernels: --set model.policy=peft"
+    if config.model.dtype == "float16":
+        return "the packed learner does not scale losses, which float16 needs: --set model.dtype=bfloat16"
+    return None
 
 
 def _activations(held: Footprint) -> int:
     return held.training_activations + held.engine_activations
 
 
-def _on_gpu(config: StudyFile, device: Device | None) -> bool:
+def runs_on_gpu(config: StudyFile, device: Device | None) -> bool:
+    """Whether the study runs on a GPU, be it one that is not known yet."""
     return device is not None or config.model.device == "gpu"
 
 

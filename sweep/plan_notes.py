@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from objectives.footprint import EngineKind
 from sweep.adapter_plan import AdapterPlan
 from sweep.devices import Device
+from sweep.pack_plan import runs_on_gpu, unpackable
 from sweep.rungs import pruner_warning
 from sweep.study_file import StudyFile
 from sweep.units import size
@@ -20,7 +21,7 @@ def plan_notes(
         *_search_notes(config),
         *_ceiling_notes(config, engine, adapters),
         *_device_notes(config, device),
-        *_pack_notes(config, engine),
+        *_pack_notes(config, device),
         *_length_notes(config, completion_tokens),
     )
 
@@ -60,9 +61,14 @@ def _device_notes(config: StudyFile, device: Device | None) -> Iterator[str]:
         yield "This study needs a GPU and this machine shows none: --device plans for one."
 
 
-def _pack_notes(config: StudyFile, engine: EngineKind) -> Iterator[str]:
-    if config.learner.name == "packed" and engine == "unsloth":
-        yield "The packed learner does not run on Unsloth's GPU kernels: --set model.policy=peft."
+def _pack_notes(config: StudyFile, device: Device | None) -> Iterator[str]:
+    if reason := unpackable(config, on_gpu=runs_on_gpu(config, device)):
+        yield f"{reason[0].upper()}{reason[1:]}."
+    if config.learner.name == "packed" and config.model.gradient_checkpointing != "off":
+        yield (
+            f"model.gradient_checkpointing={config.model.gradient_checkpointing} has a pack run a group's prompt with "
+            "every completion; `off`, where memory allows it, runs it once."
+        )
 
 
 def _length_notes(config: StudyFile, completion_tokens: int) -> Iterator[str]:

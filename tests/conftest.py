@@ -1,3 +1,4 @@
+import io
 import os
 
 # As in a worker: before torch is loaded, and so that nothing asks a hub.
@@ -6,6 +7,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import pytest
 from hypothesis import settings
+from rich.console import Console
 
 from objectives.settings import ModelSettings
 
@@ -60,3 +62,26 @@ def peft_policy(tiny, unsloth_policy):
     from objectives.policies.peft import PeftPolicy
 
     return PeftPolicy(tiny)
+
+
+@pytest.fixture
+def supervise(tmp_path, monkeypatch):
+    """Runs a study to its end on a scripted worker."""
+    from sweep.progress import LineProgress
+    from sweep.pruning import make_pruner
+    from sweep.search import SearchSchedule, make_sampler
+    from sweep.storage import create_or_match_study, open_storage
+    from sweep.supervisor import Supervisor
+
+    def supervise(config, worker, *, study=None, schedule=None):
+        monkeypatch.setattr("sweep.supervisor.WorkerProcess", worker)
+        if study is None:
+            storage = open_storage(f"sqlite:///{tmp_path}/rank-sweep.db", create=True)
+            sampler = make_sampler(design_size=6, seed=0)
+            study = create_or_match_study(storage, config, sampler, pruner=make_pruner(config))
+        progress = LineProgress(Console(file=io.StringIO()))
+        schedule = schedule or SearchSchedule(config)
+        Supervisor(study, config, schedule, log_folder=tmp_path / "logs", progress=progress).run()
+        return study
+
+    return supervise

@@ -1,5 +1,7 @@
 """What the tests of packed trials on the real engine share: a feed, a watched engine, and learners."""
 
+import threading
+
 from objectives.adapters import AdapterFolder
 from objectives.errors import EngineError
 from objectives.evaluation import Evaluator
@@ -39,20 +41,31 @@ class Feed(SoloFeed):
 
 
 class Engine:
-    """The real engine, and a record of what it was asked."""
+    """The real engine, which may be asked for one thing at a time, and a record of what it was asked."""
 
     def __init__(self, engine, *, refuses=None):
-        self._engine, self.refuses, self.calls = engine, refuses, []
+        self._engine, self.refuses, self.calls, self._idle = engine, refuses, [], threading.Lock()
 
     def rollout(self, prompts, adapters, sampling, seeds):
-        self.calls.append((prompts, adapters, sampling, seeds))
+        assert self._idle.acquire(blocking=False), "the engine is busy"
+        try:
+            self.calls.append((prompts, adapters, sampling, seeds))
+            return self.answer(prompts, adapters, sampling, seeds)
+        finally:
+            self._idle.release()
+
+    def answer(self, prompts, adapters, sampling, seeds):
         if any(adapter is not None and adapter.name.startswith(f"{self.refuses}-") for adapter in adapters):
             raise EngineError(f"no {self.refuses} here")
         return self._engine.rollout(prompts, adapters, sampling, seeds)
 
+    def trains(self, prompts):
+        """Whether a call is for training, which asks for several completions of a prompt."""
+        return len({tuple(p) for p in prompts}) < len(prompts)
+
     def training(self):
-        """Calls for training, which ask for several completions of a prompt."""
-        return [call for call in self.calls if len({tuple(p) for p in call[0]}) < len(call[0])]
+        """Calls for training."""
+        return [call for call in self.calls if self.trains(call[0])]
 
     def training_of(self, number):
         """The same, of each only what was asked for one trial."""

@@ -8,7 +8,7 @@ BASELINE = 0.25
 
 
 class ScriptedWorker:
-    """Runs trials in lock-step, as a pack does; one that is pruned ends at its next step, as there."""
+    """Runs trials at once, as a pack does; one that is pruned ends at its next step, as there."""
 
     def __init__(self, reward, *, slots=3, deaf=False):
         """Sets up.

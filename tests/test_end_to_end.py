@@ -208,12 +208,13 @@ def test_a_model_that_cannot_be_loaded_ends_in_one_line(tmp_path):
 
 def test_the_transformers_engine_and_plain_peft_run_the_same_study(tmp_path):
     done = sweep(
-        "run", "tiny", "--trials", 1, *SMALL, "--set", "model.engine=transformers", "--set", "model.policy=peft",
-        "--set", "budget.steps=2", cwd=tmp_path,
+        "run", "tiny", "--trials", 3, *SMALL, "--set", "model.engine=transformers", "--set", "model.policy=peft",
+        "--set", "budget.steps=2", "--set", "learner.pack_size=2", cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     facts = load(tmp_path).user_attrs["facts"]
     assert (facts["engine"], facts["policy"]) == ("transformers", "peft")
+    assert states(tmp_path) == ["COMPLETE"] * 3
 
 
 def test_the_packed_learner_runs_the_same_study_several_trials_at_once(tmp_path):

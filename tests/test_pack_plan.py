@@ -1,6 +1,8 @@
 """How many trials a pack takes: planned bytes against those of real packs, and what limits their number."""
 
 import json
+import re
+from contextlib import nullcontext
 from itertools import pairwise
 
 import pytest
@@ -13,8 +15,10 @@ from objectives.lora import TARGET_MODULES
 from objectives.model_configs import find_config
 from objectives.model_shape import make_shape, read_shape
 from objectives.settings import BudgetSettings, ModelSettings
+from sweep.checks import check_device
 from sweep.devices import GIB, MIB, Device, available_memory, named_device
-from sweep.pack_plan import plan_pack, sized_pack, study_footprint, with_slots
+from sweep.errors import StudyFileError
+from sweep.pack_plan import plan_pack, sized_pack, study_footprint, unpackable, with_slots
 from sweep.study_file import load_study
 from tests.command import SMALL, sweep
 from tests.packed import random_model
@@ -196,6 +200,34 @@ def test_the_command_shows_size_reason_slope_and_what_fits(tmp_path):
 def test_a_pack_on_unsloths_gpu_kernels_is_noted(tmp_path):
     done = sweep("plan", "tiny", "--set", "learner.name=packed", "--device", "L4", "--json", cwd=tmp_path)
     assert any("--set model.policy=peft" in note for note in json.loads(done.stdout)["notes"])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "on_gpu", "says"),
+    [
+        (["model.policy=unsloth"], True, "--set model.policy=peft"),
+        (["model.dtype=float16"], True, "--set model.dtype=bfloat16"),
+        ([], True, None),
+        (["learner.name=trl", "model.dtype=float16"], True, None),
+        (["model.dtype=float16"], False, None),
+    ],
+)
+def test_what_cannot_be_packed_is_refused_before_anything_loads(monkeypatch, overrides, on_gpu, says):
+    config = load(*overrides)
+    reason = unpackable(config, on_gpu=on_gpu)
+    assert (says is None and reason is None) or says in reason
+    monkeypatch.setattr("sweep.checks.Path.glob", lambda *_: ["nvidia0"] if on_gpu else [])
+    monkeypatch.setattr("sweep.checks.version", lambda _: "2.13.0+cu128")
+    with pytest.raises(StudyFileError, match=re.escape(says)) if says else nullcontext():
+        check_device(config)
+    monkeypatch.setattr("sweep.checks.version", lambda _: "2.13.0+cpu")
+    check_device(config)
+
+
+def test_checkpoints_that_cost_a_pack_its_shared_prompts_are_noted(tmp_path):
+    for how in ("standard", "off"):
+        shown = sweep("plan", "tiny", "--set", f"model.gradient_checkpointing={how}", "--json", cwd=tmp_path).stdout
+        assert any("runs it once" in note for note in json.loads(shown)["notes"]) == (how == "standard")
 
 
 def test_memory_that_is_available_is_less_than_all():

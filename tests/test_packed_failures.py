@@ -31,6 +31,28 @@ def test_a_reward_that_raises_is_told_in_the_trials_log_and_ends_the_worker(make
     assert list((tmp_path / "adapters").iterdir()) == []
 
 
+def test_a_reward_that_raises_on_held_out_prompts_is_told_too(make, tmp_path):
+    def broken(prompts, completions, answer, **columns):
+        return [1.0 / (64 - len(completions)) for _ in completions]  # 64 are held out, 32 a step
+
+    feed = Feed(spec(0), spec(1))
+    with pytest.raises(RewardError):
+        make(reward=broken).serve(feed)
+    assert "reward broken raised ZeroDivisionError" in str(feed.failures[0])
+    assert "in broken" in (tmp_path / "logs" / "trial-0000.log").read_text()
+    assert feed.results == {} and list(feed.failures) == [0]
+
+
+def test_a_reward_without_memory_is_the_rewards_affair_and_no_reason_for_smaller_packs(make):
+    def hungry(prompts, completions, answer, **columns):
+        raise MemoryError
+
+    feed = Feed(*[spec(i) for i in range(3)])
+    with pytest.raises(RewardError):
+        make(reward=hungry, slots=2).serve(feed)
+    assert list(feed.failures) == [0]
+
+
 def test_nothing_is_taken_from_under_a_rollout_that_is_still_under_way(make, vllm_engine):
     raised = threading.Event()
 
@@ -43,11 +65,11 @@ def test_nothing_is_taken_from_under_a_rollout_that_is_still_under_way(make, vll
 
         ended = 0
 
-        def rollout(self, *request):
-            if self.calls:
+        def answer(self, *request):
+            if len(self.calls) > 1:
                 assert raised.wait(60)
                 time.sleep(0.5)
-            completions = super().rollout(*request)
+            completions = super().answer(*request)
             self.ended += 1
             return completions
 
@@ -130,13 +152,11 @@ def test_where_memory_runs_short_half_as_many_trials_go_on(make, monkeypatch, un
 @pytest.mark.parametrize("when", ["sampling", "scoring"])
 def test_an_engine_that_runs_out_of_memory_halves_the_pack_too(make, vllm_engine, tmp_path, when):
     class Crowded(Engine):
-        def rollout(self, prompts, adapters, sampling, seeds):
+        def answer(self, prompts, adapters, *more):
             packed = len({adapter.name for adapter in adapters}) > 1
-            self.calls.append((prompts, adapters, sampling, seeds))
-            scoring = len(set(map(tuple, prompts))) == len(prompts)
-            if packed if when == "sampling" else scoring and len(self.training()) == 2:
+            if packed if when == "sampling" else not self.trains(prompts) and len(self.training()) == 2:
                 raise out_of_memory()
-            return self._engine.rollout(prompts, adapters, sampling, seeds)
+            return super().answer(prompts, adapters, *more)
 
     feed = Feed(*[spec(i) for i in range(6)])
     make(steps=2, slots=4, engine=Crowded(vllm_engine)).serve(feed)
@@ -170,6 +190,45 @@ def test_one_trial_that_memory_is_too_short_for_fails_for_good(make, monkeypatch
     feed = Feed(spec(0))
     make(steps=2, slots=1).serve(feed)
     assert isinstance(feed.failures[0], torch.OutOfMemoryError)
+
+
+def test_one_trial_that_finds_no_room_in_the_only_slot_fails_for_good_and_the_next_one_runs(
+    make, monkeypatch, tmp_path
+):
+    from objectives.learners.packed import training as module
+
+    made = module.SlotAdapter
+
+    def crowded(*arguments, **options):
+        if options["seed"] == 0:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return made(*arguments, **options)
+
+    monkeypatch.setattr(module, "SlotAdapter", crowded)
+    feed = Feed(spec(0), spec(1))
+    make(steps=1, slots=1).serve(feed)
+    assert isinstance(feed.failures[0], torch.OutOfMemoryError)
+    assert "CUDA out of memory" in (tmp_path / "logs" / "trial-0000.log").read_text()
+    assert list(feed.results) == [1]
+
+
+def test_a_step_that_failed_half_way_leaves_nothing_to_the_next_trial(make, monkeypatch):
+    from objectives.learners.packed.step import Stepper
+
+    fresh, feed = Feed(spec(1)), Feed(spec(0), spec(1))
+    make(steps=1, slots=1, micro_batch_size=16).serve(fresh)
+    backward, calls = Stepper._backward, []
+
+    def fails_once(self, *arguments):
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise RuntimeError("out of luck")
+        return backward(self, *arguments)
+
+    monkeypatch.setattr(Stepper, "_backward", fails_once)
+    make(steps=1, slots=1, micro_batch_size=16).serve(feed)
+    assert str(feed.failures[0]) == "out of luck"
+    assert feed.of(1)[0].grad_norm == fresh.of(1)[0].grad_norm
 
 
 def test_a_pack_that_does_not_even_fit_by_itself_is_halved_before_any_trial(make, monkeypatch):

@@ -19,6 +19,7 @@ from objectives.learners.packed.grpo import (
 from objectives.learners.packed.linear import pack
 from objectives.learners.packed.optimizer import PackedAdamW
 from objectives.learners.packed.rollouts import Samples
+from objectives.learners.packed.schedule import schedule
 from objectives.learners.packed.scoring import to_batch
 from objectives.learners.packed.step import Stepper
 from objectives.lora import TARGET_MODULES
@@ -80,7 +81,7 @@ def packed_batch(trials, rollout, goal, dtype=torch.float32, rewards=None):
     return batch, silent
 
 
-def start(dtype, trials, goal, *, order=None, max_grad_norm=1.0, filled=True, **stepper):
+def start(dtype, trials, goal, *, order=None, max_grad_norm=1.0, filled=True, rates=None, **stepper):
     """A pack whose slots hold the adapters of some of LORAS, and the PEFT models that hold the same."""
     base, order = random_model(dtype=dtype), range(len(trials)) if order is None else order
     models = [peft_model(base, LORAS[i], seed=i) for i in order]
@@ -90,7 +91,7 @@ def start(dtype, trials, goal, *, order=None, max_grad_norm=1.0, filled=True, **
     optimizer = PackedAdamW(packed.weights, packed.gradients)
     for k, i in enumerate(order):
         take_from(packed, k, models[k], LORAS[i].scaling)
-        optimizer.reset(k, RATES[i])
+        optimizer.reset(k, RATES[i], rates or schedule("constant", steps=1))
     return packed, models, Stepper(packed, optimizer, goal, max_grad_norm=max_grad_norm, **stepper)
 
 
@@ -151,14 +152,18 @@ def test_weights_after_several_steps_are_those_of_TRL_alone(tokenizer, loss_type
         {"beta": 0.1, "num_iterations": 2, "micro_batch_size": 8, "loss_type": "grpo"},
         {"scale_rewards": "batch"},
         {"scale_rewards": "none", "temperature": 0.7, "epsilon": 0.05, "num_iterations": 2},
+        {"lr_scheduler_type": "linear"},
+        {"lr_scheduler_type": "cosine", "num_iterations": 2},
     ],
 )
 def test_every_other_setting_does_what_it_does_in_TRL(tokenizer, options):
     trials = [Recorded(seed=k) for k in range(2)]
     micro, iterations = options.get("micro_batch_size"), options.get("num_iterations", 1)
-    goal = objective(trials[0], **{k: v for k, v in options.items() if k not in {"micro_batch_size", "num_iterations"}})
+    others = {"micro_batch_size", "num_iterations", "lr_scheduler_type"}
+    goal = objective(trials[0], **{k: v for k, v in options.items() if k not in others})
     # TRL's reference is the adapter as it was handed over; a trial's starts at nothing, so that it is the base.
-    packed, models, stepper = start(torch.float64, trials, goal, micro_batch_size=micro, filled=False)
+    rates = schedule(options.get("lr_scheduler_type", "constant"), steps=4)
+    packed, models, stepper = start(torch.float64, trials, goal, rates=rates, micro_batch_size=micro, filled=False)
     measured = train(packed, stepper, trials, goal, steps=4, iterations=iterations, dtype=torch.float64)
     for k, model in enumerate(models):
         logs = trl_run(model, trials[k], steps=4, tokenizer=tokenizer, learning_rate=RATES[k], **options)

@@ -89,29 +89,29 @@ def test_a_slot_that_is_freed_takes_the_next_trial_and_nobody_else_notices(make)
 def test_one_half_of_a_pack_rolls_out_while_the_other_trains(make, vllm_engine, monkeypatch):
     from objectives.learners.packed.step import Stepper
 
-    step, training = Stepper.step, threading.Event()
+    step, begun = Stepper.step, threading.Semaphore(0)
 
     def tells(self, slots, batch):
-        training.set()
+        begun.release()
         return step(self, slots, batch)
 
     class Patient(Engine):
-        """Ends its second rollout only once somebody trains."""
+        """Ends a half's rollout only once the other half has begun the step before it."""
 
-        def rollout(self, *request):
-            completions = super().rollout(*request)
-            if len(self.calls) == 2:
-                self.overlapped = training.wait(60)
+        overlapped = ()
+
+        def answer(self, prompts, *more):
+            completions = super().answer(prompts, *more)
+            if self.trains(prompts) and len(self.training()) > 1:
+                self.overlapped += (begun.acquire(timeout=60),)
             return completions
 
     monkeypatch.setattr(Stepper, "step", tells)
     feed, engine = Feed(*[spec(i) for i in range(4)]), Patient(vllm_engine)
-    make(steps=1, slots=4, engine=engine).serve(feed)
-    assert engine.overlapped
-    assert [{a.name.split("-v")[0] for a in call[1]} for call in engine.training()] == [
-        {"trial-0000", "trial-0001"},
-        {"trial-0002", "trial-0003"},
-    ]
+    make(steps=3, slots=4, engine=engine).serve(feed)
+    assert engine.overlapped == (True,) * 5
+    halves = [{"trial-0000", "trial-0001"}, {"trial-0002", "trial-0003"}]
+    assert [{a.name.split("-v")[0] for a in call[1]} for call in engine.training()] == halves * 3
 
 
 def test_seconds_that_trials_are_charged_are_those_that_have_passed(make):
@@ -170,6 +170,40 @@ def test_rollouts_are_corrected_for_the_engine_where_the_study_says_so(make, vll
     # The engine and the trainer compute the same policy, so that there is little to correct, and yet not nothing.
     assert feed.of(0)[0].loss != plain.of(0)[0].loss
     assert feed.of(0)[0].grad_norm == pytest.approx(plain.of(0)[0].grad_norm, rel=1e-3)
+
+
+def test_every_step_trains_on_what_its_own_policy_has_sampled(make, monkeypatch):
+    """However the halves take turns: what the engine says of a token is what the trainer says before its step."""
+    from objectives.learners.packed.step import Stepper
+
+    remember, gaps = Stepper._remember, []
+
+    def spied(self, batch, old, mask, start, sequences):
+        remember(self, batch, old, mask, start, sequences)
+        gaps.append(((old - batch.sampler_logprobs[:, start : start + old.shape[1]]) * mask).abs().max().item())
+
+    monkeypatch.setattr(Stepper, "_remember", spied)
+    feed = Feed(*[spec(i, learning_rate=1e-2) for i in range(4)])
+    make(slots=4, name="packed", importance_sampling_correction="token_truncate").serve(feed)
+    assert len(gaps) == 2 * STEPS
+    assert max(gaps) < 1e-3
+
+
+def test_learning_rates_go_as_the_study_says(make, monkeypatch):
+    from objectives.learners.packed.optimizer import PackedAdamW
+    from objectives.learners.trl import TrlLearner
+
+    update, rates = PackedAdamW._update, []
+
+    def spied(self, rows):
+        rates.extend(rate(step) for rate, step in zip(self._rates[rows], self.steps[rows], strict=True))
+        update(self, rows)
+
+    monkeypatch.setattr(PackedAdamW, "_update", spied)
+    make(lr_scheduler_type="linear").serve(Feed(spec(0, learning_rate=4e-3)))
+    assert rates == pytest.approx([4e-3, 3e-3, 2e-3, 1e-3])
+    solo = make(TrlLearner, lr_scheduler_type="linear")
+    assert solo._arguments(spec(0), "folder").lr_scheduler_type == "linear"
 
 
 def test_vllm_samples_from_an_exported_slot_what_the_slot_itself_computes(unsloth_policy, vllm_engine, tmp_path):

@@ -12,15 +12,13 @@ from sweep import record
 from sweep.confirm import confirmation_name, freeze, store_frozen
 from sweep.confirm_schedule import ConfirmSchedule
 from sweep.errors import StudyMismatchError
-from sweep.progress import LineProgress
 from sweep.pruning import make_pruner
 from sweep.results import load_results
 from sweep.rungs import first_rung, recent_reward
-from sweep.search import DESIGN, SearchSchedule, make_sampler
+from sweep.search import DESIGN
 from sweep.storage import create_or_match_study, open_storage
 from sweep.study_file import load_study
 from sweep.summary import summarize
-from sweep.supervisor import Supervisor
 from sweep.tables import study_table
 from tests.command import SMALL, sweep
 from tests.scripted_worker import ScriptedWorker
@@ -32,24 +30,6 @@ PRUNERS = ["successive_halving", "hyperband"]
 def load(pruner="successive_halving", *overrides):
     small = ["space.r=[1, 16]", "search.points_per_rank=3", "search.trials=18", f"budget.steps={STEPS}"]
     return load_study("tiny", [*small, f"search.pruner={pruner}", *overrides])
-
-
-@pytest.fixture
-def supervise(tmp_path, monkeypatch):
-    """Runs a study to its end on a scripted worker."""
-
-    def supervise(config, worker, *, study=None, schedule=None):
-        monkeypatch.setattr("sweep.supervisor.WorkerProcess", worker)
-        if study is None:
-            storage = open_storage(f"sqlite:///{tmp_path}/rank-sweep.db", create=True)
-            sampler = make_sampler(design_size=6, seed=0)
-            study = create_or_match_study(storage, config, sampler, pruner=make_pruner(config))
-        progress = LineProgress(Console(file=io.StringIO()))
-        schedule = schedule or SearchSchedule(config)
-        Supervisor(study, config, schedule, log_folder=tmp_path / "logs", progress=progress).run()
-        return study
-
-    return supervise
 
 
 def later_is_worse(spec, step):

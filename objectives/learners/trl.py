@@ -98,7 +98,7 @@ class TrlLearner:
             seed=spec.seed,
             data_seed=spec.seed,
             learning_rate=spec.learning_rate,
-            lr_scheduler_type="constant",
+            lr_scheduler_type=learner.lr_scheduler_type,
             warmup_steps=0,
             max_steps=budget.steps,
             per_device_train_batch_size=micro_batch,

@@ -12,7 +12,7 @@ from sweep.report.study_toml import study_toml
 
 LEARNERS = {
     "trl": "TRL's GRPOTrainer (learner.name = trl), one trial at a time",
-    "packed": "packed (learner.name = packed): up to {pack_size} trials in one GRPO step",
+    "packed": "packed (learner.name = packed): up to {pack_size} trials at once",
 }
 HARDWARE = {
     "device": "accelerator",

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from objectives.adapters import AdapterFolder
-from objectives.errors import PolicyError, is_out_of_memory
+from objectives.errors import PolicyError, RewardError, is_out_of_memory
 from objectives.learners.packed.alternation import Rollouts
 from objectives.learners.packed.grpo import Objective
 from objectives.learners.packed.linear import Pack, pack
@@ -32,7 +32,7 @@ class PackedLearner:
 
         Args:
             settings: What trials share.
-            loaded: The same, loaded. The engine takes `slots` adapters in one rollout.
+            loaded: The same, loaded. Its engine has room for `slots` adapters.
             adapters: Where adapters are handed to the engine.
             slots: How many trials may run at once.
 
@@ -63,6 +63,8 @@ class PackedLearner:
         while True:
             try:
                 self._serve_pack(feed)
+            except RewardError:
+                raise
             except Exception as error:
                 if not is_out_of_memory(error) or self._slots == 1:
                     raise

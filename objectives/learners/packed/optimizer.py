@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -41,15 +41,21 @@ class PackedAdamW:
         self.first = torch.zeros_like(weights)
         self.second = torch.zeros_like(weights)
         self.steps = [0] * len(weights)
-        self.learning_rates = [0.0] * len(weights)
+        self._rates: list[Callable[[int], float]] = [lambda _: 0.0] * len(weights)
 
-    def reset(self, k: int, learning_rate: float) -> None:
-        """Forgets what slot k's optimizer has seen, for the trial that comes next."""
+    def reset(self, k: int, learning_rate: float, schedule: Callable[[int], float] = lambda _: 1.0) -> None:
+        """Forgets what slot k's optimizer has seen, for the trial that comes next.
+
+        Args:
+            k: The slot.
+            learning_rate: The trial's.
+            schedule: What it is multiplied by at each of the slot's steps; default: nothing.
+        """
         self.first[k] = 0
         self.second[k] = 0
         self.gradients[k] = 0
         self.steps[k] = 0
-        self.learning_rates[k] = learning_rate
+        self._rates[k] = lambda step: learning_rate * schedule(step)
 
     def clip(self, max_norm: float, rows: slice = slice(None)) -> Tensor:
         """Scales each of these slots' gradients down to a norm of at most `max_norm`.
@@ -71,8 +77,8 @@ class PackedAdamW:
     def _update(self, rows: slice) -> None:
         (beta1, beta2), grad = self.betas, self.gradients[rows]
         weights, first, second = self.weights[rows], self.first[rows], self.second[rows]
-        self.steps[rows] = [count + 1 for count in self.steps[rows]]
-        rates, counts = self.learning_rates[rows], self.steps[rows]
+        rates = [rate(count) for rate, count in zip(self._rates[rows], self.steps[rows], strict=True)]
+        self.steps[rows] = counts = [count + 1 for count in self.steps[rows]]
         if self.weight_decay:
             weights *= self._column([1 - rate * self.weight_decay for rate in rates])
         first.lerp_(grad, 1 - beta1)

@@ -73,7 +73,7 @@ class SlotAdapter:
         return {name: module.slot(self.k, self.r) for name, module in self.packed.modules.items()}
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Copies of the adapter's tensors, under the names that PEFT saves them by."""
+        """The adapter's tensors, on the CPU, under the names that PEFT saves them by."""
         state = {}
         for name, (A, B) in self._tensors().items():  # noqa: N806
             state[f"base_model.model.{name}.lora_A.weight"] = A.cpu().contiguous()

@@ -142,6 +142,7 @@ class Stepper:
         could not sample from what is left of it.
         """
         m = batch.completions.shape[1]
+        self.pack.model.zero_grad()  # a step that failed half-way may have left some
         size = self._micro_batch_size or m
         with self.pack.selected(slots):
             sums = sum(

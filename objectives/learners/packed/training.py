@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 
 from objectives.adapters import AdapterFolder
-from objectives.errors import EngineError, PackTooLargeError, PolicyError, RewardError, is_out_of_memory
+from objectives.errors import EngineError, PackTooLargeError, RewardError, is_out_of_memory
 from objectives.evaluation import completion_texts
 from objectives.learners.packed.alternation import Rollout, Rollouts
 from objectives.learners.packed.rollouts import Samples
+from objectives.learners.packed.schedule import schedule
 from objectives.learners.packed.scoring import Scored, metrics, score, to_batch
 from objectives.learners.packed.slots import SlotAdapter
 from objectives.learners.packed.step import Batch, Stepper
@@ -20,7 +22,7 @@ from objectives.learners.packed.trial_run import TrialRun, prompt_order, shared_
 from objectives.learners.protocol import TrialFeed
 from objectives.loading import Loaded
 from objectives.settings import WorkerSettings
-from objectives.trial import trial_log
+from objectives.trial import TrialSpec, trial_log
 
 
 class PackTraining:
@@ -90,30 +92,34 @@ class PackTraining:
 
     def _refilled(self, slots: range) -> list[TrialRun]:
         """Gives free slots to new trials, waiting only where nothing else is to be done; the trials in all of them."""
-        packed = self._stepper.pack
         while free := set(slots) - self._runs.keys():
             spec = self._feed.take(block=not self._runs)
             if spec is None:
                 break
-            began, k = time.perf_counter(), min(free)
-            log, budget = trial_log(self._settings.log_folder, spec.number), self._settings.budget
-            try:
-                adapter = SlotAdapter(packed, k, spec.lora, seed=spec.seed, base_name=self._settings.model.path)
-            except PolicyError as error:
-                log.parent.mkdir(parents=True, exist_ok=True)
-                log.write_text(f"{error}\n", encoding="utf-8")
-                self._feed.fail(spec.number, error)
-                continue
-            except Exception as error:
-                if told := self._too_large(error):
-                    self._feed.fail(spec.number, told)
-                    raise told from error
-                raise
-            self._stepper.optimizer.reset(k, spec.learning_rate)
-            order = prompt_order(self._prompts, budget.prompts_per_step, spec.seed)
-            self._runs[k] = TrialRun(spec, adapter, order, steps=budget.steps, log=log)
-            self._runs[k].seconds["build"] = time.perf_counter() - began
+            if run := self._filled(min(free), spec):
+                self._runs[run.slot] = run
         return [self._runs[k] for k in slots if k in self._runs]
+
+    def _filled(self, k: int, spec: TrialSpec) -> TrialRun | None:
+        """Puts a trial into slot k; None where it has failed at that."""
+        began, packed, settings = time.perf_counter(), self._stepper.pack, self._settings
+        log, budget = trial_log(settings.log_folder, spec.number), settings.budget
+        try:
+            adapter = SlotAdapter(packed, k, spec.lora, seed=spec.seed, base_name=settings.model.path)
+            factor = schedule(settings.learner.lr_scheduler_type, steps=budget.steps)
+            self._stepper.optimizer.reset(k, spec.learning_rate, factor)
+            order = prompt_order(self._prompts, budget.prompts_per_step, spec.seed)
+            run = TrialRun(spec, adapter, order, steps=budget.steps, log=log)
+        except Exception as error:
+            log.parent.mkdir(parents=True, exist_ok=True)
+            log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+            told = self._too_large(error)
+            self._feed.fail(spec.number, told or error)
+            if told:
+                raise told from error
+            return None
+        run.seconds["build"] = time.perf_counter() - began
+        return run
 
     @contextmanager
     def _blaming(self, runs: Sequence[TrialRun]) -> Iterator[None]:
@@ -200,6 +206,9 @@ class PackTraining:
                     self._evaluate(run)
                     self._feed.finish(run.spec.number, run.result(adapter=self._adapters.keep(run.owner)))
                     self._release(run)
+            except RewardError as error:
+                self._fail(run, error)
+                raise
             except EngineError as error:
                 if is_out_of_memory(error):
                     raise

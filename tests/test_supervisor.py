@@ -1,0 +1,47 @@
+"""What the supervisor makes of what a worker tells it, and a worker's feed of what a learner does."""
+
+from multiprocessing import Pipe
+
+from objectives.errors import PackTooLargeError
+from objectives.trial import SlotFree
+from objectives.worker import ConnectionFeed
+from sweep import record
+from sweep.search import REDONE, SEED
+from sweep.study_file import load_study
+from tests.scripted_worker import ScriptedWorker
+
+TOLD = "out of memory with 3 trials at once; 1 from here on"
+
+
+def sent(number, error):
+    """A trial's failure as it reaches the supervisor."""
+    ours, theirs = Pipe()
+    ConnectionFeed(ours).fail(number, error)
+    return theirs.recv()
+
+
+class Crowded(ScriptedWorker):
+    """Finds that it has no memory for the first trials that it was given at once."""
+
+    crowd = ()
+
+    def _round(self):
+        if self.crowd or len(self._specs) < self.slots:
+            super()._round()
+            return
+        self.crowd = tuple(self._specs)
+        self._specs.clear()
+        for number in self.crowd:
+            self._out += [sent(number, PackTooLargeError(TOLD)), SlotFree()]
+
+
+def test_trials_that_a_pack_had_no_memory_for_are_run_again_and_it_is_written_down(supervise):
+    config = load_study("tiny", ["space.r=[1, 16]", "search.points_per_rank=3", "search.trials=8", "budget.steps=4"])
+    study = supervise(config, Crowded(lambda spec, step: 0.5 + spec.lora.r / 100 + step / 1000))
+    failed = [trial for trial in study.trials if trial.state.name == "FAIL"]
+    complete = [trial for trial in study.trials if trial.state.name == "COMPLETE"]
+    assert (len(failed), len(complete), len(study.trials)) == (3, 8, 11)
+    assert {trial.user_attrs[record.REASON] for trial in failed} == {TOLD}
+    assert all(REDONE in trial.user_attrs for trial in failed)
+    runs = [(trial.params, trial.user_attrs[SEED]) for trial in complete]
+    assert all((trial.params, trial.user_attrs[SEED]) in runs for trial in failed)
