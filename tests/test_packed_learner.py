@@ -87,29 +87,31 @@ def test_a_slot_that_is_freed_takes_the_next_trial_and_nobody_else_notices(make)
 
 
 def test_one_half_of_a_pack_rolls_out_while_the_other_trains(make, vllm_engine, monkeypatch):
+    """From the second rollout to the last, each begins before a step of the other half ends and ends after its start."""
     from objectives.learners.packed.step import Stepper
 
-    step, begun = Stepper.step, threading.Semaphore(0)
+    step, rollouts, steps, overlapped = Stepper.step, threading.Semaphore(0), threading.Semaphore(0), []
 
-    def tells(self, slots, batch):
-        begun.release()
+    def waits(self, slots, batch):
+        steps.release()
+        if len(overlapped) < 2 * 5:
+            overlapped.append(rollouts.acquire(timeout=60))
         return step(self, slots, batch)
 
     class Patient(Engine):
-        """Ends a half's rollout only once the other half has begun the step before it."""
-
-        overlapped = ()
-
         def answer(self, prompts, *more):
+            later = self.trains(prompts) and len(self.training()) > 1
+            if later:
+                rollouts.release()
             completions = super().answer(prompts, *more)
-            if self.trains(prompts) and len(self.training()) > 1:
-                self.overlapped += (begun.acquire(timeout=60),)
+            if later:
+                overlapped.append(steps.acquire(timeout=60))
             return completions
 
-    monkeypatch.setattr(Stepper, "step", tells)
+    monkeypatch.setattr(Stepper, "step", waits)
     feed, engine = Feed(*[spec(i) for i in range(4)]), Patient(vllm_engine)
     make(steps=3, slots=4, engine=engine).serve(feed)
-    assert engine.overlapped == (True,) * 5
+    assert overlapped == [True] * 2 * 5
     halves = [{"trial-0000", "trial-0001"}, {"trial-0002", "trial-0003"}]
     assert [{a.name.split("-v")[0] for a in call[1]} for call in engine.training()] == halves * 3
 
