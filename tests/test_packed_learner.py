@@ -87,7 +87,7 @@ def test_a_slot_that_is_freed_takes_the_next_trial_and_nobody_else_notices(make)
 
 
 def test_one_half_of_a_pack_rolls_out_while_the_other_trains(make, vllm_engine, monkeypatch):
-    """From the second rollout to the last, each begins before a step of the other half ends and ends after its start."""
+    """From the second rollout to the last, each begins before a step of the other half ends and ends after it began."""
     from objectives.learners.packed.step import Stepper
 
     step, rollouts, steps, overlapped = Stepper.step, threading.Semaphore(0), threading.Semaphore(0), []
