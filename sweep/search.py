@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from objectives.lora import LoraSpec
@@ -27,13 +28,17 @@ class SearchSchedule:
         self._config = config
         self.trials = config.search.trials
         self.score_after: tuple[int, ...] = ()
+        self._design: deque[Point] = deque()
 
     def queue(self, study: optuna.Study) -> None:
-        """See `TrialSchedule.queue`."""
-        queue_design(study, self._config)
+        """See `TrialSchedule.queue`. Points join Optuna's queue one by one: lost trials come before the rest."""
+        self._design = deque(missing_design(study, self._config))
 
     def next_trial(self, study: optuna.Study) -> optuna.Trial:
         """See `TrialSchedule.next_trial`."""
+        if self._design and not any(trial.state.name == "WAITING" for trial in study.get_trials(deepcopy=False)):
+            point = self._design.popleft()
+            study.enqueue_trial(point, user_attrs={DESIGN: True, SEED: self._config.study.seed})
         return next_trial(study, self._config)
 
 
@@ -54,13 +59,11 @@ def distributions(space: SearchSpace) -> dict[str, optuna.distributions.BaseDist
     return {name: CategoricalDistribution(ladder) for name, ladder in space.ladders.items()}
 
 
-def queue_design(study: optuna.Study, config: StudyFile) -> None:
-    """Queues the points of the design that the study does not hold yet."""
-    space = config.search_space()
+def missing_design(study: optuna.Study, config: StudyFile) -> list[Point]:
+    """The points of the design that the study does not hold yet."""
     held = {_key(_queued_point(trial)) for trial in study.get_trials(deepcopy=False) if DESIGN in trial.user_attrs}
-    for point in space.design(config.search.points_per_rank, seed=config.study.seed):
-        if _key(point) not in held:
-            study.enqueue_trial(point, user_attrs={DESIGN: True, SEED: config.study.seed})
+    design = config.search_space().design(config.search.points_per_rank, seed=config.study.seed)
+    return [point for point in design if _key(point) not in held]
 
 
 def ended_trials(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:

@@ -69,7 +69,10 @@ def _notes(summary: StudySummary) -> list[str]:
         notes.append(f"search unfinished: {summary.ended} of {planned} trials have ended; `sweep run` goes on")
     if summary.engine_max_lora_rank != summary.max_lora_rank:
         notes.append(f"the engine's ceiling is {summary.engine_max_lora_rank}: vLLM permits no smaller one")
-    if untuned := [str(rank.r) for rank in summary.ranks if not rank.tuned]:
+    untuned = [str(rank.r) for rank in summary.ranks if not rank.tuned]
+    if untuned and len(untuned) == len(summary.ranks):
+        notes.append("* no rank has been given its whole design, so none is to be compared with another")
+    elif untuned:
         notes.append(f"* not tuned like the others, so not to be compared with them: r={', '.join(untuned)}")
     if early := Counter(trial.r for trial in summary.trials if trial.ended_early):
         ranks = ", ".join(f"r={r}: {count}" for r, count in sorted(early.items()))

@@ -119,7 +119,7 @@ def test_a_changed_study_stops_with_exit_3_and_says_what_changed(ran):
     assert "Traceback" not in done.stderr
 
 
-SLOW = ["--set", "budget.steps=80", "--set", "space.learning_rate=[1e-3]"]
+SLOW = ["--set", "budget.steps=140", "--set", "space.learning_rate=[1e-3]"]
 """Trials that take long enough to be interrupted, and do not collapse."""
 
 

@@ -1,6 +1,9 @@
 """What the supervisor makes of what a worker tells it, and a worker's feed of what a learner does."""
 
+import io
 from multiprocessing import Pipe
+
+from rich.console import Console
 
 from objectives.errors import PackTooLargeError
 from objectives.trial import SlotFree
@@ -8,6 +11,8 @@ from objectives.worker import ConnectionFeed
 from sweep import record
 from sweep.search import REDONE, SEED
 from sweep.study_file import load_study
+from sweep.summary import summarize
+from sweep.tables import study_table
 from tests.scripted_worker import ScriptedWorker
 
 TOLD = "out of memory with 3 trials at once; 1 from here on"
@@ -45,3 +50,11 @@ def test_trials_that_a_pack_had_no_memory_for_are_run_again_and_it_is_written_do
     assert all(REDONE in trial.user_attrs for trial in failed)
     runs = [(trial.params, trial.user_attrs[SEED]) for trial in complete]
     assert all((trial.params, trial.user_attrs[SEED]) in runs for trial in failed)
+
+
+def test_a_search_that_ends_within_its_design_compares_no_ranks(supervise):
+    design = ["space.r=[1, 16]", "search.points_per_rank=3", "search.trials=2", "budget.steps=2"]
+    summary = summarize(supervise(load_study("tiny", design), ScriptedWorker(lambda spec, step: 0.5)))
+    console = Console(file=io.StringIO(), width=120)
+    console.print(study_table(summary))
+    assert "* no rank has been given its whole design, so none is to be compared" in console.file.getvalue()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sweep.cli.options import DEFAULT_STORAGE, StorageOption
-from sweep.cli.stored import StoredStudyArgument, open_stored
+from sweep.cli.stored import StoredStudyArgument, open_stored, study_file
 from sweep.errors import StudyFileError
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def dashboard(
 
     stored = open_stored(study, storage)
     with DashboardServer(host, port) as server:
-        publish_study(stored, url=storage, confirm_with=study)
+        publish_study(stored, url=storage, confirm_with=study_file(study))
         # Optuna's cache comes with the study: without it, every poll reads every trial's steps again.
         app = optuna_dashboard.wsgi(stored._storage, FileSystemArtifactStore(artifact_folder(storage)))
         everywhere = server.address.is_unspecified

@@ -7,7 +7,7 @@ import json
 import typer
 
 from sweep.cli.options import DEFAULT_STORAGE, JsonOption, StorageOption
-from sweep.cli.stored import StoredStudyArgument, open_stored
+from sweep.cli.stored import StoredStudyArgument, open_stored, study_file
 
 
 def show(study: StoredStudyArgument, storage: StorageOption = DEFAULT_STORAGE, as_json: JsonOption = False) -> None:
@@ -43,5 +43,7 @@ def show(study: StoredStudyArgument, storage: StorageOption = DEFAULT_STORAGE, a
     console.print(study_table(summary))
     if confirmed is None and summary.ranks:
         console.print(
-            f"no verdict yet: `sweep confirm {study}` runs every rank on fresh seeds", style="dim", markup=False
+            f"no verdict yet: `sweep confirm {study_file(study)}`, as it was run, runs every rank on fresh seeds",
+            style="dim",
+            markup=False,
         )

@@ -48,6 +48,7 @@ def _run_rows(evidence: Evidence) -> list[tuple[str, str]]:
         ("policy, engine", f"{facts.get('policy', config.model.policy)}, {facts.get('engine', config.model.engine)}"),
         ("learner", LEARNERS[config.learner.name].format(pack_size=facts.get("slots", config.learner.slots))),
         ("importance-sampling correction", config.learner.importance_sampling_correction),
+        ("learning rate over a trial", config.learner.lr_scheduler_type),
         (
             "episode budget of a trial",
             f"{episodes:,} completions: {budget.steps} steps, {budget.prompts_per_step} prompts x {budget.group_size}",
@@ -55,8 +56,8 @@ def _run_rows(evidence: Evidence) -> list[tuple[str, str]]:
         ("held-out prompts", f"{config.task.held_out_prompts:,} at most, sampled at T={config.learner.temperature:g}"),
         (
             "search",
-            f"{config.search.points_per_rank} points a rank, spread over the ladders, the same for all; then TPE "
-            f"(Optuna); {config.search.trials} trials in all",
+            f"a design of {config.search.points_per_rank} points a rank, spread over the ladders, the same for all; "
+            f"then TPE (Optuna); {config.search.trials} trials in all",
         ),
         ("search seeds", _span([trial.seed for trial in summary.trials if trial.seed is not None])),
     ]
