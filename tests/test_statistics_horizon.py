@@ -38,7 +38,7 @@ def test_an_answer_that_rises_with_the_budget_is_warned_about() -> None:
     assert horizon.ranks == {0.25: 1, 0.5: 4, 1.0: 16}
     assert horizon.moves
     assert horizon.warning == (
-        "The smallest sufficient rank moves with the budget (r=1 at 25 %, r=4 at 50 %, r=16 at 100 %): "
+        "The smallest rank that is shown to suffice differs by budget (r=1 at 25 %, r=4 at 50 %, r=16 at 100 %): "
         "a longer run may want a larger one."
     )
 

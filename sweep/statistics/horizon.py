@@ -59,7 +59,7 @@ def _warn(verdicts: Mapping[float, Verdict], answers: Mapping[float, int], *, mo
         path = ", ".join(f"r={r} at {_percent(share)}" for share, r in answers.items())
         first, *_, last = answers.values()
         advice = "larger" if last > first else "smaller" if last < first else "different"
-        moved = f"The smallest sufficient rank moves with the budget ({path})"
+        moved = f"The smallest rank that is shown to suffice differs by budget ({path})"
         return f"{moved}: a longer run may want a {advice} one."
     missing = " and ".join(_percent(share) for share in verdicts if share not in answers)
     if missing:
