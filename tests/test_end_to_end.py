@@ -119,8 +119,8 @@ def test_a_changed_study_stops_with_exit_3_and_says_what_changed(ran):
     assert "Traceback" not in done.stderr
 
 
-SLOW = ["--set", "budget.steps=140", "--set", "space.learning_rate=[1e-3]"]
-"""Trials that take long enough to be interrupted, and do not collapse."""
+SLOW = ["--set", "learner.pack_size=1", "--set", "budget.steps=100", "--set", "space.learning_rate=[1e-3]"]
+"""Trials one after another that take long enough to be interrupted, and do not collapse."""
 
 
 def worker_in_second_trial(command, folder):
