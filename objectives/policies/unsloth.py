@@ -7,7 +7,10 @@ from typing import Any
 
 os.environ.setdefault("UNSLOTH_DISABLE_STATISTICS", "1")
 
-import unsloth  # noqa: F401, I001 - it patches transformers, peft and trl, so it comes before them
+from objectives.cpu_kernels import processor_kernels  # noqa: I001 - Unsloth patches what comes after it
+
+with processor_kernels():
+    import unsloth  # noqa: F401
 import torch
 from unsloth import FastLanguageModel
 
