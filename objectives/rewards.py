@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from objectives import stages
 from objectives.errors import RewardError, TaskError
 from objectives.task_settings import CommonTaskSettings
 from objectives.tasks.protocol import RewardFunction, Row, Task
@@ -115,13 +116,15 @@ def checked(function: RewardFunction, *, timeout_s: float = 60.0) -> RewardFunct
     def call(prompts: list[Any], completions: list[Any], *_: Any, **columns: Any) -> Sequence[float | None]:
         began = time.monotonic()
         try:
-            with _time_limit(timeout_s):
+            with stages.during(f"calling the reward {name}", reward=name, limit_s=timeout_s), _time_limit(timeout_s):
                 result: Any = function(prompts=prompts, completions=completions, **columns)
                 if inspect.isawaitable(result):
                     result = _run(result)
                 rewards = [_plain(reward) for reward in result]
         except _TimeLimitError as error:
             raise RewardError(f"reward {name} took longer than reward_timeout_s={timeout_s:g}") from error
+        except SystemExit as error:
+            raise RewardError(f"reward {name} called sys.exit({error.code})") from error
         except Exception as error:
             raise RewardError(f"reward {name} raised {type(error).__name__}: {error}") from error
         # A call that holds the interpreter, or an alarm of its own, is noticed when it comes back.

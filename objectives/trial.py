@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from objectives.lora import LoraSpec
+from objectives.stages import Stage
 
 
 def trial_name(number: int) -> str:
@@ -146,5 +147,5 @@ class Stop:
     """Supervisor to worker: no more trials."""
 
 
-FromWorker = Ready | SlotFree | Progress | Finished | Failed
+FromWorker = Ready | SlotFree | Stage | Progress | Finished | Failed
 ToWorker = Start | Prune | Stop

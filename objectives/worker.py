@@ -13,6 +13,7 @@ from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
+from objectives import stages
 from objectives.adapters import AdapterFolder
 from objectives.errors import RewardError, TrialError, is_out_of_memory
 from objectives.learners.build import make_learner
@@ -44,16 +45,22 @@ class ConnectionFeed:
 
     def __init__(self, connection: Connection[FromWorker | Preview, ToWorker]) -> None:
         self._connection = connection
+        self._sending = threading.Lock()
         self._pruned: set[int] = set()
         self._starts: list[TrialSpec] = []
         self._offered = False
         self._stopped = False
 
+    def send(self, message: FromWorker | Preview) -> None:
+        """Sends a message, whichever thread has it to say."""
+        with self._sending:
+            self._connection.send(message)
+
     def take(self, block: bool = True) -> TrialSpec | None:
         """See `TrialFeed.take`. A slot that was offered and not yet filled is not offered again."""
         patience_s = 0.0
         if not self._offered and not self._stopped:
-            self._connection.send(SlotFree())
+            self.send(SlotFree())
             self._offered, patience_s = True, ANSWER_S
         while not self._starts and not self._stopped and (block or self._connection.poll(patience_s)):
             self._read(self._connection.recv())
@@ -64,7 +71,7 @@ class ConnectionFeed:
 
     def progress(self, number: int, metrics: StepMetrics) -> None:
         """See `TrialFeed.progress`."""
-        self._connection.send(Progress(number=number, metrics=metrics))
+        self.send(Progress(number=number, metrics=metrics))
 
     def pruned(self, number: int) -> bool:
         """See `TrialFeed.pruned`."""
@@ -74,14 +81,14 @@ class ConnectionFeed:
 
     def finish(self, number: int, result: TrialResult) -> None:
         """See `TrialFeed.finish`."""
-        self._connection.send(Finished(number=number, result=result))
+        self.send(Finished(number=number, result=result))
 
     def fail(self, number: int | None, error: BaseException) -> None:
         """See `TrialFeed.fail`; with no number, the worker as a whole cannot go on."""
         kind = error.kind if isinstance(error, TrialError) else "memory" if is_out_of_memory(error) else "error"
         message = str(error) if isinstance(error, TrialError) else f"{type(error).__name__}: {error}"
         again = isinstance(error, TrialError) and error.again
-        self._connection.send(Failed(number=number, kind=kind, message=" ".join(message.split()), again=again))
+        self.send(Failed(number=number, kind=kind, message=" ".join(message.split()), again=again))
 
     def _read(self, message: ToWorker) -> None:
         match message:
@@ -94,18 +101,18 @@ class ConnectionFeed:
 
 
 def main(
+    log: Path,
     connection: Connection[FromWorker | Preview, ToWorker],
     settings: WorkerSettings,
-    log: Path,
     scratch: Path,
     preview_prompts: int,
 ) -> None:
     """Serves a supervisor until it says stop or is gone.
 
     Args:
+        log: Where output goes that belongs to no trial.
         connection: Our end of the pipe.
         settings: What every trial of this worker shares.
-        log: Where output goes that belongs to no trial.
         scratch: An empty folder of this worker's own. The supervisor removes it; a fast disk helps.
         preview_prompts: With any, sample the base policy on so many prompts, send the preview, and end.
     """
@@ -119,19 +126,21 @@ def main(
     os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", str(scratch / "unsloth"))
     tempfile.tempdir = str(scratch)
     feed = ConnectionFeed(connection)
+    stages.listen(feed.send)
     with output_to(log):
         try:
             loaded = load(settings, max_loras=settings.learner.slots)
             if preview_prompts:
-                connection.send(sample(loaded, settings, prompts=preview_prompts))
+                feed.send(sample(loaded, settings, prompts=preview_prompts))
                 return
             learner = make_learner(
                 settings,
                 loaded,
                 AdapterFolder(scratch / "adapters", keep_in=settings.log_folder if settings.keep_adapters else None),
             )
-            baseline = loaded.evaluator.score(None, step=0, seed=settings.seed)
-            connection.send(Ready(baseline=baseline, facts=loaded.facts))
+            with stages.during("scoring the base policy"):
+                baseline = loaded.evaluator.score(None, step=0, seed=settings.seed)
+            feed.send(Ready(baseline=baseline, facts=loaded.facts))
         except Exception as error:
             traceback.print_exc()
             feed.fail(None, error)

@@ -1,4 +1,4 @@
-"""GPUs and their memory: common ones by name, and the one in this machine, found without torch; memory without one."""
+"""GPUs and their memory: common ones by name, and the one in this machine, found without torch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from sweep.errors import StudyFileError
@@ -77,15 +76,6 @@ def present_device() -> Device | None:
         return _device(name.strip(), int(memory_mib), source="nvidia-smi")
     except (OSError, subprocess.SubprocessError, IndexError, ValueError):
         return None
-
-
-def available_memory() -> int | None:
-    """Bytes of this machine's memory that a new process may take; None where the system doesn't say."""
-    try:
-        found = re.search(r"^MemAvailable:\s+(\d+) kB$", Path("/proc/meminfo").read_text(), re.MULTILINE)
-    except OSError:
-        return None
-    return int(found[1]) * 1024 if found else None
 
 
 def _device(name: str, memory_mib: int, *, source: Literal["--device", "nvidia-smi"]) -> Device:

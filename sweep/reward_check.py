@@ -49,7 +49,7 @@ def check_reward(config: StudyFile, *, prompts: int) -> Preview:
                     if isinstance(message, Failed):
                         raise TrialsFailedError(_with_traceback(message, log))
             except WorkerDiedError as death:
-                raise TrialsFailedError(str(death)) from death
+                raise TrialsFailedError(printable(str(death))) from death
 
 
 def judge_signal(preview: Preview) -> Signal:

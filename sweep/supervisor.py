@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from objectives.preview import Preview
+from objectives.stages import Stage
 from objectives.trial import (
     Failed,
     Finished,
@@ -107,7 +108,6 @@ class Supervisor:
         log = self._log_folder / f"worker-{time.strftime('%Y%m%d-%H%M%S')}.log"
         self._free_slots = 0
         with WorkerProcess(settings, log) as worker:
-            self._progress.note("loading the model and the engine")
             try:
                 # In this order: while trials run, the storage need not be asked.
                 while self._running or self._left() > 0:
@@ -116,10 +116,12 @@ class Supervisor:
                         self._handle(message, worker)
                     self._progress.tick()
             except WorkerDiedError as death:
-                self._bury(str(death), worker)
+                self._bury(death, worker)
 
     def _handle(self, message: FromWorker | Preview, worker: WorkerProcess) -> None:
         match message:
+            case Stage(doing=doing) if doing and not worker.watch.ready:
+                self._progress.note(doing)
             case Ready():
                 self._baseline = message.baseline.sampled
                 record.record_ready(self._study, message, slots=self._config.learner.slots)
@@ -184,9 +186,13 @@ class Supervisor:
         if self._nothing_works():
             raise TrialsFailedError(f"the first trials all failed, the last one so: {message.message}")
 
-    def _bury(self, cause: str, worker: WorkerProcess) -> None:
+    def _bury(self, death: WorkerDiedError, worker: WorkerProcess) -> None:
         """Stores the trials that a dead worker held as lost, and lets the next worker have them again."""
+        cause = printable(str(death))
         self._deaths += 1
+        if death.reward is not None or death.loading:  # the next one would fare no better
+            self._lose_running(cause)
+            raise TrialsFailedError(f"{cause} (log: {worker.log})")
         if self._deaths >= MAX_WORKER_DEATHS:
             for running in self._running.values():
                 self._fail(running, cause)

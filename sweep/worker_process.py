@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import faulthandler
 import multiprocessing
 import os
 import shutil
-import signal
 import tempfile
 from multiprocessing.connection import wait
 from pathlib import Path
 from types import TracebackType
 from typing import Self, cast
 
+from objectives.machine import memory_reached, total_memory
 from objectives.preview import Preview
 from objectives.settings import WorkerSettings
 from objectives.trial import FromWorker, Stop, ToWorker
+from sweep.worker_death import explain_death
+from sweep.worker_watch import WorkerWatch
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - a memory-backed folder, entered only through tempfile
 
@@ -24,11 +27,18 @@ def memory_folder() -> Path | None:
     return SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
 
 
-def _run(*arguments: object) -> None:
+def log_crashes(log: Path) -> None:
+    """Makes a crash in native code, in whichever import or call, leave Python's frames in the log."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    faulthandler.enable(log.open("a"))
+
+
+def _run(log: Path, *arguments: object) -> None:
     """What the spawned process runs. Imported there, so that this process stays light."""
+    log_crashes(log)
     from objectives.worker import main
 
-    main(*arguments)  # type: ignore[arg-type]
+    main(log, *arguments)  # type: ignore[arg-type]
 
 
 class WorkerProcess:
@@ -45,10 +55,12 @@ class WorkerProcess:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.log = log
+        self.watch = WorkerWatch()
+        self._memory: int | None = None
         self._scratch = Path(tempfile.mkdtemp(prefix="rank-sweep-", dir=memory_folder()))
         self._process = context.Process(
             target=_run,
-            args=(theirs, settings, log, self._scratch, preview_prompts),
+            args=(log, theirs, settings, self._scratch, preview_prompts),
             name="rank-sweep-worker",
             daemon=False,
         )
@@ -62,6 +74,7 @@ class WorkerProcess:
 
     def send(self, message: ToWorker) -> None:
         """Sends a message; one to a dead worker is lost, and `receive` will say that it died."""
+        self.watch.sent(message)
         try:
             self.connection.send(message)
         except OSError:
@@ -71,27 +84,47 @@ class WorkerProcess:
         """The next message, or None where none came in time.
 
         Raises:
-            WorkerDiedError: where the worker is dead and has nothing more to say.
+            WorkerDiedError: where the worker is dead and has nothing more to say, or hangs in a reward function.
         """
         wait([self.connection, self._process.sentinel], timeout=timeout_s)
+        if self.pid is not None:
+            self._memory = memory_reached(self.pid) or self._memory
         try:
             if self.connection.poll():
-                return cast(FromWorker | Preview, self.connection.recv())
+                message = cast(FromWorker | Preview, self.connection.recv())
+                self.watch.received(message)
+                return message
         except (EOFError, OSError):
             # It has closed its end: whatever still holds it there is not worth waiting for.
             self._process.join(timeout=10)
-            self._process.kill()
-            self._process.join()
-        if self._process.is_alive():
-            return None
-        raise WorkerDiedError(self._cause_of_death())
+            self._kill()
+        if not self._process.is_alive():
+            raise self._death()
+        if (reward := self.watch.hanging_reward) is not None:
+            self._kill()
+            raise WorkerDiedError(
+                f"reward {reward} took longer than reward_timeout_s={self.watch.stage.limit_s:g} and could not be "
+                f"interrupted ({self.watch.where})",
+                reward=reward,
+                loading=not self.watch.ready,
+            )
+        return None
 
-    def _cause_of_death(self) -> str:
-        code = self._process.exitcode
-        if code is not None and code < 0:
-            hint = "; the system may have run out of memory" if -code == signal.SIGKILL else ""
-            return f"the worker was killed by {signal.Signals(-code).name}{hint}"
-        return f"the worker ended with exit code {code}"
+    def _death(self) -> WorkerDiedError:
+        reward = self.watch.stage.reward
+        message = explain_death(
+            self._process.exitcode,
+            where=self.watch.where,
+            reward=reward,
+            log=self.log,
+            memory=self._memory,
+            limit=total_memory(),
+        )
+        return WorkerDiedError(message, reward=reward, loading=not self.watch.ready)
+
+    def _kill(self) -> None:
+        self._process.kill()
+        self._process.join()
 
     def stop(self, *, grace_s: float) -> None:
         """Asks the worker to stop, kills it after the grace period, and removes what it left behind."""
@@ -99,8 +132,7 @@ class WorkerProcess:
             self.send(Stop())
             self._process.join(timeout=grace_s)
         if self._process.is_alive():
-            self._process.kill()
-            self._process.join()
+            self._kill()
         self.connection.close()
         shutil.rmtree(self._scratch, ignore_errors=True)
 
@@ -114,4 +146,13 @@ class WorkerProcess:
 
 
 class WorkerDiedError(Exception):
-    """A worker process ended without being asked to; the message says how."""
+    """A worker process ended without being asked to, or had to be ended; the message says how.
+
+    Args:
+        reward: The reward function that it was in: the user's to mend, so another worker would not help.
+        loading: Whether it had not loaded everything yet.
+    """
+
+    def __init__(self, message: str, *, reward: str | None, loading: bool) -> None:
+        super().__init__(message)
+        self.reward, self.loading = reward, loading

@@ -7,7 +7,7 @@ from typing import Any
 
 os.environ.setdefault("UNSLOTH_DISABLE_STATISTICS", "1")
 
-from objectives.cpu_kernels import processor_kernels  # noqa: I001 - Unsloth patches what comes after it
+from objectives.cpu_kernels import processor_kernels
 
 with processor_kernels():
     import unsloth  # noqa: F401
