@@ -53,8 +53,8 @@ def peak_bytes(k: int) -> int:
     from objectives.adapters import AdapterFolder
     from objectives.learners.packed.learner import PackedLearner
     from objectives.loading import load
+    from sweep.scratch import memory_folder
     from sweep.study_file import load_study
-    from sweep.worker_process import memory_folder
 
     with tempfile.TemporaryDirectory(dir=memory_folder()) as folder:
         settings = load_study(*STUDY).worker_settings(Path(folder))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,19 @@ class AdapterVersion:
 
 
 _IDS = itertools.count(1)
+
+
+def largest_adapter_bytes(model: Any, r: int, target_modules: Sequence[str]) -> int:
+    """Bytes of a saved float32 adapter of this rank.
+
+    Args:
+        model: The base, a torch module.
+        r: The adapter's rank.
+        target_modules: The last parts of the names of the linear modules that get one.
+    """
+    targets = set(target_modules)
+    linears = [module for name, module in model.named_modules() if name.rpartition(".")[2] in targets]
+    return sum(4 * r * (linear.in_features + linear.out_features) for linear in linears)
 
 
 class AdapterFolder:

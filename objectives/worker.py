@@ -8,13 +8,15 @@ import signal
 import tempfile
 import threading
 import traceback
+from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from typing import Any
 
 from objectives import stages
-from objectives.adapters import AdapterFolder
+from objectives.adapters import AdapterFolder, largest_adapter_bytes
 from objectives.errors import RewardError, TrialError, is_out_of_memory
 from objectives.learners.build import make_learner
 from objectives.learners.trial_log import output_to
@@ -104,7 +106,7 @@ def main(
     log: Path,
     connection: Connection[FromWorker | Preview, ToWorker],
     settings: WorkerSettings,
-    scratch: Path,
+    scratch: Sequence[Path],
     preview_prompts: int,
 ) -> None:
     """Serves a supervisor until it says stop or is gone.
@@ -113,7 +115,8 @@ def main(
         log: Where output goes that belongs to no trial.
         connection: Our end of the pipe.
         settings: What every trial of this worker shares.
-        scratch: An empty folder of this worker's own. The supervisor removes it; a fast disk helps.
+        scratch: Empty folders of this worker's own, one on a disk, then one in memory where there is such a place. The
+            supervisor removes them.
         preview_prompts: With any, sample the base policy on so many prompts, send the preview, and end.
     """
     # Ctrl-C in a terminal reaches every process in it: stopping is the supervisor's to decide.
@@ -123,8 +126,9 @@ def main(
     # ten times as long. Read by the OpenMP runtime when torch is loaded, so before it.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     # Unsloth writes patched classes to the working folder unless told where to.
-    os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", str(scratch / "unsloth"))
-    tempfile.tempdir = str(scratch)
+    os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", str(compiled_folder(settings.log_folder) / "unsloth"))
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(compiled_folder(settings.log_folder) / "inductor"))
+    tempfile.tempdir = str(scratch[0])
     feed = ConnectionFeed(connection)
     stages.listen(feed.send)
     with output_to(log):
@@ -133,11 +137,9 @@ def main(
             if preview_prompts:
                 feed.send(sample(loaded, settings, prompts=preview_prompts))
                 return
-            learner = make_learner(
-                settings,
-                loaded,
-                AdapterFolder(scratch / "adapters", keep_in=settings.log_folder if settings.keep_adapters else None),
-            )
+            place = adapter_place(scratch, loaded.policy.base, settings)
+            keep_in = settings.log_folder if settings.keep_adapters else None
+            learner = make_learner(settings, loaded, AdapterFolder(place / "adapters", keep_in=keep_in))
             with stages.during("scoring the base policy"):
                 baseline = loaded.evaluator.score(None, step=0, seed=settings.seed)
             feed.send(Ready(baseline=baseline, facts=loaded.facts))
@@ -149,10 +151,30 @@ def main(
             learner.serve(feed)
 
 
-def _die_with_parent(scratch: Path) -> None:
+def compiled_folder(log_folder: Path) -> Path:
+    """Where compiled code is kept from worker to worker; where that folder forbids programs, with temporary files."""
+    log_folder.mkdir(parents=True, exist_ok=True)
+    allowed = not os.statvfs(log_folder).f_flag & os.ST_NOEXEC
+    return log_folder / "compiled" if allowed else Path(tempfile.gettempdir())
+
+
+def adapter_place(scratch: Sequence[Path], base: Any, settings: WorkerSettings) -> Path:
+    """Where adapters are handed to the engine: in memory where there is room for all that lie there at once.
+
+    Containers often have 64 MiB of shared memory. An adapter of rank 64 for a 1B model takes 180.
+    """
+    disk, *memory = scratch
+    size = largest_adapter_bytes(base, settings.model.max_lora_rank, settings.model.target_modules)
+    # Each trial's newest one, another while it is written, and room for what else lies there.
+    needed = (settings.learner.slots + 2) * size
+    return next((folder for folder in memory if shutil.disk_usage(folder).free >= needed), disk)
+
+
+def _die_with_parent(scratch: Sequence[Path]) -> None:
     """A supervisor that is killed cannot say stop; a worker that outlives it would hold its memory for ever."""
     parent = parent_process()
     if parent is not None:
         wait([parent.sentinel])
-        shutil.rmtree(scratch, ignore_errors=True)
+        for folder in scratch:
+            shutil.rmtree(folder, ignore_errors=True)
         os._exit(1)

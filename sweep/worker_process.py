@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import faulthandler
 import multiprocessing
-import os
-import shutil
-import tempfile
 from multiprocessing.connection import wait
 from pathlib import Path
 from types import TracebackType
@@ -16,15 +13,9 @@ from objectives.machine import memory_reached, total_memory
 from objectives.preview import Preview
 from objectives.settings import WorkerSettings
 from objectives.trial import FromWorker, Stop, ToWorker
+from sweep.scratch import Scratch
 from sweep.worker_death import explain_death
 from sweep.worker_watch import WorkerWatch
-
-SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - a memory-backed folder, entered only through tempfile
-
-
-def memory_folder() -> Path | None:
-    """Where temporary folders are held in memory; None where there is no such place."""
-    return SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
 
 
 def log_crashes(log: Path) -> None:
@@ -51,16 +42,19 @@ class WorkerProcess:
             settings: What every trial of this worker shares.
             log: Where output goes that belongs to no trial.
             preview_prompts: With any, the worker only samples the base policy, sends a `Preview` and ends.
+
+        Raises:
+            StorageError: where there is no place for its temporary files.
         """
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.log = log
         self.watch = WorkerWatch()
         self._memory: int | None = None
-        self._scratch = Path(tempfile.mkdtemp(prefix="rank-sweep-", dir=memory_folder()))
+        self._scratch = Scratch(near=log.parent)
         self._process = context.Process(
             target=_run,
-            args=(log, theirs, settings, self._scratch, preview_prompts),
+            args=(log, theirs, settings, self._scratch.folders, preview_prompts),
             name="rank-sweep-worker",
             daemon=False,
         )
@@ -134,7 +128,7 @@ class WorkerProcess:
         if self._process.is_alive():
             self._kill()
         self.connection.close()
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        self._scratch.remove()
 
     def __enter__(self) -> Self:
         return self

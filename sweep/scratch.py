@@ -1,0 +1,72 @@
+"""Where a worker's temporary files go: memory for what is small and short-lived, a disk for the rest."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from sweep.errors import StorageError
+
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - a memory-backed folder, entered only through tempfile
+PREFIX = "rank-sweep-"
+LEAST_FREE = 256 * 2**20
+"""Bytes that a folder for temporary files must have free."""
+
+
+def memory_folder() -> Path | None:
+    """Where temporary folders are held in memory; None where there is no such place."""
+    return SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
+
+
+def disk_folder(near: Path) -> Path:
+    """Where temporary folders lie on a disk with room for them, from which compiled code may be loaded.
+
+    Args:
+        near: A folder to fall back on, where the system's own folder for temporary files is full or forbids programs.
+
+    Raises:
+        StorageError: where neither will do.
+    """
+    usual = Path(tempfile.gettempdir())
+    for folder in (usual, near):
+        if can_run_programs(folder) and shutil.disk_usage(folder).free >= LEAST_FREE:
+            return folder
+    raise StorageError(
+        f"no place for temporary files: {usual} and {near} have less than {LEAST_FREE >> 20} MiB free or are mounted "
+        "noexec; set TMPDIR to a folder that has room"
+    )
+
+
+def can_run_programs(folder: Path) -> bool:
+    """Whether its file system lets programs and compiled code be loaded."""
+    return not os.statvfs(folder).f_flag & os.ST_NOEXEC
+
+
+class Scratch:
+    """A worker's temporary folders: `disk`, and `memory` where there is such a place. They go when it does."""
+
+    def __init__(self, near: Path) -> None:
+        """Makes them.
+
+        Args:
+            near: See `disk_folder`.
+
+        Raises:
+            StorageError: where there is no place for them.
+        """
+        near.mkdir(parents=True, exist_ok=True)
+        self.disk = Path(tempfile.mkdtemp(prefix=PREFIX, dir=disk_folder(near)))
+        in_memory = memory_folder()
+        self.memory = None if in_memory is None else Path(tempfile.mkdtemp(prefix=PREFIX, dir=in_memory))
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """All of them."""
+        return (self.disk,) if self.memory is None else (self.disk, self.memory)
+
+    def remove(self) -> None:
+        """Removes them with all that is in them."""
+        for folder in self.folders:
+            shutil.rmtree(folder, ignore_errors=True)
