@@ -82,7 +82,7 @@ def run_pip(*arguments: str, quietly: bool = False) -> bool:
     Raises:
         SystemExit: where it fails and may not.
     """
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    command = [sys.executable, "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--no-deps"]
     output = subprocess.DEVNULL if quietly else None
     done = subprocess.run([*command, "--no-compile", *arguments], stderr=output, check=False)
     if done.returncode and not quietly:

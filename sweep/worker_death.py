@@ -48,9 +48,14 @@ def explain_death(
 def last_frame(log: Path) -> str:
     """Where the newest crash in a log happened, as `package/file.py:10, in name`; empty where none was written down."""
     try:
-        _, crashed, dump = log.read_text(errors="replace").rpartition("Fatal Python error:")
+        return last_frame_of(log.read_text(errors="replace"))
     except OSError:
         return ""
+
+
+def last_frame_of(text: str) -> str:
+    """The same, for a log's text."""
+    _, crashed, dump = text.rpartition("Fatal Python error:")
     found = RUNNING.search(dump) if crashed else None
     if found is None:
         return ""

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from sweep.cli import confirm, dashboard, export, lora, plan, report, run, show, studies, try_reward
+from sweep.cli import confirm, dashboard, doctor, export, lora, plan, report, run, show, studies, try_reward
 from sweep.errors import StorageError, SweepError
 from sweep.terminal import printable
 
@@ -42,6 +42,7 @@ for command in (
     export.export,
     dashboard.dashboard,
     studies.studies,
+    doctor.doctor,
 ):
     app.command()(command)
 
