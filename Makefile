@@ -1,19 +1,28 @@
 # Two commands do everything: `make sweep` runs the shipped study, `make test` the test suite.
-PYTHON ?= python3.11
-VENV   := .venv
-BIN    := $(VENV)/bin
-TORCH  := $(shell grep '^torch==' requirements/cpu.lock)
+# The first of these that is there and in range sets up; `make PYTHON=/path/to/python3.11` names another.
+PYTHONS := python3.11 python3.12 python3.13 python3
+PYTHON  ?= $(shell for p in $(PYTHONS); do $$p -c 'import ensurepip, sys, venv; \
+	sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
+VENV    := .venv
+BIN     := $(VENV)/bin
 
-.PHONY: setup sweep test check lock clean
+.PHONY: setup sweep test test-emulated check lock clean
 
 setup: $(VENV)/.ready
 
 sweep: $(VENV)/.ready
+	@$(BIN)/sweep doctor --quick
 	$(BIN)/sweep run tiny
 	$(BIN)/sweep report tiny --output report.html
 
 test: $(VENV)/.ready
+	@$(BIN)/sweep doctor --quick
 	$(BIN)/pytest -n 2 --dist loadfile
+
+# A worker on a processor without AVX-512, emulated on any x86-64: Debian and Ubuntu have the emulator in qemu-user.
+test-emulated: $(VENV)/.ready
+	@command -v qemu-x86_64 >/dev/null || { echo "make: needs qemu-x86_64 (apt install qemu-user)" >&2; exit 1; }
+	qemu-x86_64 -cpu Haswell-noTSX $(BIN)/python -m tests.emulated_worker
 
 check: $(VENV)/.ready
 	$(BIN)/ruff check .
@@ -21,25 +30,19 @@ check: $(VENV)/.ready
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# torch comes from PyTorch's CPU index first; where that is out of reach, from wherever pip is configured to look.
-# No dependency is resolved: the lock holds them all, less those whose only builds need a GPU.
-$(VENV)/.ready: requirements/cpu.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || \
-		{ echo "make: the CPU profile needs Python 3.11; set PYTHON=/path/to/python3.11" >&2; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --timeout 15 --retries 0 \
-		--index-url https://download.pytorch.org/whl/cpu "$(TORCH)" 2>/dev/null || \
-		$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps "$(TORCH)"
-	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -r requirements/cpu.lock
-	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	@$(BIN)/python -c 'import torch, sys; v = torch.version.cuda; sys.exit(v and f"make: torch {torch.__version__} is a CUDA build; this profile needs $(TORCH)")'
+$(VENV)/.ready: requirements/cpu.lock requirements/install.py pyproject.toml
+	@test -n "$(PYTHON)" || { echo "make: no Python 3.11, 3.12 or 3.13 with venv here; install one (Debian and Ubuntu:" \
+		"apt install python3-venv), or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -m sweep.doctor.machine $(VENV)
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python requirements/install.py
 	@touch $@
 
-# Recompile the lock from cpu.in. uv reads UV_FIND_LINKS where the CPU build of torch is not on an index it knows.
+# Recompile the lock from cpu.in, for every Python that it serves. uv reads UV_FIND_LINKS where the CPU builds of torch
+# are not on an index it knows.
 lock: $(VENV)/.ready
-	$(BIN)/uv pip compile requirements/cpu.in --override requirements/cpu.overrides --python-version 3.11 \
-		--python-platform x86_64-manylinux_2_28 --no-annotate --custom-compile-command "make lock" \
-		--output-file requirements/cpu.lock
+	$(BIN)/uv pip compile requirements/cpu.in --override requirements/cpu.overrides --universal --python-version 3.11 \
+		--no-annotate --custom-compile-command "make lock" --output-file requirements/cpu.lock
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

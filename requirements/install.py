@@ -37,6 +37,9 @@ def main(lock: Path) -> None:
     if not missing:
         say("every locked package is there")
     run_pip("--no-build-isolation", "--editable", str(HERE.parent))
+    torch = next((each for each in locked(lock) if each.name == "torch"), None)
+    if torch is not None and not version("torch").endswith("+cpu"):
+        raise SystemExit(f"setup: torch {version('torch')} is a build for GPUs; this environment needs {torch}")
 
 
 def locked(lock: Path) -> list[Requirement]:
