@@ -11,7 +11,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 
 from pip._vendor.packaging.requirements import Requirement  # every virtual environment has it
@@ -50,11 +50,12 @@ def locked(lock: Path) -> list[Requirement]:
 
 
 def is_installed(requirement: Requirement) -> bool:
-    """Whether this very version is there."""
+    """Whether this very version is there, and all of it: pip writes a package's RECORD last."""
     try:
-        return requirement.specifier.contains(version(requirement.name), prereleases=True)
+        found = distribution(requirement.name)
     except PackageNotFoundError:
         return False
+    return requirement.specifier.contains(found.version, prereleases=True) and found.read_text("RECORD") is not None
 
 
 def in_parts(requirements: Sequence[Requirement]) -> Iterator[list[Requirement]]:
@@ -99,4 +100,7 @@ def say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else HERE / "cpu.lock")
+    try:
+        main(Path(sys.argv[1]) if len(sys.argv) > 1 else HERE / "cpu.lock")
+    except KeyboardInterrupt:
+        raise SystemExit("setup: interrupted; the same command goes on from here") from None
