@@ -6,7 +6,7 @@ PYTHON  ?= $(shell for p in $(PYTHONS); do $$p -c 'import ensurepip, sys, venv; 
 VENV    := .venv
 BIN     := $(VENV)/bin
 
-.PHONY: setup sweep test test-emulated check lock clean
+.PHONY: setup sweep test test-avx2 test-emulated check lock clean
 
 setup: $(VENV)/.ready
 
@@ -18,6 +18,12 @@ sweep: $(VENV)/.ready
 test: $(VENV)/.ready
 	@$(BIN)/sweep doctor --quick
 	$(BIN)/pytest -n 2 --dist loadfile
+
+# The tests that train and roll out, with AVX-512 masked: what other processors run, on one that has it.
+AVX2 := tests/test_cpu_kernels.py tests/test_engines.py tests/test_grouped_lora.py tests/test_prefix_cache.py \
+	tests/test_trl_learner.py tests/test_packed_learner.py tests/test_end_to_end.py
+test-avx2: $(VENV)/.ready
+	PYTHONPATH=$(CURDIR)/tests/avx2 ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/pytest -n 2 --dist loadfile $(AVX2)
 
 # A worker on a processor without AVX-512, emulated on any x86-64: Debian and Ubuntu have the emulator in qemu-user.
 test-emulated: $(VENV)/.ready

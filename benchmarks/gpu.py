@@ -123,7 +123,9 @@ def _planned_bytes(settings: Any) -> int:
 
     shape = read_shape(find_config(settings.path))
     # Unsloth's engine is not restricted to the target modules.
-    return engine_memory(shape, max_lora_rank=settings.max_lora_rank, dtype=settings.dtype, target_modules=None).bytes
+    return engine_memory(
+        shape, max_lora_rank=settings.max_lora_rank, dtype=settings.number_format, target_modules=None
+    ).bytes
 
 
 def main() -> None:

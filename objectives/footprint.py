@@ -116,10 +116,10 @@ def footprint(shape: ModelShape, workload: Workload, *, engine: EngineKind, max_
     """
     model = workload.model
     if model.load_in_4bit:
-        weights = four_bit_weight_bytes(shape, model.dtype, double_quantised=model.policy == "unsloth")
+        weights = four_bit_weight_bytes(shape, model.number_format, double_quantised=model.policy == "unsloth")
     else:
         padding = VOCAB_PADDING if engine == "vllm" else 1
-        weights = base_weight_bytes(shape, model.dtype, vocab_multiple=padding)
+        weights = base_weight_bytes(shape, model.number_format, vocab_multiple=padding)
     adapters = 0
     if engine != "transformers":
         targets = None if engine == "unsloth" else model.target_modules
@@ -127,7 +127,7 @@ def footprint(shape: ModelShape, workload: Workload, *, engine: EngineKind, max_
             shape,
             max_lora_rank=max_lora_rank,
             max_loras=workload.slots,
-            dtype=model.dtype,
+            dtype=model.number_format,
             target_modules=targets,
         ).bytes
     trainer, training_activations = _training(shape, workload, r=max_lora_rank if workload.packed else r)
@@ -139,11 +139,11 @@ def footprint(shape: ModelShape, workload: Workload, *, engine: EngineKind, max_
         adapters=adapters,
         engine_activations=engine_activation_bytes(
             shape,
-            model.dtype,
+            model.number_format,
             batched_tokens=max(8192, model.max_seq_length),
             sequences=workload.sequences,
         ),
-        sequence_cache=kv_cache_bytes(shape, model.dtype, tokens=model.max_seq_length),
+        sequence_cache=kv_cache_bytes(shape, model.number_format, tokens=model.max_seq_length),
         trainer=trainer,
         training_activations=training_activations,
     )
@@ -158,9 +158,9 @@ def _training(shape: ModelShape, workload: Workload, *, r: int) -> tuple[int, in
     at_once = max(map(len, pack_halves(workload.slots, on_gpu=workload.on_gpu)))
     activations = training_activation_bytes(
         shape,
-        model.dtype,
+        model.number_format,
         # 16 bytes a logit in a pack, as measured, whatever the base is in.
-        logits_dtype="float32" if workload.packed else model.dtype,
+        logits_dtype="float32" if workload.packed else model.number_format,
         sequences=at_once * (workload.micro_batch_size or workload.budget.completions_per_step),
         sequence_tokens=model.max_seq_length,
         completion_tokens=workload.completion_tokens,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from objectives.model_shape import BYTES_PER_ELEMENT, DType, ModelShape
+from objectives.model_shape import ModelShape
+from objectives.number_formats import BYTES_PER_ELEMENT, DType
 
 CONTEXT_BYTES = 2**29
 """What a process holds on a GPU before its first tensor: the CUDA context and loaded kernels, half a GiB or so."""

@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from objectives.errors import ModelConfigError
-
-DType = Literal["float32", "bfloat16", "float16"]
-BYTES_PER_ELEMENT: dict[DType, int] = {"float32": 4, "bfloat16": 2, "float16": 2}
+from objectives.number_formats import BYTES_PER_ELEMENT, DType
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from objectives.lora import TARGET_MODULES
+from objectives.number_formats import DType
 from objectives.task_settings import Section, TaskSettings
 
 SHIPPED_MODELS = Path(__file__).parent / "models"
@@ -44,8 +45,9 @@ class ModelSettings(Section):
     load_in_4bit: bool = False
     """Keep the frozen base in 4 bits (bitsandbytes)."""
 
-    dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
-    """Number format of the base model's weights and of the engine."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Number format of the base model's weights and of the engine. `auto`: bfloat16 where the device computes it by
+    itself, float16 on older GPUs, float32 on other processors. A study keeps what it began with."""
 
     max_seq_length: int = Field(default=1024, ge=8)
     """Tokens of prompt and completion together, at most."""
@@ -56,6 +58,17 @@ class ModelSettings(Section):
     gradient_checkpointing: Literal["unsloth", "standard", "off"] = "unsloth"
     """Recompute activations in the backward pass to save memory. The packed learner, which uses Transformers' own for
     both, runs a group's prompt once without it, and with every completion with it."""
+
+    @property
+    def number_format(self) -> DType:
+        """`dtype`, once it is known what `auto` comes to.
+
+        Raises:
+            ValueError: where it is still `auto`.
+        """
+        if self.dtype == "auto":
+            raise ValueError("model.dtype = 'auto' has not been resolved for a device")
+        return self.dtype
 
     @property
     def path(self) -> str:

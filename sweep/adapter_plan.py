@@ -11,7 +11,8 @@ from objectives.errors import ModelConfigError
 from objectives.footprint import EngineKind
 from objectives.memory import EngineMemory, engine_memory, textbook_bytes
 from objectives.model_configs import find_config
-from objectives.model_shape import DType, ModelShape, read_shape
+from objectives.model_shape import ModelShape, read_shape
+from objectives.number_formats import DType
 from sweep.ceilings import engine_ceiling, permitted_ceilings
 from sweep.errors import StudyFileError
 

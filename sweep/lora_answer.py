@@ -13,7 +13,7 @@ from rich.text import Text
 from objectives.lora import LoraSpec, configure_lora_for_rl
 from objectives.memory import TrainerMemory, base_weight_bytes, trainer_memory
 from objectives.memory_estimates import four_bit_weight_bytes
-from objectives.model_shape import DType
+from objectives.number_formats import DType
 from sweep.adapter_plan import AdapterPlan, ModelPlan, plan_adapters, plan_model
 from sweep.plan_text import (
     ENGINES,

@@ -120,7 +120,7 @@ def plan_study(config: StudyFile, *, device: Device | None, settings: tuple[Sett
             model.shape,
             max_lora_rank=config.model.max_lora_rank,
             max_loras=config.learner.slots,
-            dtype=config.model.dtype,
+            dtype=config.model.number_format,
             target_modules=config.model.target_modules,
         )
         ranks = tuple(trainer_memory(model.shape, r, config.model.target_modules) for r in config.search_space().r)

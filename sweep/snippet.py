@@ -63,7 +63,7 @@ def adapter_bytes(model: ModelSettings, ceiling: int) -> int | None:
     try:
         shape = read_shape(find_config(model.path))
         # Unsloth's engine on a GPU is not restricted to the target modules.
-        return engine_memory(shape, max_lora_rank=ceiling, dtype=model.dtype, target_modules=None).bytes
+        return engine_memory(shape, max_lora_rank=ceiling, dtype=model.number_format, target_modules=None).bytes
     except TrialError:
         return None
 

@@ -135,6 +135,12 @@ def open_study(storage: optuna.storages.RDBStorage, name: str) -> optuna.Study:
         ) from error
 
 
+def stored_study(storage: optuna.storages.RDBStorage, name: str) -> optuna.Study | None:
+    """A study, if the storage has one of that name."""
+    names = [stored.study_name for stored in storage.get_all_studies()]
+    return open_study(storage, name) if name in names else None
+
+
 def create_or_match_study(
     storage: optuna.storages.RDBStorage,
     config: StudyFile,

@@ -28,7 +28,7 @@ class TransformersEngine:
         try:
             self._base: Any = AutoModelForCausalLM.from_pretrained(
                 settings.path,
-                dtype=getattr(torch, settings.dtype),
+                dtype=getattr(torch, settings.number_format),
                 quantization_config=BitsAndBytesConfig(load_in_4bit=True) if settings.load_in_4bit else None,
                 device_map={"": self._device},
             )

@@ -61,7 +61,7 @@ class VllmEngine:
         try:
             llm = LLM(
                 model=settings.path,
-                dtype=settings.dtype,
+                dtype=settings.number_format,
                 quantization="bitsandbytes" if settings.load_in_4bit else None,
                 enable_lora=True,
                 max_lora_rank=max_lora_rank,

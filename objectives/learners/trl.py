@@ -117,8 +117,8 @@ class TrlLearner:
             # Unsloth turns TRL's vLLM mode on where the model has an engine; the correction stays the study's to state.
             vllm_importance_sampling_correction=False,
             optim="adamw_torch",
-            bf16=model.dtype == "bfloat16" and torch.cuda.is_available(),
-            fp16=model.dtype == "float16" and torch.cuda.is_available(),
+            bf16=model.number_format == "bfloat16" and torch.cuda.is_available(),
+            fp16=model.number_format == "float16" and torch.cuda.is_available(),
             use_cpu=not torch.cuda.is_available(),
             gradient_checkpointing=model.gradient_checkpointing != "off",
             logging_steps=1,

@@ -41,7 +41,7 @@ class PeftPolicy:
         try:
             self._base: Any = AutoModelForCausalLM.from_pretrained(
                 settings.path,
-                dtype=getattr(torch, settings.dtype),
+                dtype=getattr(torch, settings.number_format),
                 quantization_config=quantization,
                 device_map={"": device} if quantization else None,
             )

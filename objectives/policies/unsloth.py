@@ -44,7 +44,7 @@ class UnslothPolicy:
             self._base, self.tokenizer = FastLanguageModel.from_pretrained(
                 model_name=settings.path,
                 max_seq_length=settings.max_seq_length,
-                dtype=getattr(torch, settings.dtype),
+                dtype=getattr(torch, settings.number_format),
                 load_in_4bit=settings.load_in_4bit,
                 fast_inference=fast_inference,
                 max_lora_rank=max_lora_rank,

@@ -33,6 +33,7 @@ def confirm(
     from sweep.checks import check_device, check_study
     from sweep.confirm import confirmation_name, count_look, freeze, read_confirmation, store_frozen
     from sweep.confirm_schedule import ConfirmSchedule
+    from sweep.number_format import device_here, settle_dtype
     from sweep.pack_plan import sized_pack
     from sweep.progress import make_progress
     from sweep.search import ended_trials
@@ -45,10 +46,10 @@ def confirm(
     config = load_study(study, overrides)
     check_study(config)
     check_device(config)
-    config = sized_pack(config)
     console = Console(highlight=False)
     opened = open_storage(storage, create=False)
     searched = open_study(opened, config.study.name)
+    config = sized_pack(settle_dtype(config, searched, device_here()))
     match_study(searched, config)
     summary = summarize(searched)
     search = freeze(summary, config)

@@ -43,14 +43,17 @@ def plan(
     """
     from sweep.checks import check_device, check_study
     from sweep.devices import named_device, present_device
+    from sweep.number_format import device_here, with_dtype
     from sweep.origins import settings_in_force
     from sweep.plan import plan_study
     from sweep.study_file import load_study
 
-    config = load_study(study, overrides)
+    planned_for = present_device() if device is None else named_device(device)
+    declared = load_study(study, overrides)
+    config = with_dtype(declared, planned_for)
     planned = plan_study(
         config,
-        device=present_device() if device is None else named_device(device),
+        device=planned_for,
         settings=settings_in_force(config, study, overrides),
     )
     check_study(config)
@@ -62,7 +65,8 @@ def plan(
 
         check_device(config)
         with Console(stderr=True).status("running a few steps of one trial"):
-            sized = config if planned.pack is None else with_slots(config, planned.pack.slots)
+            here = with_dtype(declared, device_here())
+            sized = here if planned.pack is None else with_slots(here, planned.pack.slots)
             planned = dataclasses.replace(planned, measured=calibrate(sized))
     if as_json:
         typer.echo(json.dumps(planned.as_json(), indent=2))

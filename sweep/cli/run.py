@@ -31,12 +31,13 @@ def run(
     from rich.console import Console
 
     from sweep.checks import check_device, check_generator, check_study
+    from sweep.number_format import device_here, settle_dtype
     from sweep.pack_plan import sized_pack
     from sweep.progress import make_progress
     from sweep.pruning import make_pruner
     from sweep.rungs import pruner_warning
     from sweep.search import SearchSchedule, make_sampler
-    from sweep.storage import create_or_match_study, log_folder, open_storage, study_lock
+    from sweep.storage import create_or_match_study, log_folder, open_storage, stored_study, study_lock
     from sweep.study_file import load_study
     from sweep.summary import summarize
     from sweep.supervisor import Supervisor
@@ -47,8 +48,9 @@ def run(
     config = load_study(study, overrides)
     check_study(config)
     check_device(config)
-    config = sized_pack(config)
     check_generator(config)
+    opened = open_storage(storage, create=True)
+    config = sized_pack(settle_dtype(config, stored_study(opened, config.study.name), device_here()))
     console = Console()
     if config.engine_max_lora_rank != config.model.max_lora_rank:
         console.print(
@@ -56,7 +58,6 @@ def run(
             "engine: vLLM permits no value between. The search stays at or below what you asked for.",
             highlight=False,
         )
-    opened = open_storage(storage, create=True)
     if config.learner.name == "packed":
         console.print(f"packed: {config.learner.slots} trials at once; `sweep plan` says why", markup=False)
     if warning := pruner_warning(config.search.pruner):

@@ -29,10 +29,11 @@ def try_reward(
     from rich.console import Console
 
     from sweep.checks import check_device, check_generator, check_study
+    from sweep.number_format import device_here, with_dtype
     from sweep.reward_check import check_reward, judge_signal, preview_json, preview_report
     from sweep.study_file import load_study
 
-    config = load_study(study, overrides)
+    config = with_dtype(load_study(study, overrides), device_here())
     check_study(config)
     check_device(config)
     check_generator(config)

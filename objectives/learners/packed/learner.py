@@ -44,7 +44,7 @@ class PackedLearner:
         self._settings, self._loaded, self._adapters = settings, loaded, adapters
         budget, learner, task = settings.budget, settings.learner, loaded.task
         self._rows = training_rows(loaded, settings)
-        if settings.model.dtype == "float16" and torch.cuda.is_available():
+        if settings.model.number_format == "float16" and torch.cuda.is_available():
             raise PolicyError("packed trials do not scale losses, which float16 needs; use bfloat16")
         self._objective = Objective(
             loss_type=learner.loss_type,
@@ -109,7 +109,7 @@ class PackedLearner:
             max_grad_norm=learner.max_grad_norm,
             micro_batch_size=learner.micro_batch_size,
             prompt_once=not checkpointing,
-            autocast=functools.partial(_autocast, packed.weights.device, model.dtype),
+            autocast=functools.partial(_autocast, packed.weights.device, model.number_format),
         )
 
 
