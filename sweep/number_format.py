@@ -29,8 +29,8 @@ def device_here() -> Device | None:
 def with_dtype(config: StudyFile, device: Device | None) -> StudyFile:
     """The study with what `auto` comes to on a device; None is this machine's processor.
 
-    bfloat16 where the device computes it by itself. A GPU without it gets float16, or float32 if the study is packed: the
-    packed learner cannot train in float16. A processor without it gets float32, which is faster than emulation.
+    bfloat16 where the device computes it by itself. A GPU without it gets float16, or float32 if the study is packed:
+    the packed learner cannot train in float16. A processor without it gets float32, which is faster than emulation.
     """
     if config.model.dtype != "auto":
         return config

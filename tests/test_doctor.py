@@ -47,6 +47,17 @@ def test_a_processor_is_told_by_the_kernels_that_it_gets(monkeypatch, flags, sta
     assert (check.status, kernels in check.found) == (status, True)
 
 
+def test_a_system_library_that_is_absent_or_old_is_named(monkeypatch):
+    assert check_machine("libraries").status is Status.OK
+    monkeypatch.setitem(machine.LIBRARIES, "libnosuch.so.1", "apt install libnosuch1")
+    check = check_machine("libraries")
+    assert (check.status, check.found, check.remedy) == (
+        Status.FAULT, "no libnosuch.so.1", "install it: apt install libnosuch1",
+    )  # fmt: skip
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("glibc", "2.17"))
+    assert "glibc 2.17" in check_machine("libraries").found
+
+
 @pytest.mark.parametrize(("version", "status"), [((3, 10), "fault"), ((3, 12), "ok"), ((3, 14), "warning")])
 def test_a_python_outside_the_lock_is_told(monkeypatch, version, status):
     monkeypatch.setattr(machine, "sys", SimpleNamespace(version_info=(*version, 0)))

@@ -5,6 +5,7 @@ python3 -m sweep.doctor.machine .venv
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 import shutil
@@ -28,6 +29,12 @@ OLDEST, NEWEST = (3, 11), (3, 13)
 """Versions of Python that the CPU lock serves."""
 AVX512 = {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
 """What a processor must have for vLLM's AVX-512 kernels, as torch 2.13 decides it."""
+OLDEST_GLIBC = (2, 28)
+LIBRARIES = {
+    "libstdc++.so.6": "apt install libstdc++6, or dnf install libstdc++",
+    "libnuma.so.1": "apt install libnuma1, or dnf install numactl-libs",
+}
+"""Shared libraries that the kernels of vLLM 0.32 load from the system."""
 SETUP_BYTES = int(5.5 * GIB)
 """What a set-up takes while it runs: the environment itself, and downloads."""
 MEMORY_BYTES = 4 * GIB
@@ -44,6 +51,7 @@ def machine_checks(environment: Path) -> Iterator[Check]:
     yield _system()
     if _is_x86_linux():
         yield _processor()
+        yield _libraries()
     yield _cores()
     yield _memory()
     yield _shared_memory()
@@ -87,6 +95,21 @@ def _processor() -> Check:
         kernels = "AVX-512" if flags >= AVX512 else "AVX2"
     bfloat16 = "native" if has_native_bfloat16() else "emulated, so model.dtype = 'auto' takes float32"
     return ok("processor", f"{name}; vLLM's kernels for {kernels}; bfloat16 {bfloat16}")
+
+
+def _libraries() -> Check:
+    """What the packages' compiled parts want from the system, which a small container may lack."""
+    name, found = platform.libc_ver()
+    if name == "glibc" and tuple(map(int, found.split(".")[:2])) < OLDEST_GLIBC:
+        return fault(
+            "libraries", f"glibc {found}", "the packages are built for glibc 2.28 or newer: a system of 2019 or newer"
+        )
+    for library, packages in LIBRARIES.items():
+        try:
+            ctypes.CDLL(library)
+        except OSError:
+            return fault("libraries", f"no {library}", f"install it: {packages}")
+    return ok("libraries", f"{name or 'an unknown C library'} {found}, {', '.join(LIBRARIES)}")
 
 
 def _cores() -> Check:
