@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import multiprocessing
+import sys
 from multiprocessing.connection import wait
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +17,10 @@ from objectives.trial import FromWorker, Stop, ToWorker
 from sweep.scratch import Scratch
 from sweep.worker_death import explain_death
 from sweep.worker_watch import WorkerWatch
+
+
+QUIET_TRACKER = "ignore::UserWarning:multiprocessing.resource_tracker"
+"""multiprocessing's tracker clears away the semaphores of a killed worker, and would say so in three lines."""
 
 
 def log_crashes(log: Path) -> None:
@@ -46,6 +51,8 @@ class WorkerProcess:
         Raises:
             StorageError: where there is no place for its temporary files.
         """
+        if QUIET_TRACKER not in sys.warnoptions:
+            sys.warnoptions.append(QUIET_TRACKER)
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.log = log

@@ -4,12 +4,12 @@ import json
 import os
 import re
 import signal
-import time
 
 import optuna
 import pytest
 
-from tests.command import SMALL, Running, is_alive, sweep
+from tests.command import SMALL, Running, sweep
+from tests.gate import Gate, wait_for_death
 
 ONE_BY_ONE = ["--set", "learner.pack_size=1"]
 
@@ -119,27 +119,44 @@ def test_a_changed_study_stops_with_exit_3_and_says_what_changed(ran):
     assert "Traceback" not in done.stderr
 
 
-SLOW = ["--set", "learner.pack_size=1", "--set", "budget.steps=100", "--set", "space.learning_rate=[1e-3]"]
-"""Trials one after another that take long enough to be interrupted, and do not collapse."""
+TWO = [
+    "--trials",
+    "2",
+    "--set",
+    "space.r=[8]",
+    "--set",
+    "search.points_per_rank=2",
+    "--set",
+    "space.learning_rate=[1e-3]",
+]
+"""Two trials one after another, which do not collapse."""
 
 
-def worker_in_second_trial(command, folder):
-    """The worker's process id, once the first trial has ended and the second is under way."""
-    command.wait_for("[1/2] trial 0")
-    command.wait_for("\ntrial 1  r=8", timeout=30)
-    return load(folder).trials[-1].user_attrs["worker"]
+@pytest.fixture
+def second_trial(running, tmp_path):
+    """Runs two trials of which the second waits in its first step; the command, and its worker's process id."""
+    gate = Gate(tmp_path, trial=1)
+
+    def start():
+        command = running(*TWO, *Gate.ARGUMENTS)
+        gate.wait(command)
+        return command, load(tmp_path).trials[-1].user_attrs["worker"]
+
+    start.gate, start.again = gate, lambda: running(*TWO, *Gate.ARGUMENTS)
+    return start
 
 
-def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(running, tmp_path):
-    command = running("--trials", 2, "--set", "space.r=[8]", "--set", "search.points_per_rank=2", *SLOW)
-    worker = worker_in_second_trial(command, tmp_path)
+def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(second_trial, tmp_path):
+    command, worker = second_trial()
     assert command.interrupt() == 130
     assert "sweep: interrupted; the same command goes on from here" in command.output.read_text()
-    assert not is_alive(worker)
+    wait_for_death(worker)
+    assert states(tmp_path)[0] == "COMPLETE"
     assert "RUNNING" not in states(tmp_path)
     first = load(tmp_path).trials[0]
-    again = running("--trials", 2, "--set", "space.r=[8]", "--set", "search.points_per_rank=2", *SLOW)
-    again.process.wait(180)
+    second_trial.gate.open()
+    again = second_trial.again()
+    assert again.process.wait(180) == 0
     assert "1 done" in again.output.read_text()
     trials = load(tmp_path).trials
     assert trials[0].value == first.value
@@ -151,34 +168,66 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(running, tmp_path):
     assert complete[1].user_attrs["seed"] == lost[0].user_attrs["seed"]
 
 
-def test_a_killed_worker_fails_its_trial_with_a_reason_and_is_replaced(running, tmp_path):
-    command = running("--trials", 2, "--set", "space.r=[8]", "--set", "search.points_per_rank=2", *SLOW)
-    worker = worker_in_second_trial(command, tmp_path)
+def test_a_worker_killed_in_a_reward_stops_the_study_and_names_it(second_trial, tmp_path):
+    command, worker = second_trial()
     os.kill(worker, signal.SIGKILL)
+    assert command.process.wait(240) == 5
+    told = command.output.read_text().splitlines()[-1]
+    assert "killed by SIGKILL while calling the reward reward, in step 1 of trial 1" in told
+    assert "It had reached" in told
+    assert states(tmp_path) == ["COMPLETE", "FAIL", "WAITING"]
+    second_trial.gate.open()
+    assert second_trial.again().process.wait(180) == 0
+    assert states(tmp_path) == ["COMPLETE", "FAIL", "COMPLETE"]
+
+
+def test_a_killed_worker_fails_its_trial_with_a_reason_and_is_replaced(running, tmp_path):
+    command = running(*TWO, "--set", "budget.steps=100")
+    command.wait_for("trial 0  r=8")
+    worker = load(tmp_path).trials[0].user_attrs["worker"]
+    os.kill(worker, signal.SIGKILL)  # a hundred steps take longer than finding out whom to kill
     assert command.process.wait(240) == 0
     trials = load(tmp_path).trials
-    assert [trial.state.name for trial in trials] == ["COMPLETE", "FAIL", "COMPLETE"]
-    assert "killed by SIGKILL" in trials[1].user_attrs["reason"]
-    assert trials[2].params == trials[1].params
-    assert trials[2].user_attrs["worker"] != worker
+    assert [trial.state.name for trial in trials] == ["FAIL", "COMPLETE", "COMPLETE"]
+    assert "killed by SIGKILL" in trials[0].user_attrs["reason"]
+    assert trials[1].params == trials[0].params
+    assert trials[1].user_attrs["worker"] != worker
 
 
-def test_a_killed_supervisor_takes_its_worker_along_and_loses_nothing_finished(running, tmp_path):
-    arguments = ("--trials", 2, "--set", "space.r=[8]", "--set", "search.points_per_rank=2", *SLOW)
-    command = running(*arguments)
-    worker = worker_in_second_trial(command, tmp_path)
+def test_a_killed_supervisor_takes_its_worker_along_and_loses_nothing_finished(second_trial, tmp_path):
+    command, worker = second_trial()
     command.kill()
-    deadline = time.monotonic() + 10
-    while is_alive(worker) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not is_alive(worker)
+    wait_for_death(worker)
     assert states(tmp_path) == ["COMPLETE", "RUNNING"]
-    again = running(*arguments)
-    assert again.process.wait(180) == 0
+    second_trial.gate.open()
+    assert second_trial.again().process.wait(180) == 0
     trials = load(tmp_path).trials
     assert [trial.state.name for trial in trials] == ["COMPLETE", "FAIL", "COMPLETE"]
     assert trials[1].user_attrs["reason"] == "the supervisor was killed"
     assert trials[2].params == trials[1].params
+
+
+HANGING = """
+import time
+
+def hangs(completions, **columns):
+    while True:
+        try:
+            time.sleep(3600)
+        except BaseException:
+            pass
+"""
+
+
+def test_a_reward_that_hangs_and_swallows_everything_is_ended_and_named(tmp_path):
+    (tmp_path / "mine.py").write_text(HANGING)
+    done = sweep(
+        "run", "tiny", *SMALL, "--set", "task.reward=['mine:hangs']", "--set", "task.reward_timeout_s=1", cwd=tmp_path
+    )
+    assert done.returncode == 5
+    assert "reward hangs took longer than reward_timeout_s=1 and could not be interrupted" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert states(tmp_path).count("RUNNING") == 0
 
 
 def test_a_study_of_collapsing_trials_shows_them_as_collapsed(running, tmp_path):
