@@ -18,7 +18,6 @@ from sweep.scratch import Scratch
 from sweep.worker_death import explain_death
 from sweep.worker_watch import WorkerWatch
 
-
 QUIET_TRACKER = "ignore::UserWarning:multiprocessing.resource_tracker"
 """multiprocessing's tracker clears away the semaphores of a killed worker, and would say so in three lines."""
 
