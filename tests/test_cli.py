@@ -17,12 +17,6 @@ def test_importing_the_command_line_loads_nothing_heavy():
     assert loaded.stdout.strip() == "[]"
 
 
-def test_a_hint_names_a_file_that_there_is_or_a_word_for_it():
-    from sweep.cli.stored import study_file
-
-    assert (study_file("tiny"), study_file("mine")) == ("tiny", "STUDY.toml")
-
-
 def test_reading_a_study_loads_no_torch():
     program = (
         "import sys; from sweep.study_file import load_study; load_study('tiny').search_space().design(3, seed=0);"

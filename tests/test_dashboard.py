@@ -42,7 +42,7 @@ def opened_study(folder, name="tiny"):
 
 
 def publish(folder, name="tiny"):
-    publish_study(opened_study(folder, name), url=url_of(folder), confirm_with=name)
+    publish_study(opened_study(folder, name), url=url_of(folder), confirm_with=f"sweep confirm {name}")
 
 
 def give_files(folder, study):
@@ -271,7 +271,7 @@ def test_an_artifact_that_is_written_anew_leaves_the_trials_own_file_alone(folde
 
 
 def test_before_confirmation_the_note_says_how_to_get_a_verdict(folder):
-    note = study_note(summarize(opened_study(folder)), None, confirm_with="my ```study.toml")
+    note = study_note(summarize(opened_study(folder)), None, confirm_with="sweep confirm my ```study.toml")
     assert note.startswith("# tiny: no verdict yet")
     assert "````bash\nsweep confirm my ```study.toml\n````" in note
 

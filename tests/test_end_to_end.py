@@ -149,7 +149,7 @@ def second_trial(running, tmp_path):
 def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(second_trial, tmp_path):
     command, worker = second_trial()
     assert command.interrupt() == 130
-    assert "sweep: interrupted; the same command goes on from here" in command.output.read_text()
+    assert "sweep: Interrupted. Run the same command again to continue." in command.output.read_text()
     wait_for_death(worker)
     assert states(tmp_path)[0] == "COMPLETE"
     assert "RUNNING" not in states(tmp_path)

@@ -19,6 +19,9 @@ EPILOG = (
     "5 every trial failed or a fault stopped the study, 130 interrupted."
 )
 
+RESUMABLE = ("run", "confirm")
+"""Commands that go on where they were interrupted."""
+
 USAGE_ERROR: Any = typer.BadParameter.__bases__[0]
 """What typer raises for any mistake on the command line; it has no public name of its own."""
 
@@ -66,7 +69,9 @@ def main() -> None:
         code = INTERRUPTED
     if code == INTERRUPTED:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        _fail("interrupted; the same command goes on from here", INTERRUPTED)
+        command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+        again = " Run the same command again to continue." if command in RESUMABLE else ""
+        _fail(f"Interrupted.{again}", INTERRUPTED)
     sys.exit(code)
 
 

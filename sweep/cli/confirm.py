@@ -31,6 +31,7 @@ def confirm(
     from rich.console import Console
 
     from sweep.checks import check_device, check_study
+    from sweep.cli.pasted import sweep_command
     from sweep.confirm import confirmation_name, count_look, freeze, read_confirmation, store_frozen
     from sweep.confirm_schedule import ConfirmSchedule
     from sweep.number_format import device_here, settle_dtype
@@ -61,9 +62,10 @@ def confirm(
         stored = create_or_match_study(opened, config, optuna.samplers.RandomSampler(), name=name)
         search = store_frozen(stored, search)
         if len(search.frozen) < 2:
+            again = sweep_command("run", study, storage=storage, overrides=overrides)
             alone = " and ".join(f"r={rank.r}" for rank in search.frozen) or "none"
             raise StudyFileError(
-                f"confirm compares ranks, and this search has tuned {alone} alone; `sweep run {study}` goes on with it"
+                f"confirm compares ranks, and this search has tuned {alone} alone; `{again}` goes on with it"
             )
         seeds = seeds or config.verdict.seeds
         schedule = ConfirmSchedule(config, search.frozen, seeds=seeds)
@@ -77,4 +79,5 @@ def confirm(
         raise TrialsFailedError("every confirmation trial failed; their logs say why: " + str(logs))
     console.print(verdict_report(confirmed, summary))
     if confirmed.verdict.r is not None:
-        console.print(f"next: `sweep report {config.study.name}` has the calls to paste", markup=False)
+        command = sweep_command("report", config.study.name, storage=storage)
+        console.print(f"next: `{command}` has the calls to paste", markup=False, soft_wrap=True)

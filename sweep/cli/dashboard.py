@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sweep.cli.options import DEFAULT_STORAGE, StorageOption
-from sweep.cli.stored import StoredStudyArgument, open_stored, study_file
+from sweep.cli.stored import StoredStudyArgument, open_stored
 from sweep.errors import StudyFileError
 
 if TYPE_CHECKING:
@@ -37,14 +37,17 @@ def dashboard(
         raise StudyFileError("optuna-dashboard is not installed: pip install 'rank-sweep[dashboard]'") from error
     from optuna.artifacts import FileSystemArtifactStore
 
+    from sweep.cli.pasted import confirm_command
     from sweep.dashboard.artifacts import artifact_folder
     from sweep.dashboard.guard import Guard, url_host
     from sweep.dashboard.publish import publish_study
     from sweep.dashboard.server import DashboardServer
+    from sweep.storage import CONFIG
 
     stored = open_stored(study, storage)
     with DashboardServer(host, port) as server:
-        publish_study(stored, url=storage, confirm_with=study_file(study))
+        config = stored.user_attrs.get(CONFIG, {})
+        publish_study(stored, url=storage, confirm_with=confirm_command(study, config, storage=storage))
         # Optuna's cache comes with the study: without it, every poll reads every trial's steps again.
         app = optuna_dashboard.wsgi(stored._storage, FileSystemArtifactStore(artifact_folder(storage)))
         everywhere = server.address.is_unspecified

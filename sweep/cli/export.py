@@ -7,13 +7,15 @@ from typing import Annotated
 
 import typer
 
-from sweep.cli.options import DEFAULT_STORAGE, StorageOption
+from sweep.cli.options import DEFAULT_STORAGE, StorageOption, not_an_option
 from sweep.cli.stored import StoredStudyArgument, open_stored
 
 
 def export(
     study: StoredStudyArgument,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write; new or empty.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", callback=not_an_option, help="The folder to write; new or empty.")
+    ],
     storage: StorageOption = DEFAULT_STORAGE,
     trial: Annotated[int | None, typer.Option("--trial", min=0, help="Export this trial of the search.")] = None,
     verdict: Annotated[bool, typer.Option("--verdict", help="Export what the verdict names (the default).")] = False,

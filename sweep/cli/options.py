@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
+
+
+def not_an_option(value: Path | None) -> Path | None:
+    """A path that was given; `--png --notebook` would take the second for the first one's value.
+
+    Raises:
+        BadParameter: where it starts like an option.
+    """
+    if value is not None and str(value).startswith("-"):
+        raise typer.BadParameter(f"{value} looks like an option; give a path (./{value} if you mean that)")
+    return value
+
 
 DEFAULT_STORAGE = "sqlite:///rank-sweep.db"
 

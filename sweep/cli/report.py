@@ -7,21 +7,33 @@ from typing import Annotated
 
 import typer
 
-from sweep.cli.options import DEFAULT_STORAGE, StorageOption
+from sweep.cli.options import DEFAULT_STORAGE, StorageOption, not_an_option
 from sweep.cli.stored import StoredStudyArgument, open_stored
 
 
 def report(
     study: StoredStudyArgument,
     storage: StorageOption = DEFAULT_STORAGE,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")] = Path("report.html"),
+    output: Annotated[Path, typer.Option("--output", "-o", callback=not_an_option, help="The file to write.")] = Path(
+        "report.html"
+    ),
     png: Annotated[
         Path | None,
-        typer.Option("--png", metavar="FOLDER", help="Write every figure as a PNG file too. Needs Chrome or Chromium."),
+        typer.Option(
+            "--png",
+            metavar="FOLDER",
+            callback=not_an_option,
+            help="Write every figure as a PNG file too. Needs Chrome or Chromium.",
+        ),
     ] = None,
     notebook: Annotated[
         Path | None,
-        typer.Option("--notebook", metavar="FILE", help="Write an executed Jupyter notebook (.ipynb) too."),
+        typer.Option(
+            "--notebook",
+            metavar="FILE",
+            callback=not_an_option,
+            help="Write an executed Jupyter notebook (.ipynb) too.",
+        ),
     ] = None,
 ) -> None:
     """Write a stored study's report: one HTML file that opens offline.

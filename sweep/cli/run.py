@@ -31,6 +31,7 @@ def run(
     from rich.console import Console
 
     from sweep.checks import check_device, check_generator, check_study
+    from sweep.cli.pasted import sweep_command
     from sweep.number_format import device_here, settle_dtype
     from sweep.pack_plan import sized_pack
     from sweep.progress import make_progress
@@ -71,8 +72,10 @@ def run(
         Supervisor(stored, config, SearchSchedule(config), log_folder=logs, progress=progress).run()
     summary = summarize(stored)
     console.print(study_table(summary))
-    command = " ".join(["sweep confirm", study, *(f"--set {override}" for override in overrides)])
-    console.print(f"next: `{command}` runs every rank on fresh seeds and gives the verdict", markup=False)
     if not summary.ranks:
         reason = next((trial.reason for trial in reversed(summary.trials) if trial.reason), "no reason stored")
         raise TrialsFailedError(f"every trial failed, the last one so: {reason}")
+    command = sweep_command("confirm", study, storage=storage, overrides=overrides)
+    console.print(
+        f"next: `{command}` runs every rank on fresh seeds and gives the verdict", markup=False, soft_wrap=True
+    )

@@ -7,7 +7,7 @@ import json
 import typer
 
 from sweep.cli.options import DEFAULT_STORAGE, JsonOption, StorageOption
-from sweep.cli.stored import StoredStudyArgument, open_stored, study_file
+from sweep.cli.stored import StoredStudyArgument, open_stored
 
 
 def show(study: StoredStudyArgument, storage: StorageOption = DEFAULT_STORAGE, as_json: JsonOption = False) -> None:
@@ -42,8 +42,10 @@ def show(study: StoredStudyArgument, storage: StorageOption = DEFAULT_STORAGE, a
         console.print()
     console.print(study_table(summary))
     if confirmed is None and summary.ranks:
+        from sweep.cli.pasted import confirm_command
+
+        command = confirm_command(study, summary.config, storage=storage)
+        how = "`sweep confirm`, given the study's file," if command is None else f"`{command}`"
         console.print(
-            f"no verdict yet: `sweep confirm {study_file(study)}`, as it was run, runs every rank on fresh seeds",
-            style="dim",
-            markup=False,
+            f"no verdict yet: {how} runs every rank on fresh seeds", style="dim", markup=False, soft_wrap=True
         )

@@ -16,18 +16,6 @@ StoredStudyArgument = Annotated[
 ]
 
 
-def study_file(study: str) -> str:
-    """What a command is given that wants a study's file: the argument as it stands, or a word for the file."""
-    from sweep.errors import StudyFileError
-    from sweep.study_file import find_study
-
-    try:
-        find_study(study)
-    except StudyFileError:
-        return "STUDY.toml"  # a name in storage does not say where the file is
-    return study
-
-
 def open_stored(study: str, storage: str) -> optuna.Study:
     """The stored study.
 

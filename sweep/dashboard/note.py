@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 WIDTH = 100
 
 
-def study_note(summary: StudySummary, confirmed: Confirmed | None, *, confirm_with: str) -> str:
+def study_note(summary: StudySummary, confirmed: Confirmed | None, *, confirm_with: str | None) -> str:
     """The verdict with the calls to paste, or how to get one.
 
     Args:
         summary: The search.
         confirmed: What its confirmation has come to, where it has one.
-        confirm_with: What `sweep confirm` would be given.
+        confirm_with: The command that confirms it; None where that is not known.
     """
     if confirmed is None:
         parts = [
             f"# {escaped(summary.study)}: no verdict yet",
             "The best trial of a search is the luckiest. This runs every rank on fresh seeds and gives the verdict:",
-            fenced(f"sweep confirm {confirm_with}", "bash"),
+            fenced(confirm_with, "bash") if confirm_with else "`sweep confirm`, given the study's file.",
         ]
         return "\n\n".join(parts)
     verdict, study = confirmed.verdict, StudyFile.model_validate(summary.config)

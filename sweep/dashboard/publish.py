@@ -18,13 +18,13 @@ from sweep.summary import stored_config, summarize
 END_OF_NOTE = "*`sweep dashboard` writes what is above this line, and keeps what is below it.*"
 
 
-def publish_study(search: optuna.Study, *, url: str, confirm_with: str) -> None:
+def publish_study(search: optuna.Study, *, url: str, confirm_with: str | None) -> None:
     """Stores a search's note, figures and artifacts, and its confirmation's. What was stored before is replaced.
 
     Args:
         search: Not its confirmation, which is found by its name.
         url: The storage's: artifacts go beside it.
-        confirm_with: What `sweep confirm` would be given.
+        confirm_with: The command that confirms it; None where that is not known.
 
     Raises:
         StorageError: where it is no search that `sweep run` made, or where artifacts cannot be written.

@@ -139,6 +139,8 @@ def _content(exported: Exported, study: optuna.Study) -> dict[str, Any]:
         "ceiling": engine_ceiling(trial.params["r"]),
         "checkpointing": checkpointing_argument(config.model),
         "model": config.model,
+        "hub_id": hub_id(config.model.name),
+        "model_name": shown_name(config.model.name),
         "learner": config.learner,
         "budget": config.budget,
         "task": pprint.pformat(config.task.model_dump(mode="json", exclude_defaults=True), sort_dicts=False, width=110),
@@ -148,6 +150,17 @@ def _content(exported: Exported, study: optuna.Study) -> dict[str, Any]:
         "accumulation": config.budget.completions_per_step // micro_batch,
         "versions": study.user_attrs.get(record.FACTS, {}).get("versions", {}),
     }
+
+
+def hub_id(name: str) -> str | None:
+    """A model's id on the hub; None for a folder of this machine or a model that comes with the project."""
+    is_local = name.startswith((".", "/", "~", "shipped/")) or Path(name).exists()
+    return name if name.count("/") == 1 and not is_local else None
+
+
+def shown_name(name: str) -> str:
+    """A model's name without the folders that lead to it on this machine."""
+    return name if name.startswith("shipped/") else Path(name).name
 
 
 def _numbers(numbers: list[int]) -> str:

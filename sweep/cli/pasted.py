@@ -1,0 +1,60 @@
+"""Commands that are printed for the reader to paste into a shell."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import tomllib
+from collections.abc import Sequence
+from typing import Any
+
+from sweep.cli.options import DEFAULT_STORAGE
+from sweep.errors import StudyFileError
+from sweep.storage import changed_keys, hide_password
+from sweep.study_file import find_study, parse_study
+
+
+def sweep_command(*words: str, storage: str, overrides: Sequence[str] = ()) -> str:
+    """A `sweep` command in full, quoted for a shell.
+
+    Args:
+        words: The subcommand and its arguments.
+        storage: Where the study is stored. A URL with a password is never printed: SWEEP_STORAGE stands for it.
+        overrides: What `--set` was given.
+    """
+    sets = [part for override in overrides for part in ("--set", override)]
+    command = shlex.join(["sweep", *words, *sets])
+    if storage in (DEFAULT_STORAGE, os.environ.get("SWEEP_STORAGE")):
+        return command
+    return f"{command} --storage " + (shlex.quote(storage) if hide_password(storage) == storage else '"$SWEEP_STORAGE"')
+
+
+def confirm_command(study: str, stored: dict[str, Any], *, storage: str) -> str | None:
+    """What confirms a stored study as it was run; None where its file is not known.
+
+    Args:
+        study: How the reader named it: a shipped study, a file, or a name in storage.
+        stored: Its settings, as they were stored.
+        storage: Where it is stored.
+    """
+    try:
+        file = find_study(study)
+        declared = parse_study(tomllib.loads(file.read_text(encoding="utf-8")), source=study).model_dump(mode="json")
+    except (StudyFileError, OSError, ValueError):
+        return None
+    changed = [name.partition(":")[0] for name in changed_keys(declared, stored)]
+    overrides = [f"{name}={_toml(_value(stored, name))}" for name in changed if _value(stored, name) is not None]
+    return sweep_command("confirm", study, storage=storage, overrides=overrides)
+
+
+def _value(settings: dict[str, Any], name: str) -> Any:
+    section, _, key = name.partition(".")
+    return settings[section].get(key)
+
+
+def _toml(value: Any) -> str:
+    """A value as `--set` reads it."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(key)} = {_toml(item)}" for key, item in value.items()) + "}"
+    return json.dumps(value)
