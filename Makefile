@@ -6,7 +6,7 @@ PYTHON  ?= $(shell for p in $(PYTHONS); do $$p -c 'import ensurepip, sys, venv; 
 VENV    := .venv
 BIN     := $(VENV)/bin
 
-.PHONY: setup sweep test test-avx2 test-emulated check lock clean
+.PHONY: setup sweep test test-avx2 test-emulated test-light check lock clean
 
 setup: $(VENV)/.ready
 
@@ -29,6 +29,12 @@ test-avx2: $(VENV)/.ready
 test-emulated: $(VENV)/.ready
 	@command -v qemu-x86_64 >/dev/null || { echo "make: needs qemu-x86_64 (apt install qemu-user)" >&2; exit 1; }
 	qemu-x86_64 -cpu Haswell-noTSX $(BIN)/python -m tests.emulated_worker
+
+# What needs no torch, as an installed wheel in an environment of its own: make test-light PYTHON=python3.13
+test-light:
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && $(PYTHON) -m venv "$$folder" && \
+		"$$folder/bin/python" -m pip install -qq --disable-pip-version-check '.[dashboard]' && \
+		"$$folder/bin/python" tests/light.py
 
 check: $(VENV)/.ready
 	$(BIN)/ruff check .
