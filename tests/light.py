@@ -1,4 +1,4 @@
-"""What works without torch and vLLM, on any Python that the package allows: `make test-light` installs it and runs this.
+"""What works without torch and vLLM, on any Python that the package allows. `make test-light` runs it.
 
 Plans, shows, reports, publishes and reads a study that is stored, through the installed package.
 """
