@@ -1,0 +1,150 @@
+"""A notebook or script as a list of top-level statements, in the order in which they would run."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sweep.errors import StudyFileError
+
+FOREIGN_CELL = re.compile(r"^\s*%%(?!capture|time|timeit|prun)")
+"""Cell magics whose cell is no Python, as `%%bash` or `%%writefile`."""
+SHELL = re.compile(r"^(\s*)[!%?]|^(\s*)[A-Za-z_]\w*\s*=\s*[!%]")
+"""Lines that only a notebook understands."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statement:
+    """A top-level statement, with its text as it was written, and where it stands."""
+
+    node: ast.stmt
+    text: str
+    place: str
+    """As `cell 3` or `line 12`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """What was read. `unread` names the parts that are no Python of this version."""
+
+    path: Path
+    statements: tuple[Statement, ...]
+    text: str
+    unread: tuple[str, ...] = field(default=())
+
+
+def read_source(path: Path) -> Source:
+    """Reads a notebook (.ipynb) or a script (.py).
+
+    Raises:
+        StudyFileError: where it cannot be read, or is neither.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise StudyFileError(f"{path}: cannot be read: {error}") from error
+    if path.suffix == ".ipynb":
+        return _from_cells(path, _cells(path, text))
+    if path.suffix == ".py":
+        return _from_cells(path, [text], counted="line")
+    raise StudyFileError(f"{path}: neither a notebook nor a script; allowed: .ipynb, .py")
+
+
+def _cells(path: Path, text: str) -> list[str]:
+    try:
+        cells = json.loads(text)["cells"]
+        return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise StudyFileError(f"{path}: no Jupyter notebook of format 4: {error}") from error
+
+
+def _from_cells(path: Path, cells: list[str], *, counted: str = "cell") -> Source:
+    statements: list[Statement] = []
+    unread = []
+    for number, cell in enumerate(cells, start=1):
+        if FOREIGN_CELL.match(cell):
+            continue
+        python = _without_shell(cell) if counted == "cell" else cell
+        try:
+            tree = ast.parse(python)
+        except (SyntaxError, ValueError, RecursionError) as error:
+            line = getattr(error, "lineno", None)
+            where = f"cell {number}" if counted == "cell" else f"{path.name}"
+            unread.append(f"{where}{f', line {line}' if line else ''}: {getattr(error, 'msg', error)}")
+            continue
+        lines = python.splitlines()
+        for node in tree.body:
+            place = f"cell {number}" if counted == "cell" else f"line {node.lineno}"
+            statements += _flattened(node, lines, place)
+    return Source(path=path, statements=tuple(_inlined(statements)), text="\n".join(cells), unread=tuple(unread))
+
+
+def _without_shell(cell: str) -> str:
+    """A cell whose shell and magic lines do nothing, continuations included."""
+    kept, skipping = [], False
+    for line in cell.splitlines():
+        if skipping:
+            skipping = line.rstrip().endswith("\\")
+            kept.append("")
+        elif (found := SHELL.match(line)) is not None:
+            skipping = line.rstrip().endswith("\\")
+            kept.append(f"{found[1] or found[2] or ''}pass")
+        else:
+            kept.append(line)
+    return "\n".join(kept)
+
+
+def _flattened(node: ast.stmt, lines: list[str], place: str) -> Iterator[Statement]:
+    """A statement; what stands under `if __name__ == "__main__":` as if it stood at the top."""
+    if isinstance(node, ast.If) and "__name__" in ast.dump(node.test):
+        for inner in node.body:
+            yield from _flattened(inner, lines, place)
+        return
+    yield Statement(node=node, text=_text(node, lines), place=place)
+
+
+def _text(node: ast.stmt, lines: list[str]) -> str:
+    """A statement's own lines, with the comments right above it, moved to the left edge."""
+    decorators = getattr(node, "decorator_list", [])
+    first = min([node.lineno, *(each.lineno for each in decorators)]) - 1
+    start = first
+    while start > 0 and lines[start - 1].strip().startswith("#"):
+        start -= 1
+    last = node.end_lineno or node.lineno
+    own = [*lines[start:first], *lines[first:last]]
+    # Several statements may share a line: then it takes the parser's word for this one.
+    if node.end_col_offset is not None and lines[last - 1][node.end_col_offset :].lstrip().startswith(";"):
+        return ast.unparse(node)
+    if lines[first][: node.col_offset].strip() and not decorators:
+        return ast.unparse(node)
+    return textwrap.dedent("\n".join(own))
+
+
+def _inlined(statements: list[Statement]) -> Iterator[Statement]:
+    """Statements, with a call of a function that trains replaced by what the function does."""
+    functions = {each.node.name: each for each in statements if isinstance(each.node, ast.FunctionDef)}
+    for statement in statements:
+        called = _called(statement.node)
+        function = functions.get(called) if called else None
+        if function is None or "Trainer(" not in function.text:
+            if statement not in functions.values() or "Trainer(" not in statement.text:
+                yield statement
+            continue
+        node = function.node
+        assert isinstance(node, ast.FunctionDef)  # noqa: S101 - as it was chosen
+        lines = textwrap.dedent(function.text).splitlines()
+        inner = ast.parse("\n".join(lines)).body[0]
+        for each in getattr(inner, "body", []):
+            yield Statement(node=each, text=_text(each, lines), place=function.place)
+
+
+def _called(node: ast.stmt) -> str | None:
+    """The name of the function that a statement only calls."""
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and isinstance(node.value.func, ast.Name):
+        return node.value.func.id
+    return None

@@ -1,0 +1,128 @@
+"""What an expression in a source comes to, as far as it can be known without running anything."""
+
+from __future__ import annotations
+
+import ast
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sweep.init.source import Statement
+
+OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+}
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "int": int, "float": float, "str": str, "len": len, "min": min, "max": max, "round": round, "dict": dict,
+    "list": list, "tuple": tuple, "bool": bool,
+}  # fmt: skip
+METHODS = {"strip", "lstrip", "rstrip", "lower", "upper", "replace", "format", "join", "get", "dedent"}
+DEPTH = 40
+LARGEST = 100_000
+"""Values longer than this are not worth knowing, as `[{...}] * 1000000`."""
+
+
+class UnknownValueError(Exception):
+    """What an expression comes to cannot be known without running it."""
+
+
+def evaluate(node: ast.expr, before: Sequence[Statement], depth: int = 0) -> Any:
+    """What an expression comes to.
+
+    Args:
+        node: The expression.
+        before: The statements that run before it.
+        depth: How many names were followed so far.
+
+    Raises:
+        UnknownValueError: where it cannot be known.
+    """
+    if depth > DEPTH:
+        raise UnknownValueError(ast.unparse(node))
+    try:
+        value = _evaluate(node, before, depth)
+    except UnknownValueError:
+        raise
+    except Exception as error:  # arithmetic on what does not add up, as the source's own would
+        raise UnknownValueError(f"{ast.unparse(node)}: {error}") from error
+    if isinstance(value, str | list | tuple | dict) and len(value) > LARGEST:
+        raise UnknownValueError(f"{ast.unparse(node)}: too long")
+    return value
+
+
+def _evaluate(node: ast.expr, before: Sequence[Statement], depth: int) -> Any:
+    def value(inner: ast.expr) -> Any:
+        return evaluate(inner, before, depth + 1)
+
+    match node:
+        case ast.Constant(value=constant):
+            return constant
+        case ast.Name(id=name):
+            return _assigned(name, before, depth)
+        case ast.List(elts=items) | ast.Set(elts=items):
+            return [value(item) for item in items]
+        case ast.Tuple(elts=items):
+            return tuple(value(item) for item in items)
+        case ast.Dict(keys=keys, values=values) if all(keys):
+            return {value(key): value(item) for key, item in zip(keys, values, strict=True) if key is not None}
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in OPERATORS:
+            first, second = value(left), value(right)
+            if isinstance(op, ast.Mult) and isinstance(first, str | list) and isinstance(second, int) and second > 1000:
+                raise UnknownValueError(ast.unparse(node))
+            return OPERATORS[type(op)](first, second)
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            return -value(operand)
+        case ast.UnaryOp(op=ast.Not(), operand=operand):
+            return not value(operand)
+        case ast.IfExp(test=test, body=body, orelse=orelse):
+            return value(body) if value(test) else value(orelse)
+        case ast.JoinedStr(values=parts):
+            return "".join(str(value(part)) for part in parts)
+        case ast.FormattedValue(value=inner, format_spec=None, conversion=-1):
+            return value(inner)
+        case ast.Subscript(value=inner, slice=key):
+            return value(inner)[value(key)]
+        case ast.Call(func=ast.Name(id=name), args=arguments, keywords=keywords) if name in FUNCTIONS:
+            return FUNCTIONS[name](*map(value, arguments), **{k.arg: value(k.value) for k in keywords if k.arg})
+        case ast.Call(func=ast.Attribute(value=inner, attr=method), args=arguments) if method in METHODS:
+            return getattr(value(inner), method)(*map(value, arguments))
+        case ast.Attribute(value=ast.Name(id="torch"), attr=attribute):
+            return f"torch.{attribute}"
+    raise UnknownValueError(ast.unparse(node))
+
+
+def _assigned(name: str, before: Sequence[Statement], depth: int) -> Any:
+    """What a name stands for after the statements before."""
+    for i in range(len(before) - 1, -1, -1):
+        node, earlier = before[i].node, before[:i]
+        match node:
+            case ast.Assign(targets=targets, value=assigned):
+                for target in targets:
+                    if isinstance(target, ast.Name) and target.id == name:
+                        return evaluate(assigned, earlier, depth + 1)
+                    if isinstance(target, ast.Tuple) and isinstance(assigned, ast.Tuple):
+                        for each, item in zip(target.elts, assigned.elts, strict=False):
+                            if isinstance(each, ast.Name) and each.id == name:
+                                return evaluate(item, earlier, depth + 1)
+            case ast.AnnAssign(target=ast.Name(id=target_name), value=assigned) if target_name == name and assigned:
+                return evaluate(assigned, earlier, depth + 1)
+            case ast.AugAssign(target=ast.Name(id=target_name), op=op, value=added) if target_name == name:
+                old = _assigned(name, earlier, depth + 1)
+                return OPERATORS[type(op)](old, evaluate(added, earlier, depth + 1))
+            case ast.FunctionDef() | ast.ClassDef():
+                continue
+        # Set in a branch or a loop: which one runs is not known.
+        if isinstance(node, ast.If | ast.For | ast.While | ast.With | ast.Try) and name in _stored(node):
+            raise UnknownValueError(name)
+        if name in _stored(node):
+            raise UnknownValueError(name)
+    raise UnknownValueError(name)
+
+
+def _stored(node: ast.AST) -> set[str]:
+    return {each.id for each in ast.walk(node) if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)}
