@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from sweep.cli import confirm, dashboard, doctor, export, lora, plan, report, run, show, studies, try_reward
+from sweep.cli import confirm, dashboard, doctor, export, init, lora, plan, report, run, show, studies, try_reward
 from sweep.errors import StorageError, SweepError
 from sweep.terminal import printable
 
@@ -35,6 +35,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 for command in (
+    init.init,
     plan.plan,
     lora.lora,
     try_reward.try_reward,

@@ -30,6 +30,11 @@ class Call:
     before: Sequence[Statement]
     place: str
 
+    @property
+    def short_name(self) -> str:
+        """The function's own name, without what it is looked up in."""
+        return self.name.rpartition(".")[2]
+
     def value(self, argument: str) -> Any:
         """What an argument comes to.
 

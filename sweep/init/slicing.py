@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from sweep.init.source import Statement
 
+COMPOUND = (ast.If, ast.For, ast.While, ast.With, ast.Try)
 MUTATORS = {"append", "extend", "insert", "update", "add", "setdefault", "sort", "pop", "remove", "seed", "register"}
 """Methods whose call changes what it is called on, so that a bare call is more than a print."""
 
@@ -44,7 +45,9 @@ def _backwards(names: set[str], statements: Sequence[Statement]) -> tuple[list[S
             live -= defined(node)
         late |= {name for inner in _functions_in(node) for name in free_names(inner)}
         live |= free_names(node)
-    return kept[::-1], live, late
+    # A loop or a branch reads what it has bound itself.
+    own = {name for each in kept if isinstance(each.node, COMPOUND) for name in defined(each.node)}
+    return kept[::-1], live - own, late
 
 
 def _touches(node: ast.stmt, live: set[str]) -> bool:

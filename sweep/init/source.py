@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import io
 import json
 import re
 import textwrap
+import tokenize
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -122,7 +124,24 @@ def _text(node: ast.stmt, lines: list[str]) -> str:
         return ast.unparse(node)
     if lines[first][: node.col_offset].strip() and not decorators:
         return ast.unparse(node)
-    return textwrap.dedent("\n".join(own))
+    text = textwrap.dedent("\n".join(own))
+    try:
+        ast.parse(text)
+    except SyntaxError:  # a string over several lines reaches further to the left than the statement
+        return ast.unparse(node)
+    return text
+
+
+def indented(text: str) -> str:
+    """Python's text one level further in; lines within a string stay as they are."""
+    inside: set[int] = set()
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.STRING or tokenize.tok_name[token.type].startswith("FSTRING"):
+            inside.update(range(token.start[0] + 1, token.end[0] + 1))
+    lines = text.splitlines()
+    return "\n".join(
+        line if number in inside or not line.strip() else f"    {line}" for number, line in enumerate(lines, start=1)
+    )
 
 
 def _inlined(statements: list[Statement]) -> Iterator[Statement]:

@@ -55,7 +55,9 @@ def evaluate(node: ast.expr, before: Sequence[Statement], depth: int = 0) -> Any
     return value
 
 
-def _evaluate(node: ast.expr, before: Sequence[Statement], depth: int) -> Any:
+def _evaluate(  # noqa: PLR0911, PLR0912 - one arm for each kind of expression
+    node: ast.expr, before: Sequence[Statement], depth: int
+) -> Any:
     def value(inner: ast.expr) -> Any:
         return evaluate(inner, before, depth + 1)
 

@@ -1,0 +1,7 @@
+"""`python -m sweep`, the same as the `sweep` command."""
+
+from __future__ import annotations
+
+from sweep.cli import main
+
+main()

@@ -1,0 +1,56 @@
+"""A study in the making."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from objectives.settings import LearnerSettings, ModelSettings
+from objectives.task_settings import DatasetSettings
+from sweep.init.calls import Call
+from sweep.init.values import UnknownValueError
+from sweep.study_file import SpaceSection
+
+KEYS: dict[str, set[str]] = {
+    "model": set(ModelSettings.model_fields),
+    "space": set(SpaceSection.model_fields),
+    "task": set(DatasetSettings.model_fields),
+    "learner": set(LearnerSettings.model_fields),
+}
+"""The keys that a study's sections have."""
+
+
+@dataclass(slots=True)
+class Draft:
+    """A study in the making: values by section and key, each with a comment, and what its reader should know."""
+
+    values: dict[str, dict[str, tuple[Any, str]]] = field(default_factory=dict)
+    carried: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
+    unsaid: list[str] = field(default_factory=list)
+    look_at: list[str] = field(default_factory=list)
+
+    def put(self, section: str, key: str, value: Any, comment: str) -> None:
+        """Sets a key."""
+        self.values.setdefault(section, {})[key] = (value, comment)
+
+    def get(self, section: str, key: str) -> Any:
+        """What a key was set to; None where it was not."""
+        return self.values.get(section, {}).get(key, (None, ""))[0]
+
+    def known(self, call: Call | None, argument: str) -> Any:
+        """What an argument comes to; None where it was not given, or, which is said, where that cannot be known."""
+        if call is None or argument not in call.arguments:
+            return None
+        try:
+            return call.value(argument)
+        except UnknownValueError as error:
+            self.unsaid.append(f"{call.short_name}({argument}=...): {error} is known only when it runs")
+            return None
+
+    def put_if_known(self, section: str, key: str, value: Any, theirs: str) -> None:
+        """Sets a key that a study has; else says that it has none for `theirs`."""
+        if key in KEYS[section]:
+            self.put(section, key, value, "theirs")
+        else:
+            self.unsaid.append(theirs)

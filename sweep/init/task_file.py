@@ -1,0 +1,195 @@
+"""`task.py`: the part of a source that its rewards and training rows need, and nothing that trains."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from sweep.errors import StudyFileError
+from sweep.init.calls import Recipe
+from sweep.init.slicing import defined, free_names, needed_by
+from sweep.init.source import Statement, indented
+
+ROWS = "rows"
+"""What the function that gives the rows is called, unless their code calls something so."""
+TOKENIZER = "tokenizer"
+SANDBOX = {"Benchmarker", "check_python_modules", "create_locked_down_function", "execute_with_time_limit"}
+"""Functions that run code which a model wrote, in unsloth_zoo 2026.10."""
+LOADERS = re.compile(r"(\.from_pretrained|get_peft_model|\.for_inference|\.for_training)$")
+
+
+@dataclass(slots=True, kw_only=True)
+class TaskFile:
+    """The module's text, and the references that a study makes to it."""
+
+    text: str
+    rewards: dict[str, str]
+    data: str
+    look_at: list[str] = field(default_factory=list)
+
+
+def task_file(recipe: Recipe, *, module: str = "task") -> TaskFile:
+    """Slices a source.
+
+    Raises:
+        StudyFileError: where rewards or rows need the model, or something that is defined nowhere.
+    """
+    trainer, source = recipe.trainer, recipe.source
+    for argument in ("reward_funcs", "train_dataset"):
+        if argument not in trainer.arguments:
+            raise StudyFileError(f"{source.path.name}: GRPOTrainer is given no {argument}")
+    statements = _without_model(recipe)
+    functions, wrapped = _reward_functions(recipe)
+    needed = {name for expression in functions.values() for name in free_names(expression)}
+    rewards, missing = needed_by(needed, statements)
+    train = trainer.arguments["train_dataset"]
+    held_out = trainer.arguments.get("eval_dataset")
+    returned = [train, *([held_out] if held_out is not None and not _is_none(held_out) else [])]
+    rows, missing_rows = needed_by({name for each in returned for name in free_names(each)}, statements)
+    rows = [statement for statement in rows if statement not in rewards]
+    _refuse_missing((missing | missing_rows) - {TOKENIZER}, recipe)
+    return TaskFile(
+        text=_text(recipe, rewards, rows, returned, functions if wrapped else {}, uses_tokenizer=TOKENIZER in missing),
+        rewards={alias: f"{module}:{alias}" for alias in functions},
+        data=f"{module}:{_rows_name(statements)}",
+        look_at=_look_at(rewards + rows),
+    )
+
+
+def _reward_functions(recipe: Recipe) -> tuple[dict[str, ast.expr], bool]:
+    """The reward functions by name, and whether names have to be given to any of them."""
+    given = recipe.trainer.arguments["reward_funcs"]
+    if isinstance(given, ast.Name):
+        for statement in reversed(recipe.before):
+            node = statement.node
+            if (
+                isinstance(node, ast.Assign)
+                and defined(node) == {given.id}
+                and isinstance(node.value, ast.List | ast.Tuple)
+            ):
+                given = node.value
+                break
+    items = given.elts if isinstance(given, ast.List | ast.Tuple) else [given]
+    named: dict[str, ast.expr] = {}
+    for i, item in enumerate(items, start=1):
+        if isinstance(item, ast.Constant):
+            raise StudyFileError(
+                f"{recipe.source.path.name}: the reward {item.value!r} is a model; a sweep calls functions: wrap it"
+            )
+        named[item.id if isinstance(item, ast.Name) else f"reward_{i}"] = item
+    return named, any(not isinstance(item, ast.Name) for item in items)
+
+
+def _without_model(recipe: Recipe) -> list[Statement]:
+    """The statements before the trainer, less those that load or wrap the model: the worker does that."""
+    kept = []
+    for statement in recipe.before:
+        node = statement.node
+        loads = isinstance(node, ast.Assign) and isinstance(node.value, ast.Call)
+        if loads and LOADERS.search(ast.unparse(node.value.func)) and "Dataset" not in ast.unparse(node.value.func):  # type: ignore[attr-defined]
+            continue
+        kept.append(statement)
+    return kept
+
+
+def _refuse_missing(missing: set[str], recipe: Recipe) -> None:
+    name = recipe.source.path.name
+    trained = {"model", "trainer"} & missing
+    if trained:
+        raise StudyFileError(
+            f"{name}: its rewards or data use {' and '.join(sorted(trained))}, which only exists while it trains; move "
+            " what they need into functions of their own"
+        )
+    if missing:
+        raise StudyFileError(
+            f"{name}: nothing there defines {', '.join(sorted(missing))}, which its rewards or data use"
+        )
+
+
+def _text(
+    recipe: Recipe,
+    rewards: Sequence[Statement],
+    rows: Sequence[Statement],
+    returned: Sequence[ast.expr],
+    wrapped: dict[str, ast.expr],
+    *,
+    uses_tokenizer: bool,
+) -> str:
+    """The module."""
+    model = None if recipe.loader is None else recipe.loader.get("model_name")
+    parts = [f'"""Rewards and training rows of {recipe.source.path.name}, for a sweep."""\n']
+    if uses_tokenizer:
+        parts.append(
+            "import os\n\nfrom transformers import AutoTokenizer\n\n"
+            "# A sweep names its model here while it imports this module.\n"
+            f'{TOKENIZER} = AutoTokenizer.from_pretrained(os.environ.get("SWEEP_MODEL", {str(model)!r}))\n'
+        )
+    parts += [_without_gpu(statement) + "\n" for statement in rewards]
+    parts += [
+        f"{name} = {ast.unparse(expression)}\n"
+        for name, expression in wrapped.items()
+        if not isinstance(expression, ast.Name)
+    ]
+    inner = [_without_gpu(statement) for statement in rows]
+    values = ", ".join(ast.unparse(each) for each in returned)
+    in_rows = {name for statement in rows for name in free_names(statement.node)} | {
+        name for each in returned for name in free_names(each)
+    }
+    argument = TOKENIZER if TOKENIZER in in_rows and not uses_tokenizer else ""
+    said = (
+        "The rows to train on, and those to score on."
+        if len(returned) > 1
+        else "The rows to train on, as they were prepared."
+    )
+    body = [f'"""{said}"""', *_declared_global(rows), *inner, f"return {values}"]
+    parts.append(f"def {_rows_name([*rewards, *rows])}({argument}):\n" + indented("\n".join(body)) + "\n")
+    return "\n".join(parts)
+
+
+def _without_gpu(statement: Statement) -> str:
+    """A statement's text; what Unsloth 2026.10 exports on a GPU alone is imported from where it is defined."""
+    node = statement.node
+    if not (isinstance(node, ast.ImportFrom) and node.module == "unsloth"):
+        return statement.text
+    names = {alias.name for alias in node.names}
+    if not names <= SANDBOX:
+        return statement.text
+    return (
+        "import os\n\n# These need no GPU, and nothing more of Unsloth.\n"
+        'os.environ.setdefault("UNSLOTH_IS_PRESENT", "1")\n'
+        f"from unsloth_zoo.rl_environments import {', '.join(ast.unparse(alias) for alias in node.names)}"
+    )
+
+
+def _declared_global(rows: Sequence[Statement]) -> list[str]:
+    """Names that functions among the rows' statements set as globals of a notebook."""
+    shared = {n for each in rows for node in ast.walk(each.node) if isinstance(node, ast.Global) for n in node.names}
+    return [f"global {', '.join(sorted(shared))}"] if shared else []
+
+
+def _rows_name(statements: Sequence[Statement]) -> str:
+    taken = {name for statement in statements for name in defined(statement.node)}
+    return next(name for name in (ROWS, "train_rows", "rows_to_train_on", "sweep_rows") if name not in taken)
+
+
+def _is_none(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value is None
+
+
+def _look_at(statements: Sequence[Statement]) -> list[str]:
+    """What in the code that was carried over somebody should look at."""
+    text = "\n".join(statement.text for statement in statements)
+    notes = []
+    if re.search(r"\bglobal\b", text):
+        notes.append(
+            "task.py: a reward keeps state between calls: `sweep try-reward` shows whether its values depend on it"
+        )
+    if re.search(r"\bload_dataset\(|snapshot_download\(|requests\.", text):
+        notes.append("task.py: it downloads data when the study starts")
+    if re.search(r"\bunsloth\b", text):
+        notes.append("task.py: it imports Unsloth, which takes some seconds whenever the module is imported")
+    if re.search(r"google\.colab|userdata|kaggle_secrets", text):
+        notes.append("task.py: it asks Colab or Kaggle for something, which is not there elsewhere")
+    return notes
