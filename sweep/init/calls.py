@@ -14,9 +14,10 @@ from sweep.init.values import UnknownValueError, evaluate
 
 TRAINER_ARGUMENTS = ("model", "reward_funcs", "args", "train_dataset", "eval_dataset", "processing_class")
 """The order of GRPOTrainer's arguments in TRL 1.13."""
-IMAGES = re.compile(r"""["']type["']\s*:\s*["']image""")
-"""How chat messages name a picture."""
+IMAGES = re.compile(r"""["']type["']\s*:\s*["']image|\[["']images?["']\]|process_vision_info""")
+"""How chat messages and rows name a picture."""
 ENVIRONMENTS = re.compile(r"^\s*(?:from|import)\s+(?:openenv|envs)\b", re.MULTILINE)
+MODEL_CONFIG = {"lora_r": "r", "lora_target_modules": "target_modules"}
 LOOPS = ("rollout_func", "environment_factory", "tools")
 """Arguments with which TRL's trainer talks to tools or an environment between tokens."""
 
@@ -84,7 +85,7 @@ def find_recipe(source: Source) -> Recipe:
         others = ", ".join(dict.fromkeys(call.name for call in trainers)) or "no trainer"
         raise StudyFileError(f"{name}: no GRPOTrainer is made there (found: {others}); a sweep trains with GRPO")
     trainer = grpo[-1]
-    if IMAGES.search(source.text) and "image" in source.text:
+    if IMAGES.search(source.text):
         raise StudyFileError(f"{name}: its prompts hold pictures; a sweep trains text policies only")
     loops = [argument for argument in LOOPS if argument in trainer.arguments]
     if loops or ENVIRONMENTS.search(source.text):
@@ -101,12 +102,21 @@ def find_recipe(source: Source) -> Recipe:
         trainer=trainer,
         config=config,
         loader=_last(before, r"(Fast\w*Model|AutoModel\w*)\.from_pretrained$"),
-        adapter=_last(before, r"(LoraConfig|get_peft_model)$", having="r"),
+        adapter=_last(before, r"(LoraConfig|get_peft_model)$", having="r") or _model_config(before),
         sampling=sampling,
         earlier=tuple(
             dict.fromkeys(call.name for call in trainers if call.place != trainer.place and call not in grpo)
         ),
     )
+
+
+def _model_config(before: Sequence[Statement]) -> Call | None:
+    """TRL's ModelConfig, which names the adapter's settings in its own way."""
+    found = _last(before, r"ModelConfig$", having="lora_r")
+    if found is None:
+        return None
+    arguments = {MODEL_CONFIG.get(name, name): value for name, value in found.arguments.items()}
+    return Call(name=found.name, arguments=arguments, before=found.before, place=found.place)
 
 
 def _calls(statements: Sequence[Statement], pattern: str) -> Iterator[Call]:

@@ -19,6 +19,9 @@ FOREIGN_CELL = re.compile(r"^\s*%%(?!capture|time|timeit|prun)")
 SHELL = re.compile(r"^(\s*)[!%?]|^(\s*)[A-Za-z_]\w*\s*=\s*[!%]")
 """Lines that only a notebook understands."""
 
+DEEPEST = 4
+"""Functions that train within functions that train."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statement:
@@ -147,23 +150,47 @@ def indented(text: str) -> str:
 def _inlined(statements: list[Statement]) -> Iterator[Statement]:
     """Statements, with a call of a function that trains replaced by what the function does."""
     functions = {each.node.name: each for each in statements if isinstance(each.node, ast.FunctionDef)}
+    training = {name for name, each in functions.items() if "Trainer(" in each.text}
+    while more := {
+        name
+        for name, each in functions.items()
+        if name not in training and any(re.search(rf"\b{inner}\(", each.text) for inner in training)
+    }:
+        training |= more
     for statement in statements:
-        called = _called(statement.node)
-        function = functions.get(called) if called else None
-        if function is None or "Trainer(" not in function.text:
-            if statement not in functions.values() or "Trainer(" not in statement.text:
-                yield statement
-            continue
-        node = function.node
-        assert isinstance(node, ast.FunctionDef)  # noqa: S101 - as it was chosen
-        lines = textwrap.dedent(function.text).splitlines()
-        inner = ast.parse("\n".join(lines)).body[0]
-        for each in getattr(inner, "body", []):
+        call = _only_call(statement.node)
+        if call is not None and _name(call) in training:
+            yield from _body(functions, training, call, depth=0)
+        elif not (isinstance(statement.node, ast.FunctionDef) and statement.node.name in training):
+            yield statement
+
+
+def _body(functions: dict[str, Statement], training: set[str], call: ast.Call, *, depth: int) -> Iterator[Statement]:
+    """What a call of a training function does: its arguments by their names, then its statements."""
+    function = functions[_name(call)]
+    lines = function.text.splitlines()
+    inner = ast.parse(function.text).body[0]
+    if not isinstance(inner, ast.FunctionDef) or depth > DEEPEST:
+        return
+    given = dict(zip((each.arg for each in inner.args.args), call.args, strict=False))
+    given |= {keyword.arg: keyword.value for keyword in call.keywords if keyword.arg}
+    for name, value in given.items():
+        if not (isinstance(value, ast.Name) and value.id == name):
+            text = f"{name} = {ast.unparse(value)}"
+            yield Statement(node=ast.parse(text).body[0], text=text, place=function.place)
+    for each in inner.body:
+        nested = _only_call(each)
+        if nested is not None and _name(nested) in training:
+            yield from _body(functions, training, nested, depth=depth + 1)
+        else:
             yield Statement(node=each, text=_text(each, lines), place=function.place)
 
 
-def _called(node: ast.stmt) -> str | None:
-    """The name of the function that a statement only calls."""
-    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and isinstance(node.value.func, ast.Name):
-        return node.value.func.id
-    return None
+def _only_call(node: ast.stmt) -> ast.Call | None:
+    """The call of a function by its name that a statement consists of."""
+    value = node.value if isinstance(node, ast.Expr) else None
+    return value if isinstance(value, ast.Call) and isinstance(value.func, ast.Name) else None
+
+
+def _name(call: ast.Call) -> str:
+    return call.func.id if isinstance(call.func, ast.Name) else ""

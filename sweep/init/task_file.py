@@ -190,6 +190,8 @@ def _look_at(statements: Sequence[Statement]) -> list[str]:
         notes.append("task.py: it downloads data when the study starts")
     if re.search(r"\bunsloth\b", text):
         notes.append("task.py: it imports Unsloth, which takes some seconds whenever the module is imported")
+    if re.search(r"\bparse_args", text):
+        notes.append("task.py: it reads a command line, which a sweep has none of: put the values in by hand")
     if re.search(r"google\.colab|userdata|kaggle_secrets", text):
         notes.append("task.py: it asks Colab or Kaggle for something, which is not there elsewhere")
     return notes

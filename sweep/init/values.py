@@ -95,6 +95,8 @@ def _evaluate(  # noqa: PLR0911, PLR0912 - one arm for each kind of expression
             return getattr(value(inner), method)(*map(value, arguments))
         case ast.Attribute(value=ast.Name(id="torch"), attr=attribute):
             return f"torch.{attribute}"
+        case ast.Attribute(value=ast.Name(id=name), attr=attribute):
+            return _given(name, attribute, before, depth)
     raise UnknownValueError(ast.unparse(node))
 
 
@@ -124,6 +126,22 @@ def _assigned(name: str, before: Sequence[Statement], depth: int) -> Any:
         if name in _stored(node):
             raise UnknownValueError(name)
     raise UnknownValueError(name)
+
+
+def _given(name: str, attribute: str, before: Sequence[Statement], depth: int) -> Any:
+    """What an object was made with under an attribute's name, as configurations keep it."""
+    for i in range(len(before) - 1, -1, -1):
+        match before[i].node:
+            case ast.Assign(targets=[ast.Attribute(value=ast.Name(id=target), attr=key)], value=assigned) if (
+                target == name and key == attribute
+            ):
+                return evaluate(assigned, before[:i], depth + 1)
+            case ast.Assign(targets=[ast.Name(id=target)], value=ast.Call(keywords=keywords)) if target == name:
+                for keyword in keywords:
+                    if keyword.arg == attribute:
+                        return evaluate(keyword.value, before[:i], depth + 1)
+                break
+    raise UnknownValueError(f"{name}.{attribute}")
 
 
 def _stored(node: ast.AST) -> set[str]:

@@ -1,0 +1,360 @@
+"""`sweep init`: what becomes of notebooks and scripts, each of which has one difficulty."""
+
+import json
+import types
+
+import pytest
+
+from sweep.errors import StudyFileError
+from sweep.init.convert import convert
+from sweep.init.ladders import rank_ladder, rate_ladder
+from sweep.study_file import parse_study
+from tests.command import sweep
+
+LOAD = """
+from unsloth import FastLanguageModel
+max_seq_length = 1024
+lora_rank = 32
+model, tokenizer = FastLanguageModel.from_pretrained(
+    model_name = "someone/some-model",
+    max_seq_length = max_seq_length,
+    load_in_4bit = True,
+    fast_inference = True,
+    max_lora_rank = lora_rank,
+    gpu_memory_utilization = 0.9,
+)
+model = FastLanguageModel.get_peft_model(
+    model,
+    r = lora_rank,
+    target_modules = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
+    lora_alpha = lora_rank * 2,
+    use_gradient_checkpointing = "unsloth",
+    random_state = 3407,
+)
+"""
+DATA = """
+from datasets import Dataset
+dataset = Dataset.from_list([{"prompt": f"{i} + {i}?", "answer": str(2 * i)} for i in range(6)])
+"""
+REWARD = """
+def right(completions, answer, **kwargs):
+    return [2.0 if a in c else -1.0 for c, a in zip(completions, answer)]
+"""
+TRAIN = """
+from trl import GRPOConfig, GRPOTrainer
+training_args = GRPOConfig(
+    learning_rate = 5e-6,
+    lr_scheduler_type = "cosine",
+    per_device_train_batch_size = 1,
+    gradient_accumulation_steps = 4,
+    num_generations = 4,
+    max_prompt_length = 256,
+    max_completion_length = max_seq_length - 256,
+    max_steps = 250,
+    max_grad_norm = 0.1,
+    output_dir = "outputs",
+)
+trainer = GRPOTrainer(
+    model = model, processing_class = tokenizer, reward_funcs = [right], args = training_args, train_dataset = dataset,
+)
+trainer.train()
+"""
+
+
+@pytest.fixture
+def converted(tmp_path):
+    """Converts cells as a notebook, or one text as a script."""
+
+    def convert_it(*cells, name="mine.ipynb"):
+        path = tmp_path / name
+        if path.suffix == ".ipynb":
+            content = {"cells": [{"cell_type": "code", "source": cell.splitlines(keepends=True)} for cell in cells]}
+            path.write_text(json.dumps(content))
+        else:
+            path.write_text("\n".join(cells))
+        return convert(path)
+
+    return convert_it
+
+
+def study_of(made):
+    import tomllib
+
+    content = tomllib.loads(made.files["study.toml"])
+    parse_study(content, source="study.toml")
+    return content
+
+
+def task_of(made, **given):
+    """The module that was made, run."""
+    module = types.ModuleType("task")
+    module.__dict__.update(given)
+    exec(compile(made.files["task.py"], "task.py", "exec"), module.__dict__)
+    return module
+
+
+def test_a_notebook_becomes_the_same_settings_with_rank_and_alpha_freed(converted):
+    made = converted(LOAD, DATA, REWARD, TRAIN)
+    study = study_of(made)
+    assert study["model"]["name"] == "someone/some-model"
+    assert study["model"]["max_lora_rank"] == 32
+    assert study["model"]["load_in_4bit"] is True
+    assert study["space"]["r"] == [2, 8, 32]
+    assert study["space"]["alpha_above_ceiling"] is True
+    assert 5e-6 in study["space"]["learning_rate"]
+    assert study["task"]["max_completion_tokens"] == 768
+    assert study["learner"]["lr_scheduler_type"] == "cosine"
+    assert study["learner"]["max_grad_norm"] == 0.1
+    assert study["budget"] == {"steps": 250, "prompts_per_step": 1, "group_size": 4}
+    assert study["task"]["reward"] == {"right": "task:right"}
+    assert "# " in made.files["study.toml"].splitlines()[4]
+
+
+def test_the_code_that_is_carried_over_gives_what_theirs_gives(converted):
+    made = converted(LOAD, DATA, REWARD, TRAIN)
+    task = task_of(made)
+    assert task.right(completions=["is 4", "is 5"], answer=["4", "4"]) == [2.0, -1.0]
+    rows = task.rows()
+    assert len(rows) == 6
+    assert rows[3] == {"prompt": "3 + 3?", "answer": "6"}
+    for never in ("trainer", "GRPOConfig", "from_pretrained", "get_peft_model"):
+        assert never not in made.files["task.py"]
+
+
+def test_nothing_in_the_source_is_run(converted, tmp_path):
+    poison = f"open({str(tmp_path / 'ran')!r}, 'w').write('x')\nraise SystemExit('ran')\n"
+    converted(poison, LOAD, DATA, REWARD, poison, TRAIN)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_magics_and_shell_lines_are_left_out_with_their_continuations(converted):
+    install = "%%capture\n!pip install \\\n    unsloth vllm \\\n    trl\nimport os\nif True:\n    !echo {os}\n%env A=1\nx = !ls"
+    bash = "%%bash\necho not python ["
+    made = converted(install, bash, LOAD, DATA, REWARD, TRAIN)
+    assert "pip" not in made.files["task.py"]
+    assert task_of(made).right(completions=["4"], answer=["4"]) == [2.0]
+
+
+def test_only_the_last_data_set_of_a_name_is_kept(converted):
+    first = 'from datasets import Dataset\ndataset = Dataset.from_list([{"text": "warm up"}])'
+    warm_up = (
+        "from trl import SFTTrainer\ntrainer = SFTTrainer(model = model, train_dataset = dataset)\n"
+        "trainer.train()\ndel dataset"
+    )
+    made = converted(LOAD, first, warm_up, DATA, REWARD, TRAIN)
+    assert "warm up" not in made.files["task.py"]
+    assert "SFTTrainer trains before GRPO" in made.files["REPORT.md"]
+
+
+def test_state_patterns_and_helpers_of_rewards_come_along_in_their_order(converted):
+    reward = """
+import re
+START, END = "<a>", "</a>"
+pattern = re.compile(START + r"(.*?)" + END)  # what an answer looks like
+SEEN = 0
+def found(text):
+    match = pattern.search(text)
+    return None if match is None else match.group(1)
+unused = compile("1 +", "x", "eval")
+def right(completions, answer, **kwargs):
+    global SEEN
+    SEEN += 1
+    return [float(found(c) == a) for c, a in zip(completions, answer)]
+"""
+    made = converted(LOAD, DATA, reward, TRAIN)
+    task = task_of(made)
+    assert task.right(completions=["<a>4</a>", "4"], answer=["4", "4"]) == [1.0, 0.0]
+    assert task.SEEN == 1
+    assert "unused" not in made.files["task.py"]
+    assert "# what an answer looks like" in made.files["task.py"]
+    assert "keeps state" in made.files["REPORT.md"]
+
+
+def test_rows_are_prepared_as_they_do_step_by_step(converted):
+    data = '''
+from datasets import Dataset
+SYSTEM = """You are given a problem.
+    Think, and keep this indented line."""
+dataset = Dataset.from_list([{"q": f"{i}?", "a": i} for i in range(9)])
+dataset = dataset.map(lambda row: {"prompt": [{"role": "system", "content": SYSTEM}, {"role": "user", "content": row["q"]}]})
+print(dataset[0])
+lengths = [len(row["q"]) for row in dataset]
+dataset = dataset.select(range(4))
+dataset[0]["prompt"]
+'''
+    made = converted(LOAD, data, REWARD, TRAIN)
+    rows = task_of(made).rows()
+    assert len(rows) == 4
+    assert rows[1]["prompt"][0]["content"] == "You are given a problem.\n    Think, and keep this indented line."
+    assert "print" not in made.files["task.py"]
+    assert "lengths" not in made.files["task.py"]
+
+
+def test_a_tokenizer_is_given_to_the_rows_and_loaded_for_rewards(converted):
+    data = DATA + 'dataset = dataset.filter(lambda row: len(tokenizer(row["prompt"])) > 0)\n'
+    made = converted(LOAD, data, REWARD, TRAIN)
+    assert "def rows(tokenizer):" in made.files["task.py"]
+    assert len(task_of(made).rows(lambda text: [1])) == 6
+    reward = "ENDING = tokenizer.eos_token\n" + REWARD.replace("a in c", "a + ENDING in c")
+    made = converted(LOAD, data, reward, TRAIN)
+    assert "os.environ.get(\"SWEEP_MODEL\", 'someone/some-model')" in made.files["task.py"]
+    assert "def rows():" in made.files["task.py"]
+
+
+def test_settings_that_are_set_later_or_spread_from_a_dictionary_count(converted):
+    config = TRAIN.replace("max_steps = 250,", "**common,").replace(
+        "trainer = ", "training_args.learning_rate = 2e-5\ntrainer = "
+    )
+    made = converted(LOAD, DATA, REWARD, 'common = {"max_steps": 30, "temperature": 0.7}', config)
+    study = study_of(made)
+    assert study["budget"]["steps"] == 30
+    assert study["learner"]["temperature"] == 0.7
+    assert 2e-5 in study["space"]["learning_rate"]
+
+
+def test_a_script_that_trains_in_functions_is_followed_into_them(converted):
+    script = f'''
+import sys
+{REWARD}
+
+def train(rows, steps=10):
+    from trl import GRPOConfig, GRPOTrainer
+    from peft import LoraConfig
+    trainer = GRPOTrainer(
+        "someone/other-model",
+        [right],
+        GRPOConfig(max_steps=steps, num_generations=4, per_device_train_batch_size=8, learning_rate=1e-5),
+        rows,
+        peft_config=LoraConfig(r=8, lora_alpha=16),
+    )
+    trainer.train()
+
+
+def main():
+    """Trains."""
+    from datasets import Dataset
+    made = Dataset.from_list([{{"prompt": "a", "answer": "b"}}] * 5)
+    train(made, steps=77)
+
+
+if __name__ == "__main__":
+    main()
+'''
+    made = converted(script, name="mine.py")
+    study = study_of(made)
+    assert study["model"]["name"] == "someone/other-model"
+    assert study["model"]["policy"] == "peft"
+    assert study["budget"] == {"steps": 77, "prompts_per_step": 2, "group_size": 4}
+    assert 8 in study["space"]["r"]
+    assert len(task_of(made).rows()) == 5
+
+
+def test_rewards_in_a_list_and_rewards_without_a_name_get_one(converted):
+    reward = REWARD + "rewards = [right, lambda completions, **k: [0.5] * len(completions)]\n"
+    made = converted(LOAD, DATA, reward, TRAIN.replace("[right]", "rewards"))
+    assert study_of(made)["task"]["reward"] == {"right": "task:right", "reward_2": "task:reward_2"}
+    assert task_of(made).reward_2(completions=["a", "b"]) == [0.5, 0.5]
+
+
+def test_an_evaluation_set_becomes_the_held_out_rows(converted):
+    data = DATA + "split = dataset.train_test_split(test_size=2, seed=0)\n"
+    train = TRAIN.replace("train_dataset = dataset", 'train_dataset = split["train"], eval_dataset = split["test"]')
+    made = converted(LOAD, data, REWARD, train)
+    train_rows, held_out = task_of(made).rows()
+    assert (len(train_rows), len(held_out)) == (4, 2)
+
+
+def test_lengths_that_depend_on_the_data_are_said_to(converted):
+    lengths = DATA + 'longest = max(len(tokenizer(row["prompt"])) for row in dataset)\n'
+    made = converted(LOAD, lengths, REWARD, TRAIN.replace("max_seq_length - 256", "max_seq_length - longest"))
+    assert study_of(made)["task"]["max_completion_tokens"] == 768
+    assert "max_seq_length - longest, depends on the data" in made.files["REPORT.md"]
+
+
+@pytest.mark.parametrize(
+    ("batch", "accumulation", "group", "prompts"),
+    [(1, 4, 4, 1), (8, 1, 4, 2), (1, 1, 6, 1), (4, 8, 8, 4), (2, 1, 2, 1)],
+)
+def test_batches_become_prompts_and_groups(converted, batch, accumulation, group, prompts):
+    train = TRAIN.replace("batch_size = 1", f"batch_size = {batch}").replace("steps = 4,", f"steps = {accumulation},")
+    made = converted(LOAD, DATA, REWARD, train.replace("generations = 4", f"generations = {group}"))
+    budget = study_of(made)["budget"]
+    assert (budget["prompts_per_step"], budget["group_size"]) == (prompts, group)
+
+
+def test_a_cell_that_is_no_python_is_named_and_the_others_are_read(converted):
+    made = converted(LOAD, "for for for", DATA, REWARD, TRAIN)
+    assert "not read: cell 2, line 1" in made.files["REPORT.md"]
+
+
+@pytest.mark.parametrize(
+    ("cells", "why"),
+    [
+        ([LOAD, DATA, REWARD], "no GRPOTrainer is made there (found: no trainer)"),
+        ([LOAD, "from trl import SFTTrainer\nt = SFTTrainer(model=model)"], "found: SFTTrainer"),
+        ([LOAD, 'p = [{"type": "image"}, {"type": "text"}]', DATA, REWARD, TRAIN], "hold pictures"),
+        ([LOAD, DATA + 'dataset = dataset.map(lambda r: {"i": r["image"]})', REWARD, TRAIN], "hold pictures"),
+        ([LOAD, DATA, REWARD, TRAIN.replace("args =", "rollout_func = f, args =")], "rollout_func is given"),
+        ([LOAD, DATA, REWARD, TRAIN.replace("args =", "tools = [f], args =")], "tools is given"),
+        ([LOAD, "from openenv import x", DATA, REWARD, TRAIN], "OpenEnv"),
+        ([LOAD, DATA, REWARD.replace("a in c", "model.generate(c)"), TRAIN], "use model, which only exists while"),
+        ([LOAD, DATA, REWARD.replace("a in c", "check(c)"), TRAIN], "nothing there defines check"),
+        (
+            [LOAD, DATA, REWARD, TRAIN.replace("[right]", '["some/reward-model"]')],
+            "is a model; a sweep calls functions",
+        ),
+    ],
+)
+def test_what_cannot_be_swept_is_refused_in_one_line(converted, cells, why):
+    with pytest.raises(StudyFileError) as refusal:
+        converted(*cells)
+    assert why in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("x.ipynb", "{}"), ("x.ipynb", "not json"), ("x.txt", "1"), ("none.py", None)]
+)
+def test_what_is_no_source_is_refused(tmp_path, name, text):
+    if text is not None:
+        (tmp_path / name).write_text(text)
+    with pytest.raises(StudyFileError):
+        convert(tmp_path / name)
+
+
+@pytest.mark.parametrize("r", [1, 2, 4, 8, 16, 24, 32, 64, 128, 512])
+def test_a_ladder_holds_their_rank_and_nothing_above_the_wall(r):
+    for wall in (r, 2 * r, 64):
+        ladder = rank_ladder(r, max(wall, r))
+        assert r in ladder
+        assert ladder == sorted(set(ladder))
+        assert 1 <= ladder[0] <= ladder[-1] <= max(wall, r)
+        assert len(ladder) <= 4
+    assert rate_ladder(5e-6) == [2.5e-6, 5e-6, 1e-5, 2e-5]
+
+
+def test_the_command_writes_a_new_folder_and_never_into_an_old_one(tmp_path):
+    cells = [{"cell_type": "code", "source": [cell]} for cell in (LOAD, DATA, REWARD, TRAIN)]
+    (tmp_path / "my notebook.ipynb").write_text(json.dumps({"cells": cells}))
+    done = sweep("init", "my notebook.ipynb", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in (tmp_path / "my notebook").iterdir()) == ["REPORT.md", "study.toml", "task.py"]
+    assert "sweep plan 'my notebook/study.toml'" in done.stdout
+    again = sweep("init", "my notebook.ipynb", cwd=tmp_path)
+    assert again.returncode == 2
+    assert again.stderr == "sweep: --output my notebook: is there already; name a new folder\n"
+    assert sweep("init", "my notebook.ipynb", "-o", "other", cwd=tmp_path).returncode == 0
+
+
+def test_a_model_and_a_data_set_are_enough(tmp_path):
+    done = sweep(
+        "init", "--model", "someone/small", "--data", "rows.jsonl", "--reward", "mine:right", "--max-lora-rank", 16,
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "small" / "study.toml").is_file()
+    alone = sweep("init", cwd=tmp_path)
+    assert alone.returncode == 2
+    assert "--model, --data and --reward" in alone.stderr
+    both = sweep("init", "x.ipynb", "--model", "y", cwd=tmp_path)
+    assert both.returncode == 2
