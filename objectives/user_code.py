@@ -12,25 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from objectives.errors import TaskError
-
-
-def find_module(name: str, folders: Sequence[Path]) -> Path | None:
-    """The source file of a user's module, without importing it; None where it is in none of the folders."""
-    parts = name.split(".")
-    for folder in folders:
-        for candidate in (folder.joinpath(*parts).with_suffix(".py"), folder.joinpath(*parts, "__init__.py")):
-            if candidate.is_file():
-                return candidate
-    return None
+from objectives.training_scripts import find_script
+from objectives.user_sources import find_module, own_sources, read_module
 
 
 def check_reference(reference: str, folders: Sequence[Path]) -> None:
-    """Checks that `module:name` exists, by reading the module's source: nothing is imported.
+    """Checks that `module:name` exists, and that importing it runs no script, by its source: nothing is imported.
 
     A module that lies in none of the folders may be an installed one, and is found out when it is imported.
 
     Raises:
-        TaskError: where the module cannot be parsed or does not define the name.
+        TaskError: where the module cannot be parsed, is a script, or does not define the name.
     """
     module, _, name = reference.partition(":")
     source = find_module(module, folders)
@@ -39,11 +31,14 @@ def check_reference(reference: str, folders: Sequence[Path]) -> None:
             looked = ", ".join(str(folder) for folder in folders)
             raise TaskError(f"{reference}: no module {module!r}; looked in {looked}, and among installed packages")
         return
-    try:
-        tree = ast.parse(source.read_text(encoding="utf-8"))
-    except (SyntaxError, UnicodeDecodeError, OSError) as error:
-        raise TaskError(f"{reference}: {source} cannot be read: {error}") from error
-    names = _defined_names(tree)
+    for path in own_sources([module], folders).values():
+        if script := find_script(read_module(path, reference)):
+            line, what = script
+            raise TaskError(
+                f"{reference}: importing {path} runs a script: line {line} {what}; move the functions to a module of "
+                'their own, or put the script under `if __name__ == "__main__":`'
+            )
+    names = _defined_names(read_module(source, reference))
     if name not in names and "*" not in names:
         near = difflib.get_close_matches(name, names, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -73,7 +68,12 @@ def load_reference(reference: str, folders: Sequence[Path]) -> Any:
         return getattr(loaded, name)
     except TaskError:
         raise
-    except Exception as error:
+    except SystemExit as error:
+        raise TaskError(
+            f"{reference}: importing {module} runs a script, and it ended with exit code {error.code}; move its "
+            "functions to a module of their own"
+        ) from error
+    except BaseException as error:
         raise TaskError(f"{reference} cannot be imported: {type(error).__name__}: {error}") from error
 
 

@@ -8,7 +8,7 @@ from objectives.tasks.rows import is_file_name
 
 def own_references(task: TaskSettings) -> list[str]:
     """Code that the study names, each as `module:name`."""
-    return [*task.reward, *([task.name] if isinstance(task, CustomTaskSettings) else [])]
+    return [*task.named_rewards().values(), *([task.name] if isinstance(task, CustomTaskSettings) else [])]
 
 
 def own_modules(task: TaskSettings) -> list[str]:
