@@ -124,16 +124,20 @@ class TextTaskSettings(CommonTaskSettings):
     held_out_share: float = Field(default=0.1, gt=0, lt=1)
     """Share of the prompts that is held out, where no split is named for it. A prompt's text decides its side."""
 
+    held_out_by: Literal["prompt", "row"] = "prompt"
+    """What is held out: prompts, each with all of its rows; or rows, by the seed, for data in which one prompt comes
+    again and again. A prompt may then be trained on and scored on."""
+
 
 class DatasetSettings(TextTaskSettings):
-    """Your own data: a JSONL, CSV or Parquet file, or a dataset on the Hugging Face hub."""
+    """Your own data: a JSON, CSV or Parquet file, a saved dataset, or one on the Hugging Face hub."""
 
     name: Literal["dataset"]
     """The task: `dataset`."""
 
     data: str = Field(min_length=1)
-    """A `.jsonl`, `.csv` or `.parquet` file, looked for beside the study file, then in the working folder; else a hub
-    id."""
+    """A `.jsonl`, `.json`, `.csv`, `.tsv`, `.parquet` or `.arrow` file, or a folder of `save_to_disk`, looked for
+    beside the study file, then in the working folder; else a hub id. Texts may be compressed (`.gz`, `.bz2`, `.xz`)."""
 
     config: str | None = None
     """The hub dataset's configuration."""

@@ -84,13 +84,13 @@ def _check_origin(loaded: Any, source: Path | None, reference: str) -> None:
 
 
 def find_file(name: str, folders: Sequence[Path]) -> Path:
-    """A data file that a study names, in the first folder that has it.
+    """A data file, or folder of data, that a study names, in the first folder that has it.
 
     Raises:
         TaskError: where none has.
     """
     for folder in [Path()] if Path(name).is_absolute() else folders:
-        if (folder / name).is_file():
+        if (folder / name).exists():
             return folder / name
     looked = ", ".join(str(folder) for folder in folders)
     raise TaskError(f"no file {name!r}; looked in {looked}")

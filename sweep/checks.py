@@ -14,7 +14,7 @@ from objectives.task_settings import DatasetSettings, Gsm8kSettings, ReasoningGy
 from objectives.tasks.build import make_task
 from objectives.tasks.gym import make_dataset
 from objectives.tasks.own import own_files, own_references
-from objectives.tasks.rows import is_file_name
+from objectives.tasks.rows import is_local
 from objectives.user_code import check_reference, find_file
 from sweep.errors import StudyFileError
 from sweep.pack_plan import unpackable
@@ -77,10 +77,10 @@ def _check_task(study: StudyFile) -> None:
     task, folders = study.task, study.code_folders
     for reference in own_references(task):
         check_reference(reference, folders)
-    for name in own_files(task):
+    for name in own_files(task, folders):
         find_file(name, folders)
     if isinstance(task, DatasetSettings | Gsm8kSettings):
-        if not is_file_name(task.data):
+        if not is_local(task.data, folders):
             _check_hub_id(task.data)
             return
         made = make_task(task, seed=study.study.seed, folders=folders, chat=True)
@@ -95,7 +95,9 @@ def _check_hub_id(data: str) -> None:
     if data.count("/") > 1 or " " in data:
         near = difflib.get_close_matches(data, [str(path) for path in Path().glob("*.jsonl")], n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise TaskError(f"data {data!r} is neither a .jsonl, .csv or .parquet file nor a hub id (owner/name){hint}")
+        raise TaskError(
+            f"data {data!r} is neither a .jsonl, .json, .csv or .parquet file nor a hub id (owner/name){hint}"
+        )
 
 
 def check_generator(study: StudyFile) -> None:

@@ -306,7 +306,9 @@ def test_functions_are_told_apart_by_what_the_study_calls_them(folder):
     assert [column[0] for column in made.table(ROWS, ["a", "b"], IDS)] == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
     same = settings(reward=["named_rewards:first", "other_rewards:first"])
     assert make_rewards(StringOps(symbols=1), same, [folder]).names == ("named_rewards:first", "other_rewards:first")
-    aliases = settings(reward={"accuracy": "named_rewards:first", "again": "named_rewards:first"}, reward_weights=[1, 2])
+    aliases = settings(
+        reward={"accuracy": "named_rewards:first", "again": "named_rewards:first"}, reward_weights=[1, 2]
+    )
     made = make_rewards(StringOps(symbols=1), aliases, [folder])
     assert made.names == ("accuracy", "again")
     assert made.totals(ROWS, ["a", "b"], IDS) == [3.0, 3.0]
