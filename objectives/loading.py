@@ -16,7 +16,7 @@ from objectives.errors import EngineError, PolicyError, TaskError
 from objectives.evaluation import Evaluator
 from objectives.footprint import MAX_SEQUENCES
 from objectives.hub import hub_offline
-from objectives.policies.protocol import Policy
+from objectives.policies.protocol import Policy, check_targets
 from objectives.prompts import FittingTask, prompt_ids, prompt_limit
 from objectives.rewards import RewardSet, make_rewards
 from objectives.settings import ModelSettings, WorkerSettings
@@ -61,6 +61,7 @@ def load(settings: WorkerSettings, *, max_loras: int = 1) -> Loaded:
     local = Path(model.path).is_dir()
     with hub_offline(local):
         policy = _load_policy(model, on_gpu=on_gpu)
+    check_targets(policy.base, model.target_modules)
     task = _fitting_task(settings, policy)
     rewards = make_rewards(task, settings.task, folders, max_steps=settings.budget.steps)
     training = task.train_rows(settings.task.train_prompts)

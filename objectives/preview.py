@@ -98,6 +98,8 @@ def sample(loaded: Loaded, settings: WorkerSettings, *, prompts: int) -> Preview
         if without.count == without.of:
             raise RewardError(f"no completion has a reward: every function returned None for all {without.of}")
         warnings.append(f"{without}.")
+    if left_out := loaded.facts.get("prompts", {}).get("left_out"):
+        warnings.append(f"{left_out}.")
     ends = end_tokens(tokenizer, loaded.policy.base)
     cut = [not ends.intersection(completion.token_ids[-1:]) for completion in completions]
     size = settings.budget.group_size

@@ -18,15 +18,27 @@ def prompt_ids(tokenizer: Any, prompt: Any) -> list[int]:
     """
     if isinstance(prompt, str):
         return list(tokenizer(prompt)["input_ids"])
-    continued = prompt[-1]["role"] == "assistant"
+    continued = goes_on(prompt)
     encoded = tokenizer.apply_chat_template(
-        prompt,
+        as_told(prompt),
         add_generation_prompt=not continued,
         continue_final_message=continued,
         tokenize=True,
         return_dict=True,
     )
     return list(encoded["input_ids"])
+
+
+def goes_on(messages: Sequence[dict[str, Any]]) -> bool:
+    """Whether a completion continues a chat's last message, because it is the assistant's."""
+    return bool(messages[-1]["role"] == "assistant")
+
+
+def as_told(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A chat as templates get it: without the keys that a message has only because another message has them."""
+    return [
+        {key: value for key, value in message.items() if value is not None or key == "content"} for message in messages
+    ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,9 +54,9 @@ class TooLong:
     """The longest, shortened."""
 
     def __str__(self) -> str:
-        plural = "s are" if self.count > 1 else " is"
+        are = "are" if self.count > 1 else "is"
         return (
-            f"{self.count:,} of {self.of:,} prompts{plural} left out: longer than {self.limit:,} tokens; "
+            f"{self.count:,} of {self.of:,} prompts {are} left out: longer than {self.limit:,} tokens; "
             f"the longest has {self.tokens:,}: {self.prompt}"
         )
 
@@ -60,7 +72,7 @@ class FittingTask:
             count_tokens: The length of a prompt.
             limit: The longest prompt, in tokens.
         """
-        self._task, self._limit = task, limit
+        self._task, self.limit = task, limit
         self._splits = {
             "training": _Split(task.train_rows, count_tokens, limit),
             "held-out": _Split(task.held_out_rows, count_tokens, limit),
@@ -108,10 +120,10 @@ class FittingTask:
         """What has been left out so far; None where nothing has."""
         lengths = self.lengths()
         longest, prompt = max((split.longest for split in self._splits.values()), key=lambda found: found[0])
-        if longest <= self._limit:
+        if longest <= self.limit:
             return None
-        count = sum(length > self._limit for length in lengths)
-        return TooLong(count=count, of=len(lengths), limit=self._limit, tokens=longest, prompt=shown(prompt))
+        count = sum(length > self.limit for length in lengths)
+        return TooLong(count=count, of=len(lengths), limit=self.limit, tokens=longest, prompt=shown(prompt))
 
 
 @dataclass(slots=True)

@@ -45,6 +45,33 @@ def check_reference(reference: str, folders: Sequence[Path]) -> None:
         raise TaskError(f"{reference}: {source} defines no {name!r}{hint}")
 
 
+def find_parameters(reference: str, folders: Sequence[Path]) -> dict[str, Any] | None:
+    """What a reward function can be called with, by its source, as `check_parameters` takes it.
+
+    None where the source does not tell: it is no plain function, or defined more than once, or not the user's.
+    """
+    module, _, name = reference.partition(":")
+    if (source := find_module(module, folders)) is None:
+        return None
+    tree = read_module(source, reference)
+    functions = [
+        node
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == name and not node.decorator_list
+    ]
+    if len(functions) != 1 or _defined_names(tree).count(name) != 1:
+        return None
+    given = functions[0].args
+    ordered, named = [*given.posonlyargs, *given.args], given.kwonlyargs
+    required = ordered[: len(ordered) - len(given.defaults)]
+    required += [own for own, default in zip(named, given.kw_defaults, strict=True) if default is None]
+    return {
+        "required": [parameter.arg for parameter in required],
+        "accepted": [parameter.arg for parameter in [*ordered, *named]],
+        "takes_any": given.kwarg is not None,
+    }
+
+
 def _is_installed(module: str) -> bool:
     """Whether a module's package can be imported, found without importing it."""
     try:
