@@ -101,7 +101,7 @@ def _number(name: str, value: Any, i: int) -> float | None:
     plain = value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
     try:
         if isinstance(plain, numbers.Real) and math.isfinite(plain):
-            return plain if isinstance(plain, int | float) else float(plain)
+            return float(plain)
     except OverflowError:  # a whole number beyond every float
         plain = "a number beyond every float"
     raise RewardError(f"reward {name} returned {shown(plain)} for completion {i}; allowed: finite numbers, None")

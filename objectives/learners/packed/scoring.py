@@ -42,7 +42,8 @@ def score(samples: Samples, texts: Sequence[object], rewards: RewardSet, *, trai
         [
             [math.nan if value is None else value for value in column]
             for column in rewards.table(samples.rows, texts, ids, trainer=trainer)
-        ]
+        ],
+        dtype=torch.float32,
     )  # [functions, n]
     totals = (table * torch.tensor(rewards.weights).unsqueeze(1)).nansum(0)
     totals[table.isnan().all(0)] = math.nan
