@@ -12,7 +12,6 @@ from objectives.errors import ModelConfigError, TaskError
 from objectives.memory import check_targets
 from objectives.model_configs import find_config
 from objectives.model_shape import read_shape
-from objectives.prompts import FittingTask
 from objectives.reward_values import check_parameters
 from objectives.rewards import columns_of
 from objectives.settings import SHIPPED_MODELS
@@ -109,16 +108,20 @@ def _check_task(study: StudyFile) -> PromptPlan | None:
         return None
     tokenizer = find_tokenizer(study.model.path)
     chat = tokenizer is None or tokenizer.chat_template is not None
-    made: Task = build_task(task, seed=study.study.seed, folders=folders, chat=chat)
-    if tokenizer is not None:
-        made = fitting(made, study, tokenizer)
-    prompts = len(made.train_rows(task.train_prompts))
-    if prompts < study.budget.prompts_per_step:
-        raise TaskError(
-            f"{prompts} training prompts are fewer than budget.prompts_per_step={study.budget.prompts_per_step}"
-        )
+    made = build_task(task, seed=study.study.seed, folders=folders, chat=chat)
+    _check_number(study, made)
     _check_parameters(study, made)
-    return plan_prompts(made, study) if isinstance(made, FittingTask) else None
+    if tokenizer is None:
+        return None
+    short = fitting(made, study, tokenizer)
+    _check_number(study, short)
+    return plan_prompts(short, study)
+
+
+def _check_number(study: StudyFile, task: Task) -> None:
+    prompts, needed = len(task.train_rows(study.task.train_prompts)), study.budget.prompts_per_step
+    if prompts < needed:
+        raise TaskError(f"{prompts} training prompts are fewer than budget.prompts_per_step={needed}")
 
 
 def _check_parameters(study: StudyFile, task: Task) -> None:
