@@ -10,17 +10,11 @@ import numpy as np
 
 from objectives.adapters import AdapterVersion
 from objectives.engines.protocol import Completion, Engine, Sampling
-from objectives.rewards import RewardSet
+from objectives.errors import RewardError
+from objectives.prompts import prompt_ids
+from objectives.rewards import RewardSet, Unscored, unscored
 from objectives.tasks.protocol import Row
 from objectives.trial import HeldOutScore
-
-
-def prompt_ids(tokenizer: Any, prompt: Any) -> list[int]:
-    """Tokens of a prompt: plain text as it stands, chat messages through the tokenizer's chat template."""
-    if isinstance(prompt, str):
-        return list(tokenizer(prompt)["input_ids"])
-    encoded = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=True, return_dict=True)
-    return list(encoded["input_ids"])
 
 
 def completion_texts(tokenizer: Any, rows: Sequence[Row], completions: Sequence[Completion]) -> list[Any]:
@@ -57,15 +51,25 @@ class Evaluator:
     temperature: float
 
     def score(self, adapter: AdapterVersion | None, *, step: int, seed: int) -> HeldOutScore:
-        """Mean reward of one completion for every held-out prompt, sampled and greedy."""
+        """Mean reward of one completion for every held-out prompt, sampled and greedy.
+
+        Completions that no reward function applies to are left out, and counted.
+
+        Raises:
+            RewardError: where a function breaks its contract, or none applies to any completion.
+        """
+        sampled, without = self._mean(adapter, self.temperature, seed)
+        greedy, _ = self._mean(adapter, 0.0, seed)
         return HeldOutScore(
             step=step,
-            sampled=self._mean(adapter, self.temperature, seed),
-            greedy=self._mean(adapter, 0.0, seed),
+            sampled=sampled,
+            greedy=greedy,
             prompts=len(self.rows),
+            unscored=without.count if without else 0,
+            unscored_prompt=without.prompt if without else "",
         )
 
-    def _mean(self, adapter: AdapterVersion | None, temperature: float, seed: int) -> float:
+    def _mean(self, adapter: AdapterVersion | None, temperature: float, seed: int) -> tuple[float, Unscored | None]:
         completions = self.engine.rollout(
             [prompt_ids(self.tokenizer, row["prompt"]) for row in self.rows],
             [adapter] * len(self.rows),
@@ -73,4 +77,11 @@ class Evaluator:
             sampling_seeds(seed, EVALUATION, n=len(self.rows)),
         )
         texts = completion_texts(self.tokenizer, self.rows, completions)
-        return float(np.mean(self.rewards.totals(self.rows, texts, [c.token_ids for c in completions])))
+        totals = self.rewards.totals(self.rows, texts, [c.token_ids for c in completions])
+        without = unscored(self.rows, totals)
+        if without and without.count == without.of:
+            raise RewardError(
+                f"no held-out completion has a reward: every function returned None for all {without.of}, "
+                f"the one to {without.prompt} among them"
+            )
+        return float(np.nanmean(totals)), without

@@ -15,14 +15,15 @@ from objectives.engines.protocol import Engine
 from objectives.errors import EngineError, PolicyError, TaskError
 from objectives.evaluation import Evaluator
 from objectives.footprint import MAX_SEQUENCES
+from objectives.hub import hub_offline
 from objectives.machine import cores, processor_name
-from objectives.policies.protocol import Policy
+from objectives.policies.protocol import Policy, check_targets
+from objectives.prompts import FittingTask, prompt_ids, prompt_limit
 from objectives.rewards import RewardSet, make_rewards
 from objectives.settings import ModelSettings, WorkerSettings
 from objectives.tasks.build import build_task
 from objectives.tasks.own import own_references
 from objectives.tasks.protocol import Row, Task
-from objectives.tasks.rows import is_file_name
 from objectives.user_code import load_reference
 
 REPORTED_PACKAGES = (
@@ -54,23 +55,21 @@ def load(settings: WorkerSettings, *, max_loras: int = 1) -> Loaded:
     """
     began = time.perf_counter()
     model, folders = settings.model, settings.code_folders
-    if _is_offline(settings):
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     on_gpu = _has_gpu(model)
     _import_user_code(settings)
-    with stages.during(f"loading the model {model.name}"):
+    # The user's own code may ask the hub for a judge or for data. What we load is on this machine, or is not.
+    local = Path(model.path).is_dir()
+    with hub_offline(local), stages.during(f"loading the model {model.name}"):
         policy = _load_policy(model, on_gpu=on_gpu)
     with stages.during(f"preparing the task {settings.task.name}"):
-        task = build_task(
-            settings.task,
-            seed=settings.seed,
-            folders=folders,
-            chat=bool(getattr(policy.tokenizer, "chat_template", None)),
-        )
-        rewards = make_rewards(task, settings.task, folders)
+        check_targets(policy.base, model.target_modules)
+        task = _fitting_task(settings, policy)
+        rewards = make_rewards(task, settings.task, folders, max_steps=settings.budget.steps)
+        training = task.train_rows(settings.task.train_prompts)
         rows = task.held_out_rows(settings.task.held_out_prompts)
     sequences = min(MAX_SEQUENCES, max(settings.budget.completions_per_step * max_loras, len(rows)))
-    with stages.during(f"starting the engine ({model.engine})"):
+    with hub_offline(local), stages.during(f"starting the engine ({model.engine})"):
         engine = _load_engine(model, policy, max_loras=max_loras, max_num_seqs=sequences)
     evaluator = Evaluator(
         engine=engine,
@@ -81,6 +80,10 @@ def load(settings: WorkerSettings, *, max_loras: int = 1) -> Loaded:
         temperature=settings.learner.temperature,
     )
     facts = _facts(policy, engine, settings) | {"load_seconds": time.perf_counter() - began}
+    facts["prompts"] = {"training": len(training), "held_out": len(rows)}
+    if too_long := task.too_long():
+        facts["prompts"]["left_out"] = str(too_long)
+        print(too_long, flush=True)
     return Loaded(policy=policy, engine=engine, task=task, rewards=rewards, evaluator=evaluator, facts=facts)
 
 
@@ -98,10 +101,21 @@ def training_rows(loaded: Loaded, settings: WorkerSettings) -> list[Row]:
     return rows
 
 
-def _is_offline(settings: WorkerSettings) -> bool:
-    """Whether model and data are local, so that nothing need ask the hub."""
-    data = getattr(settings.task, "data", None)
-    return Path(settings.model.path).is_dir() and (data is None or is_file_name(data))
+def _fitting_task(settings: WorkerSettings, policy: Policy) -> FittingTask:
+    """The task, less the rows whose prompts are too long."""
+    tokenizer = policy.tokenizer
+    task = build_task(
+        settings.task,
+        seed=settings.seed,
+        folders=settings.code_folders,
+        chat=bool(getattr(tokenizer, "chat_template", None)),
+    )
+    limit = prompt_limit(
+        stated=settings.task.max_prompt_tokens,
+        max_seq_length=settings.model.max_seq_length,
+        max_completion_tokens=task.max_completion_tokens,
+    )
+    return FittingTask(task, lambda prompt: len(prompt_ids(tokenizer, prompt)), limit=limit)
 
 
 def _has_gpu(model: ModelSettings) -> bool:

@@ -119,7 +119,7 @@ def adapted_modules(shape: ModelShape, target_modules: Sequence[str] | None) -> 
     linears = tuple(linear.name for linear in shape.linears)
     if target_modules is None:
         return (EMBEDDINGS, *linears, LOGITS) if shape.family.adapts_embeddings else linears
-    _check_targets(shape, target_modules)
+    check_targets(shape, target_modules)
     wanted = set(target_modules)
     for merged in MERGED:
         if wanted.intersection(merged):
@@ -136,7 +136,7 @@ def trainer_memory(shape: ModelShape, r: int, target_modules: Sequence[str] = TA
     Raises:
         ModelConfigError: where a target module is not in the model.
     """
-    _check_targets(shape, target_modules)
+    check_targets(shape, target_modules)
     widths = {linear.name: shape.layers * (linear.inputs + linear.outputs) for linear in shape.linears}
     widths |= {EMBEDDINGS: shape.vocab + shape.hidden, LOGITS: shape.vocab + shape.hidden}
     parameters = r * sum(widths[name] for name in set(target_modules))
@@ -161,7 +161,12 @@ def base_weight_bytes(shape: ModelShape, dtype: DType, *, vocab_multiple: int = 
     return elements * BYTES_PER_ELEMENT[dtype]
 
 
-def _check_targets(shape: ModelShape, target_modules: Sequence[str]) -> None:
+def check_targets(shape: ModelShape, target_modules: Sequence[str]) -> None:
+    """Checks that a model has these modules.
+
+    Raises:
+        ModelConfigError: naming the first that it lacks.
+    """
     known = [*(linear.name for linear in shape.linears), EMBEDDINGS, LOGITS]
     for name in target_modules:
         if name not in known:

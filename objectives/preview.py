@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from objectives.engines.end_tokens import end_tokens
 from objectives.engines.protocol import Sampling
-from objectives.evaluation import TRAINING, completion_texts, prompt_ids, sampling_seeds
+from objectives.errors import RewardError
+from objectives.evaluation import TRAINING, completion_texts, sampling_seeds
 from objectives.loading import Loaded
+from objectives.prompts import prompt_ids
+from objectives.reward_probe import Samples, probe
+from objectives.rewards import unscored
 from objectives.settings import WorkerSettings
 
 
@@ -21,14 +27,15 @@ class Group:
     completions: tuple[Any, ...]
     rewards: dict[str, tuple[float | None, ...]]
     totals: tuple[float, ...]
-    """The weighted sum for each completion."""
+    """The weighted sum for each completion; NaN where no function applies."""
     truncated: int
     """Completions that were cut at the longest length."""
 
     @property
     def has_signal(self) -> bool:
         """Whether the completions' rewards differ, so that GRPO's advantages are not all zero."""
-        return max(self.totals) - min(self.totals) > 1e-8
+        scored = [total for total in self.totals if not math.isnan(total)]
+        return len(scored) > 1 and max(scored) - min(scored) > 1e-8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +43,8 @@ class Preview:
     """What the base policy does on training prompts."""
 
     groups: tuple[Group, ...]
+    warnings: tuple[str, ...] = ()
+    """What a study would trip over, a sentence each."""
 
     @property
     def share_with_signal(self) -> float:
@@ -49,8 +58,8 @@ class Preview:
 
     @property
     def mean(self) -> float:
-        """Mean reward over all completions."""
-        return statistics.fmean(total for group in self.groups for total in group.totals)
+        """Mean reward over all completions that have one."""
+        return statistics.fmean(total for group in self.groups for total in group.totals if not math.isnan(total))
 
     def by_function(self) -> dict[str, tuple[float | None, float | None]]:
         """Mean and standard deviation of each reward function, over the completions that it applies to."""
@@ -77,9 +86,22 @@ def sample(loaded: Loaded, settings: WorkerSettings, *, prompts: int) -> Preview
         sampling_seeds(settings.seed, TRAINING, n=len(repeated)),
     )
     texts = completion_texts(tokenizer, repeated, completions)
-    table = loaded.rewards.table(repeated, texts, [c.token_ids for c in completions])
+    table, warnings = probe(
+        loaded.rewards,
+        Samples(rows=repeated, completions=texts, token_ids=[c.token_ids for c in completions]),
+        group_size=settings.budget.group_size,
+        largest_call=max(len(loaded.evaluator.rows), settings.budget.completions_per_step),
+        timeout_s=settings.task.reward_timeout_s,
+    )
     totals = loaded.rewards.weigh(table)
-    cut = [completion.token_ids[-1] != tokenizer.eos_token_id for completion in completions]
+    if without := unscored(repeated, totals):
+        if without.count == without.of:
+            raise RewardError(f"no completion has a reward: every function returned None for all {without.of}")
+        warnings.append(f"{without}.")
+    if left_out := loaded.facts.get("prompts", {}).get("left_out"):
+        warnings.append(f"{left_out}.")
+    ends = end_tokens(tokenizer, loaded.policy.base)
+    cut = [not ends.intersection(completion.token_ids[-1:]) for completion in completions]
     size = settings.budget.group_size
     return Preview(
         groups=tuple(
@@ -91,7 +113,8 @@ def sample(loaded: Loaded, settings: WorkerSettings, *, prompts: int) -> Preview
                 truncated=sum(cut[part]),
             )
             for row, part in zip(rows, (slice(i * size, (i + 1) * size) for i in range(len(rows))), strict=True)
-        )
+        ),
+        warnings=tuple(warnings),
     )
 
 

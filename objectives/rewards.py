@@ -6,32 +6,43 @@ import asyncio
 import functools
 import inspect
 import math
-import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from objectives import stages
 from objectives.errors import RewardError, TaskError
+from objectives.reward_limits import TimeLimitError, time_limit
+from objectives.reward_values import FROM_TRAINER, check_signature, own_copy, read_values, shown
 from objectives.task_settings import CommonTaskSettings
 from objectives.tasks.protocol import RewardFunction, Row, Task
 from objectives.user_code import load_reference
 
 _LOOPS = threading.local()
 
-OUTSIDE_TRAINING: dict[str, Any] = {
-    "trainer_state": None,
-    "log_extra": lambda column, values: None,
-    "log_metric": lambda name, value: None,
-}
-"""What TRL 1.13 passes to reward functions besides columns, for calls that no trainer makes."""
-
 DROPPED_COLUMNS = ("prompt", "completion", "completion_ids")
 """Columns that TRL 1.13 does not pass on: their names stand for something else there."""
+
+Table = list[list[float | None]]
+"""Every function's reward for every completion, one list a function; None where it does not apply."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unscored:
+    """Completions that no reward function applies to, as TRL has it: they count in no mean and in no group."""
+
+    count: int
+    of: int
+    prompt: str
+    """The prompt of one of them, shortened."""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.count} of {self.of} completions have no reward (every function returned None), one to {self.prompt}"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +51,8 @@ class RewardSet:
 
     functions: tuple[RewardFunction, ...]
     weights: tuple[float, ...]
+    max_steps: int = 1
+    """Of a trial, for functions that follow its progress."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -47,125 +60,191 @@ class RewardSet:
         return tuple(function.__name__ for function in self.functions)
 
     def table(
-        self, rows: Sequence[Row], completions: Sequence[Any], token_ids: Sequence[Sequence[int]]
-    ) -> list[list[float | None]]:
-        """Every function's reward for every completion: one list a function; None where it does not apply."""
-        columns = {key: [row[key] for row in rows] for key in rows[0] if key not in DROPPED_COLUMNS}
-        prompts = [row["prompt"] for row in rows]
-        ids = [list(tokens) for tokens in token_ids]
+        self,
+        rows: Sequence[Row],
+        completions: Sequence[Any],
+        token_ids: Sequence[Sequence[int]],
+        *,
+        trainer: Mapping[str, Any] | None = None,
+    ) -> Table:
+        """Every function's reward for every completion.
+
+        Args:
+            rows: The row of each completion.
+            completions: As reward functions get them.
+            token_ids: Of each completion.
+            trainer: What a trainer passes: `trainer_state`, `log_extra`, `log_metric`. Default: as before a first step.
+
+        Raises:
+            RewardError: where a function breaks its contract.
+        """
+        columns = {key: [row[key] for row in rows] for key in columns_of(rows[0])}
         return [
             list(
                 function(
-                    prompts=prompts, completions=list(completions), completion_ids=ids, **columns, **OUTSIDE_TRAINING
+                    prompts=[row["prompt"] for row in rows],
+                    completions=list(completions),
+                    completion_ids=[list(tokens) for tokens in token_ids],
+                    **columns,
+                    **(from_trainer(0, self.max_steps) if trainer is None else trainer),
                 )
             )
             for function in self.functions
         ]
 
+    def single(self, i: int) -> RewardSet:
+        """The i-th function alone."""
+        return replace(self, functions=self.functions[i : i + 1], weights=self.weights[i : i + 1])
+
     def totals(
         self, rows: Sequence[Row], completions: Sequence[Any], token_ids: Sequence[Sequence[int]]
     ) -> list[float]:
-        """The weighted sum for each completion, as TRL computes it.
+        """Each completion's reward outside training; NaN for one that no function applies to.
 
         Raises:
-            RewardError: where a function breaks its contract, or none applies to a completion.
+            RewardError: where a function breaks its contract.
         """
         return self.weigh(self.table(rows, completions, token_ids))
 
     def weigh(self, table: Sequence[Sequence[float | None]]) -> list[float]:
-        """The weighted sums of a table."""
+        """The weighted sums of a table, as TRL computes them; NaN for a completion that no function applies to."""
         totals = []
-        for i, values in enumerate(zip(*table, strict=True)):
+        for values in zip(*table, strict=True):
             applied = [w * v for w, v in zip(self.weights, values, strict=True) if v is not None]
-            if not applied:
-                raise RewardError(f"every reward function returned None for completion {i}")
-            totals.append(math.fsum(applied))
+            totals.append(math.fsum(applied) if applied else math.nan)
         return totals
 
 
-def make_rewards(task: Task, settings: CommonTaskSettings, folders: Sequence[Path]) -> RewardSet:
-    """The reward functions that the study names, else the task's own.
+def columns_of(row: Row) -> list[str]:
+    """A row's columns that reward functions get."""
+    return [key for key in row if key not in DROPPED_COLUMNS]
 
-    Raises:
-        TaskError: where one cannot be imported or is no function, or two share a name.
-    """
-    if settings.reward:
-        functions = tuple(load_reference(reference, folders) for reference in settings.reward)
-        weights = settings.reward_weights or (1.0,) * len(functions)
-    else:
-        functions, weights = tuple(task.reward_functions), tuple(task.reward_weights)
-    for reference, function in zip(settings.reward, functions, strict=False):
-        if not callable(function):
-            raise TaskError(f"{reference} is a {type(function).__name__}; allowed: a function")
-    names = [_name(function) for function in functions]
-    if len(set(names)) < len(names):
-        raise TaskError(f"two reward functions share a name: {', '.join(names)}; they are reported by name")
-    return RewardSet(
-        functions=tuple(checked(function, timeout_s=settings.reward_timeout_s) for function in functions),
-        weights=weights,
+
+def from_trainer(step: int, max_steps: int, *, epoch: float = 0.0) -> dict[str, Any]:
+    """What TRL's trainer passes besides columns, for calls that ours make: nothing is logged."""
+    from transformers.trainer_callback import TrainerState
+
+    return dict(
+        zip(
+            FROM_TRAINER,
+            (
+                TrainerState(global_step=step, max_steps=max_steps, epoch=epoch),
+                lambda column, values: None,
+                lambda name, value: None,
+            ),
+            strict=True,
+        )
     )
 
 
-def checked(function: RewardFunction, *, timeout_s: float = 60.0) -> RewardFunction:
+def unscored(rows: Sequence[Row], totals: Sequence[float]) -> Unscored | None:
+    """The completions that have no reward; None where all have one."""
+    without = [row for row, total in zip(rows, totals, strict=True) if math.isnan(total)]
+    if not without:
+        return None
+    return Unscored(count=len(without), of=len(rows), prompt=shown(without[0]["prompt"]))
+
+
+def make_rewards(task: Task, settings: CommonTaskSettings, folders: Sequence[Path], *, max_steps: int = 1) -> RewardSet:
+    """The reward functions that the study names, else the task's own.
+
+    Args:
+        task: What they are called with.
+        settings: Which, with which weights.
+        folders: Where the user's modules are looked for.
+        max_steps: Of a trial.
+
+    Raises:
+        TaskError: where one cannot be imported, is no function, or cannot be called with the task's columns.
+    """
+    named: dict[str, Any] = {name: load_reference(text, folders) for name, text in settings.named_rewards().items()}
+    weights = settings.weights
+    if not named:
+        named, weights = _numbered(task.reward_functions), tuple(task.reward_weights)
+    columns = columns_of(next(iter(task.train_rows(1)), {}))
+    for name, function in named.items():
+        if not callable(function):
+            reference = settings.named_rewards()[name]
+            raise TaskError(f"{reference} is a {type(function).__name__}; allowed: a function")
+        check_signature(function, name, columns)
+    return RewardSet(
+        functions=tuple(
+            checked(function, name=name, timeout_s=settings.reward_timeout_s) for name, function in named.items()
+        ),
+        weights=weights,
+        max_steps=max_steps,
+    )
+
+
+def checked(function: Callable[..., Any], *, name: str | None = None, timeout_s: float = 60.0) -> RewardFunction:
     """Wraps a reward function so that whatever it does wrong is raised as a RewardError that says what.
 
-    The wrapper is synchronous, whatever the function is, and can stand in for it anywhere, TRL's trainer included.
-    """
-    name = _name(function)
+    Every call of a reward goes through here. The wrapper is synchronous, whatever the function is, and gives it copies
+    of its own to do with as it likes.
 
-    def call(prompts: list[Any], completions: list[Any], *_: Any, **columns: Any) -> Sequence[float | None]:
+    Args:
+        function: The user's.
+        name: What it is reported as; default: its own name.
+        timeout_s: What one call may take.
+    """
+    name = name or _own_name(function)
+
+    def call(prompts: list[Any], completions: list[Any], *_: Any, **passed: Any) -> Sequence[float | None]:
+        copies = {key: value if key in FROM_TRAINER else own_copy(value) for key, value in passed.items()}
         began = time.monotonic()
         try:
-            with stages.during(f"calling the reward {name}", reward=name, limit_s=timeout_s), _time_limit(timeout_s):
-                result: Any = function(prompts=prompts, completions=completions, **columns)
+            with stages.during(f"calling the reward {name}", reward=name, limit_s=timeout_s), time_limit(timeout_s):
+                result: Any = function(prompts=own_copy(prompts), completions=own_copy(completions), **copies)
                 if inspect.isawaitable(result):
                     result = _run(result)
-                rewards = [_plain(reward) for reward in result]
-        except _TimeLimitError as error:
-            raise RewardError(f"reward {name} took longer than reward_timeout_s={timeout_s:g}") from error
-        except SystemExit as error:
-            raise RewardError(f"reward {name} called sys.exit({error.code})") from error
-        except Exception as error:
-            raise RewardError(f"reward {name} raised {type(error).__name__}: {error}") from error
-        # A call that holds the interpreter, or an alarm of its own, is noticed when it comes back.
+        except TimeLimitError as error:
+            raise RewardError(
+                f"reward {name} took longer than reward_timeout_s={timeout_s:g} for {len(completions)} completions"
+            ) from error
+        # sys.exit among them: a reward that ends its process ends a study without a word.
+        except BaseException as error:
+            hint = _columns_hint(error, [key for key in passed if key not in (*FROM_TRAINER, "completion_ids")])
+            raise RewardError(f"reward {name} raised {type(error).__name__}: {error}{hint}") from error
+        # A call that holds the interpreter is noticed when it comes back.
         if (seconds := time.monotonic() - began) > timeout_s:
-            raise RewardError(f"reward {name} took {seconds:.1f} s; allowed: reward_timeout_s={timeout_s:g}")
-        _check(name, rewards, len(completions))
-        return rewards
+            raise RewardError(
+                f"reward {name} took {seconds:.1f} s for {len(completions)} completions; "
+                f"allowed: reward_timeout_s={timeout_s:g}"
+            )
+        return read_values(name, result, len(completions))
 
-    functools.update_wrapper(call, function)
+    functools.update_wrapper(call, function, updated=())
     call.__name__ = name
     # TRL awaits what it takes for a coroutine function, and would look through the wrapper for one.
     del call.__wrapped__  # type: ignore[attr-defined]
     return call
 
 
-def _name(function: Any) -> str:
-    """A function's name, or the class of a callable object."""
+def _columns_hint(error: BaseException, columns: Sequence[str]) -> str:
+    """The columns that there are, for an error that may well be about one that there is not."""
+    if isinstance(error, KeyError) and error.args and error.args[0] not in columns:
+        return f"; the columns are: {', '.join(columns) or 'none besides the prompt'}"
+    return ""
+
+
+def _own_name(function: Any) -> str:
+    """A function's name, that of what a partial calls, or the class of a callable object."""
+    while isinstance(function, functools.partial):
+        function = function.func
     return str(getattr(function, "__name__", type(function).__name__))
 
 
-class _TimeLimitError(BaseException):
-    """Not an Exception, so that a reward that catches everything does not catch this."""
-
-
-@contextmanager
-def _time_limit(seconds: float) -> Iterator[None]:
-    """Raises in the middle of whatever runs when the time is up. Only a main thread can be interrupted so."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def expire(*_: object) -> None:
-        raise _TimeLimitError
-
-    previous = signal.signal(signal.SIGALRM, expire)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
+def _numbered(functions: Sequence[RewardFunction]) -> dict[str, RewardFunction]:
+    """A task's own functions by name; what shares a name with one before it is numbered."""
+    named: dict[str, RewardFunction] = {}
+    for function in functions:
+        own = name = _own_name(function)
+        number = 1
+        while name in named:
+            number += 1
+            name = f"{own}_{number}"
+        named[name] = function
+    return named
 
 
 def _run(awaitable: Any) -> Any:
@@ -177,16 +256,3 @@ def _run(awaitable: Any) -> Any:
         return await awaitable
 
     return _LOOPS.runner.run(finish())
-
-
-def _plain(reward: Any) -> Any:
-    """A Python number for a NumPy or torch one."""
-    return reward.item() if hasattr(reward, "item") else reward
-
-
-def _check(name: str, rewards: Sequence[Any], completions: int) -> None:
-    if len(rewards) != completions:
-        raise RewardError(f"reward {name} returned {len(rewards)} values for {completions} completions")
-    for i, reward in enumerate(rewards):
-        if reward is not None and not (isinstance(reward, int | float) and math.isfinite(reward)):
-            raise RewardError(f"reward {name} returned {reward!r} for completion {i}; allowed: finite numbers, None")

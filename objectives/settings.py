@@ -6,9 +6,9 @@ These are what a worker is given. They import without any GPU package.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from objectives.lora import TARGET_MODULES
 from objectives.number_formats import DType
@@ -40,7 +40,7 @@ class ModelSettings(Section):
     """The wall: the engine sets memory aside for this rank when it loads. Rounded up to a rank vLLM permits."""
 
     target_modules: tuple[str, ...] = Field(default=TARGET_MODULES, min_length=1)
-    """The linear modules that get an adapter."""
+    """The linear modules that get an adapter; "all-linear", as in PEFT, stands for those of the default."""
 
     load_in_4bit: bool = False
     """Keep the frozen base in 4 bits (bitsandbytes)."""
@@ -58,6 +58,11 @@ class ModelSettings(Section):
     gradient_checkpointing: Literal["unsloth", "standard", "off"] = "unsloth"
     """Recompute activations in the backward pass to save memory. The packed learner, which uses Transformers' own for
     both, runs a group's prompt once without it, and with every completion with it."""
+
+    @field_validator("target_modules", mode="before")
+    @classmethod
+    def _all_linear(cls, modules: Any) -> Any:
+        return TARGET_MODULES if modules in ("all-linear", ["all-linear"], ("all-linear",)) else modules
 
     @property
     def number_format(self) -> DType:

@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import re
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
 REFERENCE = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
 """How a user names code of their own: `module:name`."""
 
-Reference = Annotated[str, Field(pattern=REFERENCE)]
+
+def _check_reference(text: str) -> str:
+    if not re.match(REFERENCE, text):
+        raise ValueError("names no code; allowed: module:function, as in my_rewards:right")
+    return text
+
+
+Reference = Annotated[str, AfterValidator(_check_reference)]
+Alias = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.-]*$")]
+
+
+def _form(rewards: Any) -> str:
+    return "aliases" if isinstance(rewards, dict) else "list"
+
+
+RewardFunctions: TypeAlias = Annotated[
+    Annotated[tuple[Reference, ...], Tag("list")] | Annotated[dict[Alias, Reference], Tag("aliases")],
+    Discriminator(_form),
+]
+"""Reward functions as a list, or as a table of names for them."""
 
 
 class Section(BaseModel):
@@ -27,18 +47,53 @@ class CommonTaskSettings(Section):
     held_out_prompts: int = Field(default=1024, ge=1)
     """Prompts that a trial is scored on, at most. Never trained on."""
 
-    reward: tuple[Reference, ...] = ()
-    """Reward functions of your own, each `module:function` with TRL's signature, instead of the task's. Modules are
-    looked for beside the study file, then in the working folder."""
+    reward: RewardFunctions = ()
+    """Reward functions of your own, each `module:function` with TRL's signature, instead of the task's: a list, or a
+    table that names them, `{ accuracy = "my_rewards:right" }`. Modules are looked for beside the study file, then in
+    the working folder."""
 
     reward_weights: tuple[float, ...] = ()
-    """One weight for each function in `reward`. Default: 1 each."""
+    """One weight for each function in `reward`, in the same order. Default: 1 each."""
 
     reward_timeout_s: float = Field(default=60.0, gt=0, le=86400)
     """Seconds that one call of a reward function may take."""
 
+    max_prompt_tokens: int | None = Field(default=None, ge=1)
+    """The longest prompt to use, in tokens: rows with longer ones are left out, and counted. Default: what leaves room
+    for the longest completion in `model.max_seq_length`."""
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """The weight of each function in `reward`."""
+        return self.reward_weights or (1.0,) * len(self.reward)
+
+    def named_rewards(self) -> dict[str, str]:
+        """The references in `reward`, by the name that each is reported as.
+
+        That is its alias, or the function's name; where two functions share a name, each is its whole reference.
+        """
+        if isinstance(self.reward, dict):
+            return dict(self.reward)
+        own = [reference.partition(":")[2] for reference in self.reward]
+        return {
+            name if own.count(name) == 1 else reference: reference
+            for name, reference in zip(own, self.reward, strict=True)
+        }
+
+    @field_validator("reward", mode="before")
+    @classmethod
+    def _one_reward(cls, reward: Any) -> Any:
+        return (reward,) if isinstance(reward, str) else reward
+
     @model_validator(mode="after")
-    def _check_weights(self) -> CommonTaskSettings:
+    def _check_rewards(self) -> CommonTaskSettings:
+        if twice := [
+            reference for reference in self.named_rewards().values() if list(self.reward).count(reference) > 1
+        ]:
+            raise ValueError(
+                f"reward names {twice[0]!r} twice; to use it twice, name each use: "
+                '{ first = "module:function", second = "module:function" }'
+            )
         if self.reward_weights and len(self.reward_weights) != len(self.reward):
             raise ValueError(
                 f"reward_weights has {len(self.reward_weights)} values for {len(self.reward)} functions in reward; "
@@ -69,16 +124,20 @@ class TextTaskSettings(CommonTaskSettings):
     held_out_share: float = Field(default=0.1, gt=0, lt=1)
     """Share of the prompts that is held out, where no split is named for it. A prompt's text decides its side."""
 
+    held_out_by: Literal["prompt", "row"] = "prompt"
+    """What is held out: prompts, each with all of its rows; or rows, by the seed, for data in which one prompt comes
+    again and again. A prompt may then be trained on and scored on."""
+
 
 class DatasetSettings(TextTaskSettings):
-    """Your own data: a JSONL, CSV or Parquet file, or a dataset on the Hugging Face hub."""
+    """Your own data: a JSON, CSV or Parquet file, a saved dataset, or one on the Hugging Face hub."""
 
     name: Literal["dataset"]
     """The task: `dataset`."""
 
     data: str = Field(min_length=1)
-    """A `.jsonl`, `.csv` or `.parquet` file, looked for beside the study file, then in the working folder; else a hub
-    id."""
+    """A `.jsonl`, `.json`, `.csv`, `.tsv`, `.parquet` or `.arrow` file, or a folder of `save_to_disk`, looked for
+    beside the study file, then in the working folder; else a hub id. Texts may be compressed (`.gz`, `.bz2`, `.xz`)."""
 
     config: str | None = None
     """The hub dataset's configuration."""
@@ -99,8 +158,15 @@ class DatasetSettings(TextTaskSettings):
     system_prompt: str | None = None
     """A system message to put before every chat prompt."""
 
-    reward: tuple[Reference, ...] = Field(min_length=1)
-    """Reward functions, each `module:function` with TRL's signature: every other column is a keyword."""
+    reward: RewardFunctions
+    """Reward functions, each `module:function` with TRL's signature: every other column is a keyword. A list, or a
+    table that names them, `{ accuracy = "my_rewards:right" }`."""
+
+    @model_validator(mode="after")
+    def _check_any(self) -> DatasetSettings:
+        if not self.reward:
+            raise ValueError("reward names no function; allowed: one or more")
+        return self
 
 
 class Gsm8kSettings(TextTaskSettings):

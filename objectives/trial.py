@@ -49,6 +49,8 @@ class StepMetrics:
     entropy: float | None = None
     """Mean over tokens, in nats. The packed learner's is over groups with a signal, unless beta is above 0."""
     kl: float | None = None
+    unscored: int | None = None
+    """Completions that no reward function applied to, where there were any. They count in no mean."""
     clip_ratio: float | None = None
     loss: float | None = None
     grad_norm: float | None = None
@@ -66,6 +68,10 @@ class HeldOutScore:
     sampled: float
     greedy: float
     prompts: int
+    unscored: int = 0
+    """Sampled completions that no reward function applied to. They count in no mean."""
+    unscored_prompt: str = ""
+    """The prompt of one of them, shortened."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,25 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from objectives.errors import TaskError
-
-
-def find_module(name: str, folders: Sequence[Path]) -> Path | None:
-    """The source file of a user's module, without importing it; None where it is in none of the folders."""
-    parts = name.split(".")
-    for folder in folders:
-        for candidate in (folder.joinpath(*parts).with_suffix(".py"), folder.joinpath(*parts, "__init__.py")):
-            if candidate.is_file():
-                return candidate
-    return None
+from objectives.training_scripts import find_script
+from objectives.user_sources import find_module, own_sources, read_module
 
 
 def check_reference(reference: str, folders: Sequence[Path]) -> None:
-    """Checks that `module:name` exists, by reading the module's source: nothing is imported.
+    """Checks that `module:name` exists, and that importing it runs no script, by its source: nothing is imported.
 
     A module that lies in none of the folders may be an installed one, and is found out when it is imported.
 
     Raises:
-        TaskError: where the module cannot be parsed or does not define the name.
+        TaskError: where the module cannot be parsed, is a script, or does not define the name.
     """
     module, _, name = reference.partition(":")
     source = find_module(module, folders)
@@ -39,15 +31,45 @@ def check_reference(reference: str, folders: Sequence[Path]) -> None:
             looked = ", ".join(str(folder) for folder in folders)
             raise TaskError(f"{reference}: no module {module!r}; looked in {looked}, and among installed packages")
         return
-    try:
-        tree = ast.parse(source.read_text(encoding="utf-8"))
-    except (SyntaxError, UnicodeDecodeError, OSError) as error:
-        raise TaskError(f"{reference}: {source} cannot be read: {error}") from error
-    names = _defined_names(tree)
+    for path in own_sources([module], folders).values():
+        if script := find_script(read_module(path, reference)):
+            line, what = script
+            raise TaskError(
+                f"{reference}: importing {path} runs a script: line {line} {what}; move the functions to a module of "
+                'their own, or put the script under `if __name__ == "__main__":`'
+            )
+    names = _defined_names(read_module(source, reference))
     if name not in names and "*" not in names:
         near = difflib.get_close_matches(name, names, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise TaskError(f"{reference}: {source} defines no {name!r}{hint}")
+
+
+def find_parameters(reference: str, folders: Sequence[Path]) -> dict[str, Any] | None:
+    """What a reward function can be called with, by its source, as `check_parameters` takes it.
+
+    None where the source does not tell: it is no plain function, or defined more than once, or not the user's.
+    """
+    module, _, name = reference.partition(":")
+    if (source := find_module(module, folders)) is None:
+        return None
+    tree = read_module(source, reference)
+    functions = [
+        node
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == name and not node.decorator_list
+    ]
+    if len(functions) != 1 or _defined_names(tree).count(name) != 1:
+        return None
+    given = functions[0].args
+    ordered, named = [*given.posonlyargs, *given.args], given.kwonlyargs
+    required = ordered[: len(ordered) - len(given.defaults)]
+    required += [own for own, default in zip(named, given.kw_defaults, strict=True) if default is None]
+    return {
+        "required": [parameter.arg for parameter in required],
+        "accepted": [parameter.arg for parameter in [*ordered, *named]],
+        "takes_any": given.kwarg is not None,
+    }
 
 
 def _is_installed(module: str) -> bool:
@@ -73,7 +95,12 @@ def load_reference(reference: str, folders: Sequence[Path]) -> Any:
         return getattr(loaded, name)
     except TaskError:
         raise
-    except Exception as error:
+    except SystemExit as error:
+        raise TaskError(
+            f"{reference}: importing {module} runs a script, and it ended with exit code {error.code}; move its "
+            "functions to a module of their own"
+        ) from error
+    except BaseException as error:
         raise TaskError(f"{reference} cannot be imported: {type(error).__name__}: {error}") from error
 
 
@@ -84,13 +111,13 @@ def _check_origin(loaded: Any, source: Path | None, reference: str) -> None:
 
 
 def find_file(name: str, folders: Sequence[Path]) -> Path:
-    """A data file that a study names, in the first folder that has it.
+    """A data file, or folder of data, that a study names, in the first folder that has it.
 
     Raises:
         TaskError: where none has.
     """
     for folder in [Path()] if Path(name).is_absolute() else folders:
-        if (folder / name).is_file():
+        if (folder / name).exists():
             return folder / name
     looked = ", ".join(str(folder) for folder in folders)
     raise TaskError(f"no file {name!r}; looked in {looked}")

@@ -8,31 +8,53 @@ import json
 from importlib.metadata import version
 from pathlib import Path
 
-from objectives.errors import TaskError
+from objectives.errors import ModelConfigError, TaskError
+from objectives.memory import check_targets
+from objectives.model_configs import find_config
+from objectives.model_shape import read_shape
+from objectives.reward_values import check_parameters
+from objectives.rewards import columns_of
 from objectives.settings import SHIPPED_MODELS
-from objectives.task_settings import DatasetSettings, Gsm8kSettings, ReasoningGymSettings
-from objectives.tasks.build import make_task
+from objectives.task_settings import CustomTaskSettings, DatasetSettings, Gsm8kSettings, ReasoningGymSettings
+from objectives.tasks.build import build_task
 from objectives.tasks.gym import make_dataset
 from objectives.tasks.own import own_files, own_references
-from objectives.tasks.rows import is_file_name
-from objectives.user_code import check_reference, find_file
+from objectives.tasks.protocol import Task
+from objectives.tasks.rows import is_local
+from objectives.user_code import check_reference, find_file, find_parameters
 from sweep.errors import StudyFileError
 from sweep.pack_plan import unpackable
+from sweep.prompt_plan import PromptPlan, find_tokenizer, fitting, plan_prompts
 from sweep.study_file import StudyFile
 
 
-def check_study(study: StudyFile) -> None:
+def check_study(study: StudyFile) -> PromptPlan | None:
     """Checks everything that can be checked without a model, a hub or the user's code being run.
+
+    Returns:
+        How long the prompts are, where the data and the model's tokenizer are on this machine.
 
     Raises:
         StudyFileError: naming the first thing that is wrong.
     """
     check_model(study.model.name, study.model.path)
+    _check_targets(study)
     _check_trackers(study)
     try:
-        _check_task(study)
+        return _check_task(study)
     except TaskError as error:
         raise StudyFileError(f"task: {error}") from error
+
+
+def _check_targets(study: StudyFile) -> None:
+    try:
+        shape = read_shape(find_config(study.model.path))
+    except ModelConfigError:  # the loaded model will tell
+        return
+    try:
+        check_targets(shape, study.model.target_modules)
+    except ModelConfigError as error:
+        raise StudyFileError(f"model: {error}") from error
 
 
 def check_model(name: str, path: str) -> None:
@@ -73,29 +95,50 @@ def _check_config(name: str, config: Path) -> None:
         raise StudyFileError(f"model.name: {config} names no model_type: it describes no Hugging Face model")
 
 
-def _check_task(study: StudyFile) -> None:
+def _check_task(study: StudyFile) -> PromptPlan | None:
     task, folders = study.task, study.code_folders
     for reference in own_references(task):
         check_reference(reference, folders)
-    for name in own_files(task):
+    for name in own_files(task, folders):
         find_file(name, folders)
-    if isinstance(task, DatasetSettings | Gsm8kSettings):
-        if not is_file_name(task.data):
-            _check_hub_id(task.data)
-            return
-        made = make_task(task, seed=study.study.seed, folders=folders, chat=True)
-        prompts = len(made.train_rows(task.train_prompts))
-        if prompts < study.budget.prompts_per_step:
-            raise TaskError(
-                f"{prompts} training prompts are fewer than budget.prompts_per_step={study.budget.prompts_per_step}"
-            )
+    if isinstance(task, DatasetSettings | Gsm8kSettings) and not is_local(task.data, folders):
+        _check_hub_id(task.data)
+        return None
+    if isinstance(task, ReasoningGymSettings | CustomTaskSettings):  # one is slow to make, the other the user's code
+        return None
+    tokenizer = find_tokenizer(study.model.path)
+    chat = tokenizer is None or tokenizer.chat_template is not None
+    made = build_task(task, seed=study.study.seed, folders=folders, chat=chat)
+    _check_number(study, made)
+    _check_parameters(study, made)
+    if tokenizer is None:
+        return None
+    short = fitting(made, study, tokenizer)
+    _check_number(study, short)
+    return plan_prompts(short, study)
+
+
+def _check_number(study: StudyFile, task: Task) -> None:
+    prompts, needed = len(task.train_rows(study.task.train_prompts)), study.budget.prompts_per_step
+    if prompts < needed:
+        raise TaskError(f"{prompts} training prompts are fewer than budget.prompts_per_step={needed}")
+
+
+def _check_parameters(study: StudyFile, task: Task) -> None:
+    """Checks that rewards can be called with the task's columns, as far as their source tells."""
+    columns = columns_of(task.train_rows(1)[0])
+    for name, reference in study.task.named_rewards().items():
+        if (parameters := find_parameters(reference, study.code_folders)) is not None:
+            check_parameters(name, columns, **parameters)
 
 
 def _check_hub_id(data: str) -> None:
     if data.count("/") > 1 or " " in data:
         near = difflib.get_close_matches(data, [str(path) for path in Path().glob("*.jsonl")], n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise TaskError(f"data {data!r} is neither a .jsonl, .csv or .parquet file nor a hub id (owner/name){hint}")
+        raise TaskError(
+            f"data {data!r} is neither a .jsonl, .json, .csv or .parquet file nor a hub id (owner/name){hint}"
+        )
 
 
 def check_generator(study: StudyFile) -> None:

@@ -30,6 +30,9 @@ class CollapseMonitor:
 
     def observe(self, metrics: StepMetrics) -> str | None:
         """Takes in a step; returns why the trial has collapsed, or None."""
+        # A step whose completions have no reward says nothing of the policy.
+        if metrics.unscored and math.isnan(metrics.reward):
+            return None
         for name in ("reward", "loss", "grad_norm"):
             value = getattr(metrics, name)
             if value is not None and not math.isfinite(value):

@@ -15,6 +15,7 @@ from sweep.errors import StudyFileError
 from sweep.origins import Setting
 from sweep.pack_plan import PackPlan, completion_tokens, plan_pack, study_engine, study_footprint, with_slots
 from sweep.plan_notes import plan_notes
+from sweep.prompt_plan import PromptPlan
 from sweep.study_file import StudyFile
 
 if TYPE_CHECKING:
@@ -60,7 +61,10 @@ class CeilingPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudyPlan:
-    """All of it. Only the packed learner has a `pack`, only a device a `fit`, and only a calibration `measured`."""
+    """All of it. Only the packed learner has a `pack`, only a device a `fit`, and only a calibration `measured`.
+
+    `prompts` are known where the data and the model's tokenizer are on this machine.
+    """
 
     study: str
     model: ModelPlan
@@ -77,6 +81,7 @@ class StudyPlan:
     in_all: Spending
     notes: tuple[str, ...]
     settings: tuple[Setting, ...]
+    prompts: PromptPlan | None = None
     measured: Measured | None = None
 
     def as_json(self) -> dict[str, Any]:
@@ -93,6 +98,7 @@ class StudyPlan:
             "estimates": asdict(held) | {"in_engine": held.in_engine, "in_trainer": held.in_trainer},
             "device": None if self.device is None else asdict(self.device),
             "fit": None if self.fit is None else asdict(self.fit),
+            "prompts": None if self.prompts is None else self.prompts.as_json(),
             "budget": {"per_trial": asdict(self.per_trial), "in_all": asdict(self.in_all)},
             "notes": list(self.notes),
             "settings": [asdict(setting) for setting in self.settings],

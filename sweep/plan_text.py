@@ -17,6 +17,7 @@ from objectives.settings import MOST_SLOTS
 from sweep.adapter_plan import AdapterPlan, ModelPlan
 from sweep.pack_plan import PackPlan
 from sweep.plan import Spending, StudyPlan
+from sweep.prompt_text import prompt_lines
 from sweep.units import count, duration, signed_size, size
 
 ENGINES: dict[EngineKind, str] = {
@@ -36,6 +37,7 @@ def plan_report(plan: StudyPlan) -> RenderableType:
         *_section("trainer: each rank", _trainer(plan)),
         *(_section("pack: trials at once", _pack(plan, plan.pack)) if plan.pack else ()),
         *_section("memory at its peak", _peak(plan)),
+        *_section("prompts", prompt_lines(plan.prompts)),
         *_section("budget", _budget(plan)),
         *_section("time", _time(plan)),
         *(_section("note", [Text(note, style="yellow") for note in plan.notes]) if plan.notes else ()),

@@ -79,10 +79,18 @@ class _Pace:
 
 
 def _ready_line(ready: Ready) -> str:
-    return (
-        f"base policy: held-out reward {ready.baseline.sampled:.3f} sampled, {ready.baseline.greedy:.3f} greedy, "
-        f"{ready.baseline.prompts} prompts"
-    )
+    base = ready.baseline
+    lines = [
+        f"base policy: held-out reward {base.sampled:.3f} sampled, {base.greedy:.3f} greedy, {base.prompts} prompts"
+    ]
+    if base.unscored:
+        lines.append(
+            f"{base.unscored} of {base.prompts} held-out completions have no reward (every function returned None), "
+            f"one to {base.unscored_prompt}"
+        )
+    if left_out := ready.facts.get("prompts", {}).get("left_out"):
+        lines.append(left_out)
+    return "\n".join(lines)
 
 
 def _ended_line(spec: TrialSpec, score: float | None, reason: str | None) -> str:
@@ -172,7 +180,7 @@ class LiveProgress:
     def ready(self, ready: Ready) -> None:
         """See `ProgressDisplay`."""
         self._note.plain = ""
-        self._live.console.print(_ready_line(ready), highlight=False)
+        self._live.console.print(_ready_line(ready), highlight=False, markup=False)
 
     def trial_started(self, spec: TrialSpec) -> None:
         """See `ProgressDisplay`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -66,11 +67,12 @@ def judge_signal(preview: Preview) -> Signal:
             sentence=f"GRPO can learn from this, but slowly: only {counted}. Larger groups, easier prompts or a "
             f"reward with more steps would help.{hint}",
         )
-    end = "already gets the same reward everywhere" if preview.mean > 0 else "never gets a reward"
+    totals = {total for group in preview.groups for total in group.totals if not math.isnan(total)}
+    end = f"every completion gets {totals.pop():g}" if len(totals) == 1 else "within the others, rewards are equal"
     return Signal(
         can_learn="no",
-        sentence=f"GRPO cannot learn from this: {counted}; the base policy {end}. Change the prompts, the reward or "
-        f"the model before you spend a budget.{hint}",
+        sentence=f"GRPO cannot learn from this: {counted}; {end}. Change the prompts, the reward or the model before "
+        f"you spend a budget.{hint}",
     )
 
 
@@ -84,7 +86,8 @@ def preview_json(preview: Preview) -> dict[str, Any]:
         "share_with_signal": preview.share_with_signal,
         "share_truncated": preview.share_truncated,
         "rewards": {name: {"mean": mean, "std": std} for name, (mean, std) in preview.by_function().items()},
-        "groups": [asdict(group) for group in preview.groups],
+        "warnings": list(preview.warnings),
+        "groups": [_group_json(group) for group in preview.groups],
     }
 
 
@@ -93,7 +96,14 @@ def preview_report(preview: Preview, *, show: int) -> RenderableType:
     table = Table("reward function", "mean", "spread", box=None, pad_edge=False)
     for name, (mean, std) in preview.by_function().items():
         table.add_row(name, *("does not apply" if value is None else f"{value:.3f}" for value in (mean, std)))
-    return Lines(*(_group_lines(group) for group in preview.groups[:show]), table, Text())
+    warnings = (Text(warning, style="yellow") for warning in preview.warnings)
+    return Lines(*(_group_lines(group) for group in preview.groups[:show]), table, Text(), *warnings)
+
+
+def _group_json(group: Group) -> dict[str, Any]:
+    """A group as JSON has it: null for a completion without a reward, which is no number there."""
+    totals = [None if math.isnan(total) else total for total in group.totals]
+    return asdict(group) | {"totals": totals}
 
 
 def _group_lines(group: Group) -> RenderableType:
@@ -102,9 +112,13 @@ def _group_lines(group: Group) -> RenderableType:
     for i, completion in enumerate(group.completions):
         values = [group.rewards[name][i] for name in names]
         shown = ["-" if value is None else f"{value:g}" for value in values]
-        table.add_row(escape(_text(completion)), *shown, *([f"{group.totals[i]:g}"] if len(names) > 1 else []))
+        table.add_row(escape(_text(completion)), *shown, *([_total(group.totals[i])] if len(names) > 1 else []))
     signal = "" if group.has_signal else "  (no signal: all rewards are equal)"
     return Lines(Text(f"prompt: {_text(group.prompt)}{signal}", style="bold"), table, Text())
+
+
+def _total(total: float) -> str:
+    return "-" if math.isnan(total) else f"{total:g}"
 
 
 def _text(content: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,8 @@ class RunningTrial:
         """Takes in a step; whether the trial should end because of it. That is said once."""
         self.curve.append(metrics)
         reward = metrics.reward if self.pruner is None else recent_reward(self.curve, self.pruner.steps)
-        self.trial.report(reward, metrics.step)
+        if not math.isnan(reward):
+            self.trial.report(reward, metrics.step)
         if self.collapse or self.pruned:
             return False
         self.collapse = self.monitor.observe(metrics)

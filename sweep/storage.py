@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from sweep.errors import StorageError, StudyMismatchError
+from sweep.record import SCORES
+from sweep.sources import SOURCES, changed_files, source_hashes
 from sweep.study_file import StudyFile
 
 if TYPE_CHECKING:
@@ -173,11 +175,13 @@ def create_or_match_study(
     )
     match_study(study, config)
     study.set_user_attr(CONFIG, config.model_dump(mode="json"))
+    if SOURCES not in study.user_attrs or not _has_scores(study):
+        study.set_user_attr(SOURCES, source_hashes(config))
     return study
 
 
 def match_study(study: optuna.Study, config: StudyFile) -> None:
-    """Checks that a stored study, if it has settings, was run with these.
+    """Checks that a stored study, if it has settings, was run with these, and with the user's files as they are now.
 
     Raises:
         StudyMismatchError: where it was not; it says what differs.
@@ -191,9 +195,23 @@ def match_study(study: optuna.Study, config: StudyFile) -> None:
             f"study {study.study_name!r} in storage was run with other settings: {'; '.join(changes)}. "
             "Give it another study.name, or undo the change"
         )
+    # Until a trial has a score, there is none that a new one could not be compared with.
+    files = study.user_attrs.get(SOURCES)
+    if files is not None and _has_scores(study) and (changes := changed_files(files, source_hashes(config))):
+        raise StudyMismatchError(
+            f"study {study.study_name!r} in storage was run with other files: {'; '.join(changes)}. "
+            "Give it another study.name, or undo the change"
+        )
 
 
-MAY_CHANGE = {"study.description", "study.keep_adapters", "search.trials", "learner.pack_size", "learner.report_to"}
+def _has_scores(study: optuna.Study) -> bool:
+    return any(SCORES in trial.user_attrs for trial in study.get_trials(deepcopy=False))
+
+
+MAY_CHANGE = {
+    "study.description", "study.keep_adapters", "search.trials", "learner.pack_size", "learner.report_to",
+    "task.reward_timeout_s",
+}  # fmt: skip
 """Settings that say nothing about what any one trial is."""
 
 
@@ -204,9 +222,14 @@ def changed_keys(stored: dict[str, Any], current: dict[str, Any]) -> list[str]:
         old, new = stored.get(section, {}), current.get(section, {})
         for key in sorted(old.keys() | new.keys()):
             name = f"{section}.{key}"
-            if old.get(key) != new.get(key) and name not in MAY_CHANGE:
+            if name not in MAY_CHANGE and _differ(old.get(key), new.get(key), ordered=name == "task.reward"):
                 changes.append(f"{name}: {json.dumps(old.get(key))} -> {json.dumps(new.get(key))}")
     return changes
+
+
+def _differ(old: Any, new: Any, *, ordered: bool) -> bool:
+    """Whether two settings differ; where names have an order, as rewards have whose weights are a list, by that too."""
+    return bool(old != new) or (ordered and list(old or ()) != list(new or ()))
 
 
 def _first_line(error: BaseException, url: str) -> str:

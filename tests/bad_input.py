@@ -56,6 +56,17 @@ def task(name, says, files, **changes):
     return Case(name=f"task: {name}", edit={"task": made}, files=files, says=says)
 
 
+SCRIPT = "def right(completions, **columns): ...\n\n{}\n"
+CHAT = "".join(f'{{"prompt": [{{"role": "user", "content": "{n}"}}]}}\n' for n in range(100))
+MANY = "".join(f'{{"prompt": "A:ab{x}{y}>", "answer": "x"}}\n' for x in "abcdefghij" for y in "abcdefghij")
+
+
+def fit(name, says, files=None, **changes):
+    """A dataset study that would run, but for what is changed."""
+    files = {"rewards.py": REWARDS, "rows.jsonl": MANY} | (files or {})
+    return task(name, says, files, **{"max_completion_tokens": 5} | changes)
+
+
 STUDY_FILES = [
     raw("empty", "", "study: missing", "model: missing"),
     raw("not TOML", "[study\nname = 1", "not TOML"),
@@ -87,6 +98,12 @@ STUDY_FILES = [
     key("model.gpu_memory_utilization", 1.5, "gpu_memory_utilization", "1.5"),
     key("model.max_seq_length", 4, "max_seq_length", "4"),
     key("model.target_modules", [], "target_modules"),
+    key(
+        "model.target_modules",
+        ["q_proj", "qkv_proj"],
+        "target module 'qkv_proj' is not in a llama model; allowed: q_proj",
+    ),
+    key("task.reward", {"x": "no colon"}, "reward", "allowed: module:function", "no colon"),
     key("model.max_rank", 8, "unknown key", "did you mean 'max_lora_rank'"),
     key("space.r", [], "space.r"),
     key("space.r", [4, 1], "space.r", "ascending order"),
@@ -215,6 +232,29 @@ DATA = [
     task("another kind of file", ("cannot read .txt files",), {**WITH_REWARD, "rows.txt": "x"}, data="rows.txt"),
     task("too few rows", ("fewer than budget.prompts_per_step=16",), {**WITH_REWARD, "rows.jsonl": ROWS}, held_out_share=0.5),
     task("no hub id", ("neither a .jsonl",), WITH_REWARD, data="a/b/c"),
+    fit("a script that reads its command line", ("rewards.py runs a script: line 3 reads a command line; move the functions",), {"rewards.py": SCRIPT.format("argparse.ArgumentParser().parse_args()")}),
+    fit("a script that trains", ("runs a script: line 3 trains",), {"rewards.py": SCRIPT.format("GRPOTrainer(model='x').train()")}),
+    fit("a script whose main trains", ("runs a script: line 5 trains",), {"rewards.py": "def main():\n    trainer.train()\ndef right(completions, **columns): ...\n\nmain()"}),
+    fit("a module that imports a script", ("train.py runs a script: line 3 trains",), {"rewards.py": "from train import right", "train.py": SCRIPT.format("trainer.train()")}),
+    fit("an exported notebook", ("runs a script: line 3 is an exported notebook",), {"rewards.py": SCRIPT.format("get_ipython().system('pip install x')")}),
+    fit("an import of Unsloth's model", ("runs a script: line 3 loads a model to train",), {"rewards.py": SCRIPT.format("m, t = FastLanguageModel.from_pretrained('x')")}),
+    fit("a column that is not there", ("reward right asks for 'target', and there is no such column; the columns are: answer",), {"rewards.py": "def right(completions, target, **columns): ..."}),
+    fit("no room for other columns", ("reward right does not take 'prompts', ", "end its parameters with **kwargs"), {"rewards.py": "def right(completions, answer): ..."}),
+    fit("a reward twice", ("reward names 'rewards:right' twice; to use it twice, name each use",), reward=["rewards:right", "rewards:right"]),
+    fit("an alias that is none", ("task", "reward", "a b"), reward={"a b": "rewards:right"}),
+    fit("an alias of nothing", ("no module 'rewards2'",), reward={"a": "rewards2:right"}),
+    fit("no rewards at all", ("reward names no function",), reward=[]),
+    fit("chat for a model without a chat template", ("has chat prompts, and the model's tokenizer has no chat template",), {"rows.jsonl": CHAT}),
+    fit("text as chat for a model without a chat template", ("has chat prompts, and the model's tokenizer has no chat template",), chat=True),
+    fit("only long prompts", ("no training prompt is short enough", "longer than 3 tokens; the longest has 7"), max_prompt_tokens=3),
+    fit("prompts that cannot fit", ("max_prompt_tokens=60 and completions of 5 tokens exceed model.max_seq_length=64; allowed: up to 59",), max_prompt_tokens=60),
+    fit("completions that leave no room", ("completions of 64 tokens leave no room for a prompt in model.max_seq_length=64",), max_completion_tokens=64),
+    fit("one prompt again and again", ("all 100 rows are equal", "held_out_by = 'row' holds out rows by the seed"), {"rows.jsonl": '{"prompt": "A:abcd>"}\n' * 100}),
+    fit("a column of several kinds", ("column 'answer' holds text in row 1 and a number in row 2; allowed: one kind a column",), {"rows.jsonl": '{"prompt": "A:a>", "answer": "x"}\n{"prompt": "A:b>", "answer": 1}'}),
+    fit("another encoding", ("cannot be read as utf-8 text", "save it as UTF-8"), {"rows.jsonl": "caf\xe9".encode("latin-1")}),
+    fit("a broken archive", ("rows.jsonl.gz: cannot be read",), {"rows.jsonl.gz": "x"}, data="rows.jsonl.gz"),
+    fit("a folder without data", ("is a folder, and no data set was saved to it",), {"saved/readme.md": "x"}, data="./saved"),
+    fit("a split of a file", ("held_out_split='test' is no file, and rows.jsonl has no splits",), held_out_split="test"),
     Case(
         name="GSM8K rows without numbers",
         edit={"task": {"name": "gsm8k", "data": "rows.jsonl"}},

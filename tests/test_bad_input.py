@@ -35,6 +35,9 @@ def toml(content):
 def value(item):
     if isinstance(item, bool):
         return str(item).lower()
+    if isinstance(item, dict):
+        pairs = [f'"{key}" = {value(inner)}' for key, inner in item.items()]
+        return "{ " + ", ".join(pairs) + " }"
     if isinstance(item, list):
         return f"[{', '.join(map(value, item))}]"
     return repr(item) if isinstance(item, int | float) else f'"{item}"'

@@ -89,7 +89,13 @@ def test_a_broken_row_is_named(tmp_path, content, message):
         ("rows.csv", 'a\n"x', "cannot be read"),
         ("rows.parquet", "no parquet", "cannot be read as Parquet"),
         ("rows.txt", "x", r"cannot read \.txt files; allowed: \.jsonl, \.csv, \.parquet"),
-        ("rows.jsonl", b"\xff\xfe", "cannot be read"),
+        ("rows.jsonl", b"\xff\xfe\x00", "cannot be read as utf-16-le text"),
+        ("rows.jsonl", "caf\xe9".encode("latin-1"), "cannot be read as utf-8 text: .*; save it as UTF-8"),
+        ("rows.jsonl.gz", b"no gzip", "cannot be read: Not a gzipped file"),
+        ("rows.json", "[{", r"rows\.json: not JSON"),
+        ("rows.json", "3", r"holds a int; allowed: a list of JSON objects"),
+        ("rows.arrow", "no arrow", "cannot be read as Arrow"),
+        ("rows.xlsx", "x", r"cannot read \.xlsx files"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_named_with_what_is_allowed(tmp_path, name, content, message):

@@ -6,8 +6,8 @@ import torch
 from objectives.adapters import AdapterFolder, AdapterVersion
 from objectives.engines.protocol import Sampling
 from objectives.errors import EngineError
-from objectives.evaluation import prompt_ids
 from objectives.lora import LoraSpec
+from objectives.prompts import prompt_ids
 
 PROMPTS = ["A:abcd>", "B:efgh>", "C:jiha>", "L:aabb>"] * 4
 WARM = Sampling(temperature=1.0, max_tokens=6)

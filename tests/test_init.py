@@ -107,7 +107,7 @@ def test_a_notebook_becomes_the_same_settings_with_rank_and_alpha_freed(converte
     assert study["learner"]["max_grad_norm"] == 0.1
     assert study["budget"] == {"steps": 250, "prompts_per_step": 1, "group_size": 4}
     assert study["task"]["reward"] == {"right": "task:right"}
-    assert "# " in made.files["study.toml"].splitlines()[4]
+    assert 'name = "someone/some-model"               # cell 1' in made.files["study.toml"]
 
 
 def test_the_code_that_is_carried_over_gives_what_theirs_gives(converted):
@@ -128,7 +128,7 @@ def test_nothing_in_the_source_is_run(converted, tmp_path):
 
 
 def test_magics_and_shell_lines_are_left_out_with_their_continuations(converted):
-    install = "%%capture\n!pip install \\\n    unsloth vllm \\\n    trl\nimport os\nif True:\n    !echo {os}\n%env A=1\nx = !ls"
+    install = "%%capture\n!pip install \\\n    unsloth vllm \\\n    trl\nimport os\nif True:\n    !echo {os}\n%env A=1"
     bash = "%%bash\necho not python ["
     made = converted(install, bash, LOAD, DATA, REWARD, TRAIN)
     assert "pip" not in made.files["task.py"]
@@ -176,7 +176,9 @@ from datasets import Dataset
 SYSTEM = """You are given a problem.
     Think, and keep this indented line."""
 dataset = Dataset.from_list([{"q": f"{i}?", "a": i} for i in range(9)])
-dataset = dataset.map(lambda row: {"prompt": [{"role": "system", "content": SYSTEM}, {"role": "user", "content": row["q"]}]})
+dataset = dataset.map(
+    lambda row: {"prompt": [{"role": "system", "content": SYSTEM}, {"role": "user", "content": row["q"]}]}
+)
 print(dataset[0])
 lengths = [len(row["q"]) for row in dataset]
 dataset = dataset.select(range(4))

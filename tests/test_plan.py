@@ -17,8 +17,8 @@ from tests.command import SWEEP, sweep
 HEAVY = ("torch", "vllm", "unsloth", "trl", "optuna", "pandas", "plotly", "transformers", "peft", "scipy")
 LLAMA_1B = ["--set", "model.name=unsloth/Llama-3.2-1B-Instruct", "--set", "model.dtype=bfloat16"]
 KEYS = {
-    "study", "model", "search", "engine", "trainer", "estimates", "device", "fit", "budget", "notes", "settings",
-    "measured", "pack",
+    "study", "model", "search", "engine", "trainer", "estimates", "device", "fit", "budget", "prompts", "notes",
+    "settings", "measured", "pack",
 }  # fmt: skip
 
 
@@ -53,7 +53,7 @@ def test_the_command_plans_a_study_and_leaves_nothing(tmp_path, no_gpu):
         "tpe_trials": 4,
         "trials": 20,
     }
-    assert (plan["device"], plan["fit"], plan["measured"], plan["notes"]) == (None, None, None, [])
+    assert (plan["device"], plan["fit"], plan["measured"], plan["prompts", "notes"]) == (None, None, None, [])
     assert list(tmp_path.iterdir()) == []
 
 

@@ -12,6 +12,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, BatchEncoding, BitsAndBytesConfig
 
 from objectives.adapters import AdapterVersion
+from objectives.engines.end_tokens import end_tokens
 from objectives.engines.protocol import Completion, Sampling
 from objectives.errors import EngineError
 from objectives.settings import ModelSettings
@@ -35,8 +36,8 @@ class TransformersEngine:
             tokenizer = AutoTokenizer.from_pretrained(settings.path)
         except (ValueError, OSError) as error:
             raise EngineError(f"Transformers could not load {settings.name!r}: {error}") from error
-        self._eos: int = tokenizer.eos_token_id
-        self._pad: int = self._eos if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+        self._ends = end_tokens(tokenizer, self._base)
+        self._pad: int = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
 
     def rollout(
         self,
@@ -86,16 +87,17 @@ class TransformersEngine:
             # Transformers' own default of top_k=50 would sample from another distribution than the learner's.
             **({} if greedy else {"temperature": sampling.temperature, "top_k": 0, "top_p": 1.0}),
             pad_token_id=self._pad,
+            eos_token_id=sorted(self._ends),
             output_scores=True,
             return_dict_in_generate=True,
         )
         logprobs = torch.stack(output.scores, dim=1).log_softmax(-1)
         tokens = output.sequences[:, width:]
         chosen = logprobs.gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
-        return [self._until_eos(t, p) for t, p in zip(tokens.tolist(), chosen.tolist(), strict=True)]
+        return [self._until_end(t, p) for t, p in zip(tokens.tolist(), chosen.tolist(), strict=True)]
 
-    def _until_eos(self, tokens: list[int], logprobs: list[float]) -> Completion:
-        end = tokens.index(self._eos) + 1 if self._eos in tokens else len(tokens)
+    def _until_end(self, tokens: list[int], logprobs: list[float]) -> Completion:
+        end = next((i + 1 for i, token in enumerate(tokens) if token in self._ends), len(tokens))
         return Completion(token_ids=tuple(tokens[:end]), logprobs=tuple(logprobs[:end]))
 
     def close(self) -> None:

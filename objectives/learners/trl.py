@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import math
+import logging
 import os
 import tempfile
 import time
-from collections import defaultdict
-from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
@@ -20,14 +17,28 @@ from trl import GRPOConfig, GRPOTrainer
 
 from objectives.adapters import AdapterFolder
 from objectives.engines.protocol import Sampling
-from objectives.errors import TaskError
-from objectives.evaluation import TRAINING, prompt_ids, sampling_seeds
+from objectives.evaluation import TRAINING, sampling_seeds
+from objectives.learners.clock import Clock
 from objectives.learners.protocol import TrialFeed
 from objectives.learners.trackers import run_name, tracked
 from objectives.learners.trial_log import trial_boundary
+from objectives.learners.trl_metrics import step_metrics
+from objectives.learners.trl_rewards import RolloutRewards
 from objectives.loading import Loaded, training_rows
+from objectives.prompts import prompt_ids
 from objectives.settings import WorkerSettings
-from objectives.trial import HeldOutScore, StepMetrics, TrialResult, TrialSpec, trial_name
+from objectives.trial import HeldOutScore, TrialResult, TrialSpec, trial_name
+
+
+class _NoRowNumbers(logging.Filter):
+    """Keeps back TRL's warning of completions without a reward: it knows no prompts, and ours names one."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether a record is to be logged."""
+        return "All reward functions returned None" not in record.getMessage()
+
+
+logging.getLogger("trl.trainer.grpo_trainer").addFilter(_NoRowNumbers())
 
 
 class TrlLearner:
@@ -41,11 +52,7 @@ class TrlLearner:
         self._rewards = loaded.rewards
         self._evaluator = loaded.evaluator
         self._adapters = adapters
-        rows = training_rows(loaded, settings)
-        try:
-            self._dataset = Dataset.from_list(rows)
-        except (TypeError, ValueError) as error:
-            raise TaskError(f"task {loaded.task.name}: its rows do not share one type a column: {error}") from error
+        self._rows = training_rows(loaded, settings)
 
     def serve(self, feed: TrialFeed) -> None:
         """See `Learner.serve`."""
@@ -57,14 +64,15 @@ class TrlLearner:
         clock = Clock()
         with clock.section("build"):
             model = self._policy.build(spec.lora, seed=spec.seed)
-        run = _Run(learner=self, spec=spec, feed=feed, model=model, clock=clock)
+        rewards = RolloutRewards(self._rewards, self._policy.tokenizer, self._rows)
+        run = _Run(learner=self, spec=spec, feed=feed, model=model, clock=clock, rewards=rewards)
         try:
             with tempfile.TemporaryDirectory(prefix="rank-sweep-trl-") as folder, tracked(self._settings, spec):
                 trainer = GRPOTrainer(
                     model=model,
                     args=self._arguments(spec, folder),
-                    reward_funcs=list(self._rewards.functions),
-                    train_dataset=self._dataset,
+                    reward_funcs=rewards.functions(),
+                    train_dataset=Dataset.from_dict({"prompt": list(map(str, range(len(self._rows))))}),
                     processing_class=self._policy.tokenizer,
                     rollout_func=run.rollout,
                     callbacks=[run],
@@ -130,44 +138,32 @@ class TrlLearner:
         )
 
 
-@dataclass
-class Clock:
-    """Adds up seconds by what they were spent on."""
-
-    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
-
-    def section(self, name: str) -> _Section:
-        """A context whose time is added to `name`."""
-        return _Section(self, name)
-
-
-class _Section:
-    def __init__(self, clock: Clock, name: str) -> None:
-        self._clock, self._name = clock, name
-
-    def __enter__(self) -> None:
-        self._start = time.perf_counter()
-
-    def __exit__(self, *_: object) -> None:
-        self._clock.seconds[self._name] += time.perf_counter() - self._start
-
-
 class _Run(TrainerCallback):  # type: ignore[misc]
     """One trial under way: its rollouts, its news to the feed, its scores on the way."""
 
-    def __init__(self, *, learner: TrlLearner, spec: TrialSpec, feed: TrialFeed, model: Any, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        learner: TrlLearner,
+        spec: TrialSpec,
+        feed: TrialFeed,
+        model: Any,
+        clock: Clock,
+        rewards: RolloutRewards,
+    ) -> None:
         self._learner, self._spec, self._feed, self._model, self._clock = learner, spec, feed, model, clock
+        self._rewards = rewards
         self.owner = trial_name(spec.number)
         self.scores: list[HeldOutScore] = []
         self.tokens = 0
         self._rollouts = 0
         self._step_began = time.perf_counter()
 
-    def rollout(self, prompts: list[Any], trainer: GRPOTrainer) -> dict[str, list[list[Any]] | None]:
-        """Samples one completion for each prompt from the policy as it is now; TRL's `rollout_func`."""
-        learner = self._learner
+    def rollout(self, prompts: list[str], trainer: GRPOTrainer) -> dict[str, list[list[Any]] | None]:
+        """Samples one completion for each row from the policy as it is now; TRL's `rollout_func`."""
+        learner, rows = self._learner, self._rewards.rows_of(prompts)
         with self._clock.section("rollout"):
-            ids = [prompt_ids(learner._policy.tokenizer, prompt) for prompt in prompts]
+            ids = [prompt_ids(learner._policy.tokenizer, row["prompt"]) for row in rows]
             version = learner._adapters.publish(self.owner, self._model, self._spec.lora.r)
             completions = learner._engine.rollout(
                 ids,
@@ -178,6 +174,7 @@ class _Run(TrainerCallback):  # type: ignore[misc]
                 ),
                 sampling_seeds(self._spec.seed, TRAINING, self._rollouts, n=len(ids)),
             )
+        self._rewards.sampled(rows, completions)
         self._rollouts += 1
         self.tokens += sum(len(completion.token_ids) for completion in completions)
         return {
@@ -203,8 +200,17 @@ class _Run(TrainerCallback):  # type: ignore[misc]
         """Reports a step, and ends the trial if the supervisor has pruned it."""
         if "reward" in logs:
             now = time.perf_counter()
-            metrics = step_metrics(state.global_step, logs, tokens=self.tokens, seconds=now - self._step_began)
+            without = self._rewards.unscored
+            metrics = step_metrics(
+                state.global_step,
+                logs,
+                tokens=self.tokens,
+                seconds=now - self._step_began,
+                unscored=without.count if without else None,
+            )
             self._step_began = now
+            if without:
+                print(f"step {metrics.step}: {without}", flush=True)
             print(
                 f"step {metrics.step}/{args.max_steps}: reward {metrics.reward:.3f}, "
                 f"{metrics.groups_without_signal:.0%} of groups without signal, {metrics.seconds:.2f} s",
@@ -213,38 +219,3 @@ class _Run(TrainerCallback):  # type: ignore[misc]
             self._feed.progress(self._spec.number, metrics)
             control.should_training_stop |= self._feed.pruned(self._spec.number)
         return control
-
-
-def step_metrics(step: int, logs: dict[str, Any], *, tokens: int, seconds: float) -> StepMetrics:
-    """Reads a step's metrics from what TRL 1.13 logs."""
-    return StepMetrics(
-        step=step,
-        reward=_number(logs["reward"], default=math.nan),
-        reward_std=_number(logs["reward_std"], default=math.nan),
-        groups_without_signal=_number(logs["frac_reward_zero_std"], default=0.0),
-        completion_length=_number(logs["completions/mean_length"], default=0.0),
-        tokens=tokens,
-        seconds=seconds,
-        entropy=logs.get("entropy"),
-        kl=logs.get("kl"),
-        clip_ratio=logs.get("clip_ratio/region_mean"),
-        loss=logs.get("loss"),
-        grad_norm=logs.get("grad_norm"),
-        rewards=_by_function(logs, "mean"),
-        reward_stds=_by_function(logs, "std"),
-    )
-
-
-def _by_function(logs: dict[str, Any], statistic: str) -> dict[str, float]:
-    """A statistic of each reward function, by the function's name."""
-    return {
-        key.removeprefix("rewards/").removesuffix(f"/{statistic}"): value
-        for key, value in logs.items()
-        if key.startswith("rewards/") and key.endswith(f"/{statistic}") and value is not None
-    }
-
-
-def _number(value: Any, *, default: float) -> float:
-    with suppress(TypeError, ValueError):
-        return float(value)
-    return default

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from objectives.errors import PolicyError
@@ -41,6 +42,21 @@ class Policy(Protocol):
     def release(self) -> None:
         """Takes the adapter off again. The base is then what it was before, to the bit."""
         ...
+
+
+def check_targets(base: Any, target_modules: Sequence[str]) -> None:
+    """Checks that a model has every module that is to get an adapter; PEFT wraps those that it finds, without a word.
+
+    Raises:
+        PolicyError: naming those that it lacks, and the linear modules that it has.
+    """
+    names = {name.rpartition(".")[2]: type(module).__name__ for name, module in base.named_modules()}
+    if missing := [name for name in target_modules if name not in names]:
+        linear = sorted(name for name, kind in names.items() if "Linear" in kind)
+        raise PolicyError(
+            f"target module {', '.join(map(repr, missing))} is not in {type(base).__name__}; "
+            f"allowed: {', '.join(linear)}"
+        )
 
 
 def check_adapter(model: Any, lora: LoraSpec) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,8 +12,11 @@ from typing import Any
 from objectives.errors import TaskError
 from objectives.task_settings import DatasetSettings
 from objectives.tasks.protocol import Row
-from objectives.tasks.rows import hold_out, is_file_name, read_rows, require_columns, without
+from objectives.tasks.rows import held_out_source, hold_out, read_rows, require_columns, without
 from objectives.tasks.text_task import TextTask, as_chat
+
+WRITTEN_MESSAGES = re.compile(r"""\s*\[\s*\{\s*['"](role|content)['"]\s*:""")
+"""How a text begins that was a list of messages before pandas wrote it to a CSV file."""
 
 
 def dataset_task(settings: DatasetSettings, *, seed: int, folders: Sequence[Path]) -> TextTask:
@@ -21,10 +27,9 @@ def dataset_task(settings: DatasetSettings, *, seed: int, folders: Sequence[Path
     """
     rows = _prompts(settings, settings.data, settings.split, folders)
     if settings.held_out_split is None:
-        train, held_out = hold_out(rows, share=settings.held_out_share, seed=seed)
+        train, held_out = hold_out(rows, share=settings.held_out_share, seed=seed, by=settings.held_out_by)
     else:
-        file = is_file_name(settings.held_out_split)
-        data, split = (settings.held_out_split, "train") if file else (settings.data, settings.held_out_split)
+        data, split = held_out_source(settings.data, settings.held_out_split, folders)
         held_out = _prompts(settings, data, split, folders)
         train = without(rows, held_out)
     return TextTask(
@@ -53,6 +58,8 @@ def _with_prompt(row: Row, settings: DatasetSettings, where: str) -> Row:
 
 
 def _prompt(prompt: Any, settings: DatasetSettings, where: str) -> Any:
+    if isinstance(prompt, str) and WRITTEN_MESSAGES.match(prompt):
+        prompt = _read_messages(prompt, where)
     if isinstance(prompt, str):
         return as_chat(prompt, settings.system_prompt) if settings.chat else prompt
     messages = prompt if isinstance(prompt, list) else [prompt]
@@ -61,3 +68,16 @@ def _prompt(prompt: Any, settings: DatasetSettings, where: str) -> Any:
     if settings.system_prompt is not None and messages[0]["role"] != "system":
         return [{"role": "system", "content": settings.system_prompt}, *messages]
     return messages
+
+
+def _read_messages(text: str, where: str) -> Any:
+    """Messages that were written as text, in JSON or as Python shows them."""
+    for read in (json.loads, ast.literal_eval):
+        try:
+            return read(text)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+    raise TaskError(
+        f"{where}: prompt is a list of messages written as text, and cannot be read back; save the data as JSONL or "
+        "Parquet"
+    )

@@ -11,7 +11,7 @@ from typing import Any
 from objectives.errors import TaskError
 from objectives.task_settings import Gsm8kSettings
 from objectives.tasks.protocol import Row
-from objectives.tasks.rows import hold_out, is_file_name, read_rows, require_columns, without
+from objectives.tasks.rows import held_out_source, hold_out, is_local, read_rows, require_columns, without
 from objectives.tasks.text_task import TextTask, as_chat, text_of
 
 INSTRUCTION = "Reason step by step. Then give the answer as a number on a last line of its own, after ####."
@@ -34,14 +34,14 @@ def gsm8k_task(settings: Gsm8kSettings, *, seed: int, folders: Sequence[Path], c
     Raises:
         TaskError: where they cannot be read, or an answer holds no number.
     """
-    from_hub = not is_file_name(settings.data)
+    from_hub = not is_local(settings.data, folders)
     rows = _questions(settings.data, "train", folders, chat)
     held_out_split = settings.held_out_split or ("test" if from_hub else None)
     if held_out_split is None:
-        train, held_out = hold_out(rows, share=settings.held_out_share, seed=seed)
+        train, held_out = hold_out(rows, share=settings.held_out_share, seed=seed, by=settings.held_out_by)
     else:
-        file = is_file_name(held_out_split)
-        held_out = _questions(held_out_split if file else settings.data, held_out_split, folders, chat)
+        data, split = held_out_source(settings.data, held_out_split, folders)
+        held_out = _questions(data, split, folders, chat)
         train = without(rows, held_out)
     return TextTask(
         name="gsm8k",

@@ -27,7 +27,7 @@ def reasoning_gym_task(settings: ReasoningGymSettings, *, seed: int, chat: bool)
     dataset = make_dataset(settings, size=size, seed=seed)
     questions = list(dataset)
     rows = [_row(entry["question"], index, chat) for index, entry in enumerate(questions)]
-    train, held_out = hold_out(rows, share=settings.held_out_share, seed=seed)
+    train, held_out = hold_out(rows, share=settings.held_out_share, seed=seed, by=settings.held_out_by)
     return TextTask(
         name=f"reasoning_gym_{settings.dataset}",
         max_completion_tokens=settings.max_completion_tokens,

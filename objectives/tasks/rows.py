@@ -1,63 +1,58 @@
-"""Reading rows from files and from the hub, and holding some of them out."""
+"""Rows from files and from the hub, and holding some of them out."""
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from objectives.errors import TaskError
+from objectives.tasks.columns import make_alike
+from objectives.tasks.files import is_file_suffix, read_file
 from objectives.tasks.protocol import Row
 from objectives.user_code import find_file
 
-FILE_SUFFIXES = (".jsonl", ".csv", ".parquet")
+HoldOutBy = Literal["prompt", "row"]
 
 
-TAKEN_COLUMNS = frozenset({"prompts", "completions", "trainer_state", "log_extra", "log_metric", "environments"})
-"""Keywords that TRL 1.13 calls reward functions with; a column of such a name would be given twice."""
-
-
-def is_file_name(data: str) -> bool:
-    """Whether a study's `data` names a file; anything else is a hub id."""
-    return Path(data).suffix in (*FILE_SUFFIXES, ".json", ".txt", ".tsv") or data.startswith((".", "/"))
+def is_local(data: str, folders: Sequence[Path] = ()) -> bool:
+    """Whether a study's `data` names a file, or a folder that is in one of these; anything else is a hub id."""
+    if is_file_suffix(data) or data.startswith((".", "/")):
+        return True
+    with suppress(OSError, ValueError):  # a name that no file can have
+        return any((folder / data).is_dir() for folder in folders)
+    return False
 
 
 def read_rows(data: str, *, config: str | None, split: str, folders: Sequence[Path]) -> list[Row]:
-    """All rows of a file or of a hub dataset's split.
+    """All rows of a file or of a data set's split, made alike.
 
     Raises:
         TaskError: where they cannot be read; of a file, it names the line.
     """
-    if not is_file_name(data):
-        return _read_hub(data, config=config, split=split)
+    if not is_local(data, folders):
+        return make_alike(_read_hub(data, config=config, split=split), source=data)
     path = find_file(data, folders)
-    match path.suffix:
-        case ".jsonl":
-            rows = _read_jsonl(path)
-        case ".csv":
-            rows = _read_csv(path)
-        case ".parquet":
-            rows = _read_parquet(path)
-        case suffix:
-            raise TaskError(f"{path}: cannot read {suffix or 'this'} files; allowed: {', '.join(FILE_SUFFIXES)}")
+    rows = read_file(path, split=split)
     if not rows:
         raise TaskError(f"{path} holds no rows")
-    return _same_columns(rows)
+    return make_alike(rows, source=str(path))
 
 
-def _same_columns(rows: Sequence[Row]) -> list[Row]:
-    """Gives every row every column that any row has, None where it had none, as TRL's datasets do.
+def held_out_source(data: str, held_out_split: str, folders: Sequence[Path]) -> tuple[str, str]:
+    """The data and the split that `held_out_split` means: a file of its own, or another split of the same data.
 
     Raises:
-        TaskError: where a column has a name that TRL 1.13 uses for something else.
+        TaskError: where it is no file, and the data is one, which has no splits.
     """
-    columns = list(dict.fromkeys(column for row in rows for column in row))
-    if taken := TAKEN_COLUMNS.intersection(columns):
-        raise TaskError(f"column {min(taken)!r} has a name that TRL passes something else by; rename it")
-    return [{column: row.get(column) for column in columns} for row in rows]
+    if is_local(held_out_split, folders):
+        return held_out_split, "train"
+    if is_local(data, folders) and find_file(data, folders).is_file():
+        raise TaskError(f"held_out_split={held_out_split!r} is no file, and {data} has no splits; name a second file")
+    return data, held_out_split
 
 
 def require_columns(rows: Sequence[Row], columns: Iterable[str], *, source: str) -> None:
@@ -74,20 +69,43 @@ def require_columns(rows: Sequence[Row], columns: Iterable[str], *, source: str)
                 raise TaskError(f"{source}: row {number} has nothing in column {column!r}")
 
 
-def hold_out(rows: Sequence[Row], *, share: float, seed: int) -> tuple[list[Row], list[Row]]:
+def hold_out(rows: Sequence[Row], *, share: float, seed: int, by: HoldOutBy = "prompt") -> tuple[list[Row], list[Row]]:
     """Splits rows into training and held-out ones. A prompt's text decides, so that equal prompts stay together.
 
     Args:
         rows: With the column "prompt".
-        share: About this share of distinct prompts is held out, between 0 and 1.
+        share: About this share is held out, between 0 and 1, of distinct prompts or of rows.
         seed: Another seed holds out others.
+        by: "row" decides for each row by itself, and a prompt may then be on both sides.
+
+    Raises:
+        TaskError: where nothing is left on one side.
     """
-    train: list[Row] = []
-    held_out: list[Row] = []
-    for row in rows:
-        digest = hashlib.sha256(f"{seed}:{prompt_key(row)}".encode("utf-8", "surrogatepass")).digest()
-        (held_out if int.from_bytes(digest[:8]) < share * 2**64 else train).append(row)
-    return train, held_out
+    sides: tuple[list[Row], list[Row]] = ([], [])
+    for number, row in enumerate(rows):
+        key = f"{seed}:{prompt_key(row)}" if by == "prompt" else f"{seed}:row {number}"
+        digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
+        sides[int.from_bytes(digest[:8]) < share * 2**64].append(row)
+    for name, side in zip(("training", "held-out"), sides, strict=True):
+        if not side and rows:
+            raise TaskError(f"the {name} split is empty: {_why_empty(rows, by)}")
+    return sides
+
+
+def _why_empty(rows: Sequence[Row], by: HoldOutBy) -> str:
+    prompts = len({prompt_key(row) for row in rows})
+    n = f"{len(rows):,}"
+    if len(rows) == 1:
+        return "there is one row; give it more"
+    if by == "row" or prompts == len(rows):
+        return f"there are {n} rows; give it more, or another held_out_share"
+    if prompts == 1:
+        same = f"all {n} rows are equal" if all(row == rows[0] for row in rows) else f"all {n} rows have one prompt"
+        return f"{same}, and a prompt is on one side only; held_out_by = 'row' holds out rows by the seed instead"
+    return (
+        f"{n} rows have {prompts} prompts, and each is on one side only; give it more, or another held_out_share, or "
+        "hold out rows by the seed: held_out_by = 'row'"
+    )
 
 
 def without(rows: Sequence[Row], others: Sequence[Row]) -> list[Row]:
@@ -100,51 +118,6 @@ def prompt_key(row: Row) -> str:
     """A prompt as one string, chat or not."""
     prompt = row["prompt"]
     return prompt if isinstance(prompt, str) else json.dumps(prompt, sort_keys=True)
-
-
-def _read_jsonl(path: Path) -> list[Row]:
-    rows = []
-    try:
-        # Only a newline ends a line of JSON: str.splitlines would also cut at separators inside strings.
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise TaskError(f"{path}: cannot be read: {error}") from error
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise TaskError(f"{path}, line {number}: not JSON: {error}") from error
-        if not isinstance(row, dict):
-            raise TaskError(f"{path}, line {number}: {type(row).__name__}; allowed: one JSON object a line")
-        rows.append(row)
-    return rows
-
-
-def _read_csv(path: Path) -> list[Row]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            rows: list[Row] = []
-            for row in reader:
-                if None in row or None in row.values():
-                    raise TaskError(f"{path}, line {reader.line_num}: more or fewer fields than the header has")
-                rows.append(dict(row))
-            return rows
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise TaskError(f"{path}: cannot be read: {error}") from error
-
-
-def _read_parquet(path: Path) -> list[Row]:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        rows: list[Row] = pyarrow.parquet.read_table(path).to_pylist()
-    except (OSError, pyarrow.ArrowException) as error:
-        raise TaskError(f"{path}: cannot be read as Parquet: {error}") from error
-    return rows
 
 
 def _read_hub(data: str, *, config: str | None, split: str) -> list[Row]:

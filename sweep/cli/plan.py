@@ -36,8 +36,9 @@ def plan(
     With `--json`, one object: study, model, search (ladders, points_per_rank, design_trials, tpe_trials, trials),
     engine (kind, bytes, max_lora_rank, engine_max_lora_rank, max_loras, dtype, restricted_bytes, unrestricted_bytes,
     textbook_bytes, restricted_modules, unrestricted_modules, ceilings), trainer (one entry a rank), pack (slots,
-    reason, fitting, per_slot; null unless trials are packed), estimates, device, fit, budget (per_trial, in_all),
-    notes, settings (key, value, origin) and measured. All memory is in bytes.
+    reason, fitting, per_slot; null unless trials are packed), estimates, device, fit, prompts (training, held_out,
+    median, p95, longest, limit, left_out, longest_prompt, too_long, in tokens; null where data or tokenizer are not
+    here), budget (per_trial, in_all), notes, settings (key, value, origin) and measured. All memory is in bytes.
 
     Examples: `sweep plan tiny`, `sweep plan my_study.toml --device L4 --set model.max_lora_rank=32`
     """
@@ -56,7 +57,7 @@ def plan(
         device=planned_for,
         settings=settings_in_force(config, study, overrides),
     )
-    check_study(config)
+    planned = dataclasses.replace(planned, prompts=check_study(config))
     if measure:
         from rich.console import Console
 

@@ -102,7 +102,9 @@ def find_recipe(source: Source) -> Recipe:
         trainer=trainer,
         config=config,
         loader=_last(before, r"(Fast\w*Model|AutoModel\w*)\.from_pretrained$"),
-        adapter=_last(before, r"(LoraConfig|get_peft_model)$", having="r") or _model_config(before),
+        adapter=_followed(trainer.arguments.get("peft_config"), before, r"LoraConfig$")
+        or _last(before, r"(LoraConfig|get_peft_model)$", having="r")
+        or _model_config(before),
         sampling=sampling,
         earlier=tuple(
             dict.fromkeys(call.name for call in trainers if call.place != trainer.place and call not in grpo)

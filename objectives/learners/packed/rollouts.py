@@ -9,9 +9,9 @@ from typing import Any
 from objectives.adapters import AdapterFolder
 from objectives.engines.protocol import Completion, Sampling
 from objectives.errors import EngineError, is_out_of_memory
-from objectives.evaluation import prompt_ids
 from objectives.learners.packed.trial_run import TrialRun
 from objectives.loading import Loaded
+from objectives.prompts import prompt_ids
 from objectives.settings import WorkerSettings
 from objectives.tasks.protocol import Row
 

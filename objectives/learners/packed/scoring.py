@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from objectives.engines.protocol import Completion
 from objectives.learners.packed.grpo import Objective, advantages, groups_with_signal, nanstd
 from objectives.learners.packed.rollouts import Samples
 from objectives.learners.packed.step import Batch, Measured
-from objectives.rewards import RewardSet
+from objectives.rewards import RewardSet, Unscored, unscored
 from objectives.trial import StepMetrics
 
 
@@ -26,10 +27,12 @@ class Scored:
     means: dict[str, float]
     stds: dict[str, float]
     completion_length: float
+    unscored: Unscored | None
+    """The completions that no reward function applies to; None where all have a reward."""
 
 
-def score(samples: Samples, texts: Sequence[object], rewards: RewardSet) -> Scored:
-    """Calls the reward functions on one trial's completions.
+def score(samples: Samples, texts: Sequence[object], rewards: RewardSet, *, trainer: Mapping[str, Any]) -> Scored:
+    """Calls the reward functions on one trial's completions, with what a trainer passes besides.
 
     Raises:
         RewardError: where one breaks its contract.
@@ -38,8 +41,9 @@ def score(samples: Samples, texts: Sequence[object], rewards: RewardSet) -> Scor
     table = torch.tensor(
         [
             [math.nan if value is None else value for value in column]
-            for column in rewards.table(samples.rows, texts, ids)
-        ]
+            for column in rewards.table(samples.rows, texts, ids, trainer=trainer)
+        ],
+        dtype=torch.float32,
     )  # [functions, n]
     totals = (table * torch.tensor(rewards.weights).unsqueeze(1)).nansum(0)
     totals[table.isnan().all(0)] = math.nan
@@ -48,6 +52,7 @@ def score(samples: Samples, texts: Sequence[object], rewards: RewardSet) -> Scor
         means=_by_name(rewards.names, table.nanmean(1)),
         stds=_by_name(rewards.names, nanstd(table, (1,)).squeeze(1)),
         completion_length=sum(map(len, ids)) / len(ids),
+        unscored=unscored(samples.rows, totals.tolist()),
     )
 
 
@@ -75,6 +80,7 @@ def metrics(
         seconds=seconds,
         entropy=None if math.isnan(measured.entropy[i]) else measured.entropy[i],
         kl=None if measured.kl is None else measured.kl[i],
+        unscored=scored.unscored.count if scored.unscored else None,
         clip_ratio=measured.clip_ratio[i],
         loss=measured.loss[i],
         grad_norm=measured.grad_norm[i],

@@ -6,6 +6,7 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -21,6 +22,7 @@ from objectives.learners.packed.step import Batch, Stepper
 from objectives.learners.packed.trial_run import TrialRun, prompt_order, shared_time
 from objectives.learners.protocol import TrialFeed
 from objectives.loading import Loaded
+from objectives.rewards import from_trainer
 from objectives.settings import WorkerSettings
 from objectives.trial import TrialSpec, trial_log
 
@@ -179,10 +181,19 @@ class PackTraining:
     def _score(self, run: TrialRun, samples: Samples) -> Scored:
         try:
             texts = completion_texts(self._loaded.policy.tokenizer, samples.rows, samples.completions)
-            return score(samples, texts, self._loaded.rewards)
+            scored = score(samples, texts, self._loaded.rewards, trainer=self._trainer(run))
         except RewardError as error:
             self._fail(run, error)
             raise
+        if scored.unscored:
+            run.log(f"step {run.step + 1}: {scored.unscored}")
+        return scored
+
+    def _trainer(self, run: TrialRun) -> dict[str, Any]:
+        """What TRL's trainer would pass to reward functions at this step."""
+        budget, learner = self._settings.budget, self._settings.learner
+        epoch_steps = self._prompts // budget.prompts_per_step * learner.num_iterations
+        return from_trainer(run.step, budget.steps, epoch=run.step / epoch_steps)
 
     def _step(self, runs: Sequence[TrialRun], batch: Batch, news: tuple[list[Scored], list[float]] | None) -> None:
         """One optimizer step, and what follows from it: scores, reports, ends. Reports tell of new samples only."""

@@ -1,0 +1,8 @@
+"""Applies to nothing."""
+
+
+def reward(completions, **columns):
+    return [None for _ in completions]
+
+
+SAYS = "every function returned None for all"
