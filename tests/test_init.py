@@ -248,7 +248,9 @@ if __name__ == "__main__":
     assert study["model"]["policy"] == "peft"
     assert study["budget"] == {"steps": 77, "prompts_per_step": 2, "group_size": 4}
     assert 8 in study["space"]["r"]
-    assert len(task_of(made).rows()) == 5
+    _, _, name = study["task"]["data"].partition(":")
+    assert name != "rows", "their code calls something else so"
+    assert len(getattr(task_of(made), name)()) == 5
 
 
 def test_rewards_in_a_list_and_rewards_without_a_name_get_one(converted):

@@ -41,7 +41,7 @@ def task_file(recipe: Recipe, *, module: str = "task") -> TaskFile:
         if argument not in trainer.arguments:
             raise StudyFileError(f"{source.path.name}: GRPOTrainer is given no {argument}")
     statements = _without_model(recipe)
-    functions, wrapped = _reward_functions(recipe)
+    functions, nameless = _reward_functions(recipe)
     needed = {name for expression in functions.values() for name in free_names(expression)}
     rewards, missing = needed_by(needed, statements)
     train = trainer.arguments["train_dataset"]
@@ -50,10 +50,12 @@ def task_file(recipe: Recipe, *, module: str = "task") -> TaskFile:
     rows, missing_rows = needed_by({name for each in returned for name in free_names(each)}, statements)
     rows = [statement for statement in rows if statement not in rewards]
     _refuse_missing((missing | missing_rows) - {TOKENIZER}, recipe)
+    name = _rows_name([*rewards, *rows])
+    wrapped = functions if nameless else {}
     return TaskFile(
-        text=_text(recipe, rewards, rows, returned, functions if wrapped else {}, uses_tokenizer=TOKENIZER in missing),
+        text=_text(recipe, rewards, rows, returned, wrapped, name=name, uses_tokenizer=TOKENIZER in missing),
         rewards={alias: f"{module}:{alias}" for alias in functions},
-        data=f"{module}:{_rows_name(statements)}",
+        data=f"{module}:{name}",
         look_at=_look_at(rewards + rows),
     )
 
@@ -115,6 +117,7 @@ def _text(
     returned: Sequence[ast.expr],
     wrapped: dict[str, ast.expr],
     *,
+    name: str,
     uses_tokenizer: bool,
 ) -> str:
     """The module."""
@@ -128,8 +131,8 @@ def _text(
         )
     parts += [_without_gpu(statement) + "\n" for statement in rewards]
     parts += [
-        f"{name} = {ast.unparse(expression)}\n"
-        for name, expression in wrapped.items()
+        f"{alias} = {ast.unparse(expression)}\n"
+        for alias, expression in wrapped.items()
         if not isinstance(expression, ast.Name)
     ]
     inner = [_without_gpu(statement) for statement in rows]
@@ -144,7 +147,7 @@ def _text(
         else "The rows to train on, as they were prepared."
     )
     body = [f'"""{said}"""', *_declared_global(rows), *inner, f"return {values}"]
-    parts.append(f"def {_rows_name([*rewards, *rows])}({argument}):\n" + indented("\n".join(body)) + "\n")
+    parts.append(f"def {name}({argument}):\n" + indented("\n".join(body)) + "\n")
     return "\n".join(parts)
 
 
