@@ -109,6 +109,7 @@ def _fitting_task(settings: WorkerSettings, policy: Policy) -> FittingTask:
         seed=settings.seed,
         folders=settings.code_folders,
         chat=bool(getattr(tokenizer, "chat_template", None)),
+        tokenizer=tokenizer,
     )
     limit = prompt_limit(
         stated=settings.task.max_prompt_tokens,
@@ -130,6 +131,8 @@ def _has_gpu(model: ModelSettings) -> bool:
 
 
 def _import_user_code(settings: WorkerSettings) -> None:
+    # For code that wants the tokenizer when it is imported.
+    os.environ["SWEEP_MODEL"] = settings.model.path
     for reference in own_references(settings.task):
         with stages.during(f"importing {reference}"):
             load_reference(reference, settings.code_folders)

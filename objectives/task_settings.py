@@ -137,7 +137,8 @@ class DatasetSettings(TextTaskSettings):
 
     data: str = Field(min_length=1)
     """A `.jsonl`, `.json`, `.csv`, `.tsv`, `.parquet` or `.arrow` file, or a folder of `save_to_disk`, looked for
-    beside the study file, then in the working folder; else a hub id. Texts may be compressed (`.gz`, `.bz2`, `.xz`)."""
+    beside the study file, then in the working folder; or `module:function`, code of yours that returns rows, or a pair
+    of rows to train on and rows to score on; else a hub id. Texts may be compressed (`.gz`, `.bz2`, `.xz`)."""
 
     config: str | None = None
     """The hub dataset's configuration."""

@@ -17,6 +17,7 @@ from objectives.rewards import columns_of
 from objectives.settings import SHIPPED_MODELS
 from objectives.task_settings import CustomTaskSettings, DatasetSettings, Gsm8kSettings, ReasoningGymSettings
 from objectives.tasks.build import build_task
+from objectives.tasks.code_rows import is_code
 from objectives.tasks.gym import make_dataset
 from objectives.tasks.own import own_files, own_references
 from objectives.tasks.protocol import Task
@@ -101,6 +102,8 @@ def _check_task(study: StudyFile) -> PromptPlan | None:
         check_reference(reference, folders)
     for name in own_files(task, folders):
         find_file(name, folders)
+    if isinstance(task, DatasetSettings) and is_code(task.data):  # the user's code, which runs in the worker
+        return None
     if isinstance(task, DatasetSettings | Gsm8kSettings) and not is_local(task.data, folders):
         _check_hub_id(task.data)
         return None

@@ -20,15 +20,19 @@ from objectives.user_code import load_reference
 ATTRIBUTES = ("name", "max_completion_tokens", "reward_functions", "reward_weights", "train_rows", "held_out_rows")
 
 
-def build_task(settings: TaskSettings, *, seed: int, folders: Sequence[Path], chat: bool) -> Task:
+def build_task(
+    settings: TaskSettings, *, seed: int, folders: Sequence[Path], chat: bool, tokenizer: Any | None = None
+) -> Task:
     """Makes the task, and checks that the model can be asked its prompts; see `make_task`."""
-    task = make_task(settings, seed=seed, folders=folders, chat=chat)
+    task = make_task(settings, seed=seed, folders=folders, chat=chat, tokenizer=tokenizer)
     if not chat and any(not isinstance(row["prompt"], str) for row in task.train_rows(1)):
         raise TaskError(f"task {task.name} has chat prompts, and the model's tokenizer has no chat template")
     return task
 
 
-def make_task(settings: TaskSettings, *, seed: int, folders: Sequence[Path], chat: bool) -> Task:
+def make_task(
+    settings: TaskSettings, *, seed: int, folders: Sequence[Path], chat: bool, tokenizer: Any | None = None
+) -> Task:
     """Makes the task.
 
     Args:
@@ -36,6 +40,7 @@ def make_task(settings: TaskSettings, *, seed: int, folders: Sequence[Path], cha
         seed: The study's seed.
         folders: Where the user's modules and files are looked for.
         chat: Whether the model's tokenizer has a chat template.
+        tokenizer: The model's, for rows that code makes.
 
     Raises:
         TaskError: where it cannot be made.
@@ -44,7 +49,7 @@ def make_task(settings: TaskSettings, *, seed: int, folders: Sequence[Path], cha
         case DatasetSettings():
             from objectives.tasks.dataset import dataset_task
 
-            task: Task = dataset_task(settings, seed=seed, folders=folders)
+            task: Task = dataset_task(settings, seed=seed, folders=folders, tokenizer=tokenizer)
         case Gsm8kSettings():
             from objectives.tasks.gsm8k import gsm8k_task
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from objectives.errors import TaskError
 from objectives.task_settings import DatasetSettings
+from objectives.tasks.code_rows import is_code, rows_from_code
 from objectives.tasks.protocol import Row
 from objectives.tasks.rows import held_out_source, hold_out, read_rows, require_columns, without
 from objectives.tasks.text_task import TextTask, as_chat
@@ -19,21 +20,31 @@ WRITTEN_MESSAGES = re.compile(r"""\s*\[\s*\{\s*['"](role|content)['"]\s*:""")
 """How a text begins that was a list of messages before pandas wrote it to a CSV file."""
 
 
-def dataset_task(settings: DatasetSettings, *, seed: int, folders: Sequence[Path]) -> TextTask:
+def dataset_task(
+    settings: DatasetSettings, *, seed: int, folders: Sequence[Path], tokenizer: Any | None = None
+) -> TextTask:
     """Reads the user's rows and splits them.
+
+    Args:
+        settings: The study's `[task]` section.
+        seed: Decides what is held out.
+        folders: Where the user's modules and files are looked for.
+        tokenizer: The model's, for rows that code makes.
 
     Raises:
         TaskError: where they cannot be read, or a row has no prompt.
     """
-    rows = _prompts(settings, settings.data, settings.split, folders)
-    if settings.held_out_split is None:
+    rows, given = _training_prompts(settings, folders, tokenizer)
+    if given is not None:
+        train, held_out = without(rows, given), given
+    elif settings.held_out_split is None:
         train, held_out = hold_out(rows, share=settings.held_out_share, seed=seed, by=settings.held_out_by)
     else:
         data, split = held_out_source(settings.data, settings.held_out_split, folders)
         held_out = _prompts(settings, data, split, folders)
         train = without(rows, held_out)
     return TextTask(
-        name=f"dataset_{Path(settings.data).stem}",
+        name=f"dataset_{Path(settings.data).stem}".replace(":", "_"),
         max_completion_tokens=settings.max_completion_tokens,
         reward_functions=(),
         reward_weights=(),
@@ -43,8 +54,22 @@ def dataset_task(settings: DatasetSettings, *, seed: int, folders: Sequence[Path
     )
 
 
+def _training_prompts(
+    settings: DatasetSettings, folders: Sequence[Path], tokenizer: Any | None
+) -> tuple[list[Row], list[Row] | None]:
+    """Rows to train on, and those to hold out where code says which."""
+    if not is_code(settings.data):
+        return _prompts(settings, settings.data, settings.split, folders), None
+    train, held_out = rows_from_code(settings.data, folders, tokenizer=tokenizer)
+    return _checked(settings, train, settings.data), held_out and _checked(settings, held_out, settings.data)
+
+
 def _prompts(settings: DatasetSettings, data: str, split: str, folders: Sequence[Path]) -> list[Row]:
-    rows = read_rows(data, config=settings.config, split=split, folders=folders)
+    return _checked(settings, read_rows(data, config=settings.config, split=split, folders=folders), data)
+
+
+def _checked(settings: DatasetSettings, rows: Sequence[Row], data: str) -> list[Row]:
+    """The rows, each with its prompt under "prompt"."""
     require_columns(rows, [settings.prompt_column], source=data)
     return [_with_prompt(row, settings, f"{data}: row {number}") for number, row in enumerate(rows, start=1)]
 

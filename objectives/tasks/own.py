@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from objectives.task_settings import CustomTaskSettings, DatasetSettings, Gsm8kSettings, TaskSettings
+from objectives.tasks.code_rows import is_code
 from objectives.tasks.rows import is_local
 
 
 def own_references(task: TaskSettings) -> list[str]:
     """Code that the study names, each as `module:name`."""
-    return [*task.named_rewards().values(), *([task.name] if isinstance(task, CustomTaskSettings) else [])]
+    rows = [task.data] if isinstance(task, DatasetSettings) and is_code(task.data) else []
+    own_task = [task.name] if isinstance(task, CustomTaskSettings) else []
+    return [*task.named_rewards().values(), *rows, *own_task]
 
 
 def own_modules(task: TaskSettings) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -47,7 +48,7 @@ def study_checks(study: str, overrides: list[str]) -> Iterator[Check]:
     except StudyFileError as error:
         yield fault("device", str(error), f"mend it in {study}, or go where there is one")
     for reference in own_references(config.task):
-        yield _import(reference, config.code_folders)
+        yield _import(reference, config.code_folders, config.model.path)
 
 
 def _model(config: StudyFile) -> Check:
@@ -65,7 +66,7 @@ def _model(config: StudyFile) -> Check:
     return warning("model", f"{name} is not in the hub's cache", "the first run downloads it")
 
 
-def _import(reference: str, folders: tuple[Path, ...]) -> Check:
+def _import(reference: str, folders: tuple[Path, ...], model: str) -> Check:
     try:
         child = subprocess.run(
             [sys.executable, "-c", IMPORT, reference, *map(str, folders)],
@@ -73,6 +74,7 @@ def _import(reference: str, folders: tuple[Path, ...]) -> Check:
             text=True,
             timeout=IMPORT_S,
             check=False,
+            env={**os.environ, "SWEEP_MODEL": model},
         )
     except subprocess.TimeoutExpired:
         return fault(f"import {reference}", f"not done after {IMPORT_S} s", "importing it should only define functions")
