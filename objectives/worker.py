@@ -9,8 +9,9 @@ import tempfile
 import threading
 import traceback
 from contextlib import suppress
-from multiprocessing import parent_process
+from multiprocessing import active_children, parent_process
 from multiprocessing.connection import Connection, wait
+from multiprocessing.util import Finalize
 from pathlib import Path
 
 from objectives.adapters import AdapterFolder
@@ -112,6 +113,7 @@ def main(
     # Ctrl-C in a terminal reaches every process in it: stopping is the supervisor's to decide.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, args=(scratch,), daemon=True).start()
+    Finalize(None, _end_children, exitpriority=0)
     # Threads that spin while they wait starve one another where cores are shared: on two busy cores vLLM 0.32 took
     # ten times as long. Read by the OpenMP runtime when torch is loaded, so before it.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -138,6 +140,12 @@ def main(
             return
         with suppress(RewardError):  # its trial has told it
             learner.serve(feed)
+
+
+def _end_children() -> None:
+    """Ends processes that rewards have left behind: a pool that nobody shuts down would be waited for, for ever."""
+    for child in active_children():
+        child.terminate()
 
 
 def _die_with_parent(scratch: Path) -> None:
