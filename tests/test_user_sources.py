@@ -41,7 +41,9 @@ def test_a_script_is_told_from_a_module_of_functions(source, what):
 
 def test_a_modules_own_imports_belong_to_it_and_installed_ones_do_not(tmp_path):
     files = {
-        ("def run(): main()\ndef main(): run(); p.parse_args()\nsys.exit(run())", (3, "reads a command line")),
+        "rewards.py": (
+            "import json, torch\nimport scoring.exact as exact\nfrom scoring import near\ndef f(): import late"
+        ),
         "scoring/__init__.py": "from . import shared",
         "scoring/exact.py": "from .shared import x\nfrom ..nowhere import y\nimport objectives.rewards",
         "scoring/near.py": "from rewards import f",
