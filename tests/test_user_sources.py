@@ -16,6 +16,7 @@ from objectives.user_sources import own_sources
     [
         ("import argparse\nargs = argparse.ArgumentParser().parse_args()", (2, "reads a command line")),
         ("parser = TrlParser((A, B))\na, b = parser.parse_args_and_config()", (2, "reads a command line")),
+        ("args = tyro.cli(Args)", (1, "reads a command line")),
         ("trainer.train()", (1, "trains")),
         ("with x:\n    for i in y:\n        trainer.train(resume_from_checkpoint=True)", (3, "trains")),
         ("try:\n    GRPOTrainer(model)\nexcept ValueError: ...", (2, "makes a trainer")),
