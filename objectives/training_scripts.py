@@ -6,8 +6,10 @@ import ast
 import re
 from collections.abc import Iterator
 
-ARGUMENTS = {"parse_args", "parse_known_args", "parse_args_into_dataclasses", "parse_args_and_config", "Fire"}
-"""What reads a command line, in argparse, Transformers, TRL and Fire."""
+ARGUMENTS = {"parse_args", "parse_known_args", "parse_args_into_dataclasses", "parse_args_and_config"}
+"""What reads a command line, in argparse, Transformers and TRL."""
+RUNNERS = {("tyro", "cli"), ("typer", "run"), ("fire", "Fire")}
+"""The same in packages that make a command of a function."""
 TRAINERS = re.compile(r"(\w*(GRPO|SFT|DPO|PPO|RLOO|Reward|Seq2Seq|Unsloth))?Trainer")
 LOADERS = {"FastLanguageModel", "FastModel", "FastVisionModel"}
 """Unsloth's classes whose `from_pretrained` loads a model to train."""
@@ -59,7 +61,7 @@ def _is_main(test: ast.expr) -> bool:
 def _what(call: ast.Call) -> str | None:
     """What a call does that belongs to scripts; None where it may be anyone's."""
     name, owner = _name(call.func)
-    if name in ARGUMENTS:
+    if name in ARGUMENTS or (owner, name) in RUNNERS:
         return "reads a command line"
     if name == "train" and owner and not call.args:
         return "trains"

@@ -10,17 +10,18 @@ import threading
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
-from multiprocessing import parent_process
+from multiprocessing import active_children, parent_process
 from multiprocessing.connection import Connection, wait
+from multiprocessing.util import Finalize
 from pathlib import Path
-from typing import Any
 
 from objectives import stages
-from objectives.adapters import AdapterFolder, largest_adapter_bytes
+from objectives.adapters import AdapterFolder
 from objectives.errors import RewardError, TrialError, is_out_of_memory
 from objectives.learners.build import make_learner
 from objectives.learners.trial_log import output_to
 from objectives.loading import load
+from objectives.places import adapter_place, compiled_folder
 from objectives.preview import Preview, sample
 from objectives.settings import WorkerSettings
 from objectives.trial import (
@@ -122,6 +123,7 @@ def main(
     # Ctrl-C in a terminal reaches every process in it: stopping is the supervisor's to decide.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, args=(scratch,), daemon=True).start()
+    Finalize(None, _end_children, exitpriority=0)
     # Threads that spin while they wait starve one another where cores are shared: on two busy cores vLLM 0.32 took
     # ten times as long. Read by the OpenMP runtime when torch is loaded, so before it.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -151,23 +153,10 @@ def main(
             learner.serve(feed)
 
 
-def compiled_folder(log_folder: Path) -> Path:
-    """Where compiled code is kept from worker to worker; where that folder forbids programs, with temporary files."""
-    log_folder.mkdir(parents=True, exist_ok=True)
-    allowed = not os.statvfs(log_folder).f_flag & os.ST_NOEXEC
-    return log_folder / "compiled" if allowed else Path(tempfile.gettempdir())
-
-
-def adapter_place(scratch: Sequence[Path], base: Any, settings: WorkerSettings) -> Path:
-    """Where adapters are handed to the engine: in memory where there is room for all that lie there at once.
-
-    Containers often have 64 MiB of shared memory. An adapter of rank 64 for a 1B model takes 180.
-    """
-    disk, *memory = scratch
-    size = largest_adapter_bytes(base, settings.model.max_lora_rank, settings.model.target_modules)
-    # Each trial's newest one, another while it is written, and room for what else lies there.
-    needed = (settings.learner.slots + 2) * size
-    return next((folder for folder in memory if shutil.disk_usage(folder).free >= needed), disk)
+def _end_children() -> None:
+    """Ends processes that rewards have left behind: a pool that nobody shuts down would be waited for, for ever."""
+    for child in active_children():
+        child.terminate()
 
 
 def _die_with_parent(scratch: Sequence[Path]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Group as Lines
 from rich.console import RenderableType
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -23,6 +24,10 @@ from sweep.worker_process import WorkerDiedError, WorkerProcess
 
 POOR_SHARE, GOOD_SHARE = 0.1, 0.4
 """Shares of groups with signal below which GRPO has next to nothing to learn from, and from which on it has enough."""
+
+
+NAMES_WIDTH = 32
+"""Columns that the functions' names may take in a table; where they take more, completions are listed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,18 +112,39 @@ def _group_json(group: Group) -> dict[str, Any]:
 
 
 def _group_lines(group: Group) -> RenderableType:
-    names = list(group.rewards)
-    table = Table("completion", *names, *(["total"] if len(names) > 1 else []), box=None, pad_edge=False)
-    for i, completion in enumerate(group.completions):
-        values = [group.rewards[name][i] for name in names]
-        shown = ["-" if value is None else f"{value:g}" for value in values]
-        table.add_row(escape(_text(completion)), *shown, *([_total(group.totals[i])] if len(names) > 1 else []))
     signal = "" if group.has_signal else "  (no signal: all rewards are equal)"
-    return Lines(Text(f"prompt: {_text(group.prompt)}{signal}", style="bold"), table, Text())
+    together = sum(len(name) + 2 for name in group.rewards) <= NAMES_WIDTH
+    body = _as_table(group) if together else _as_list(group)
+    return Lines(Text(f"prompt: {_text(group.prompt)}{signal}", style="bold"), body, Text())
 
 
-def _total(total: float) -> str:
-    return "-" if math.isnan(total) else f"{total:g}"
+def _as_table(group: Group) -> RenderableType:
+    """A line for each completion, a column for each function."""
+    several = len(group.rewards) > 1
+    table = Table("completion", *group.rewards, *(["total"] if several else []), box=None, pad_edge=False)
+    for i, completion in enumerate(group.completions):
+        table.add_row(escape(_text(completion)), *_values(group, i), *([_value(group.totals[i])] if several else []))
+    return table
+
+
+def _as_list(group: Group) -> RenderableType:
+    """Each completion in full, and under it what every function gave it: many columns would leave no room for it."""
+    lines: list[RenderableType] = []
+    for i, completion in enumerate(group.completions):
+        given = [f"{name} {value}" for name, value in zip(group.rewards, _values(group, i), strict=True)]
+        lines.append(Text(f"{_value(group.totals[i])}  {_text(completion)}"))
+        lines.append(Padding(Text(", ".join(given), style="dim"), (0, 0, 0, 4)))
+    return Lines(*lines)
+
+
+def _values(group: Group, i: int) -> list[str]:
+    """What each function gave the i-th completion."""
+    return [_value(values[i]) for values in group.rewards.values()]
+
+
+def _value(reward: float | None) -> str:
+    """A reward, or a dash where there is none."""
+    return "-" if reward is None or math.isnan(reward) else f"{reward:g}"
 
 
 def _text(content: Any) -> str:

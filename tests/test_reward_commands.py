@@ -9,13 +9,13 @@ import pytest
 from transformers import GenerationConfig
 
 from objectives.models.make_random import make_random_model
-from tests.command import sweep
+from tests.command import is_alive, sweep
 
 pytestmark = pytest.mark.slow
 
 ENDS = [4, 70, 90, 120, 150]
 REWARDS = """
-import itertools, time
+import itertools, os, time
 
 ENDS = {4, 70, 90, 120, 150, 1}
 calls = itertools.count()
@@ -28,6 +28,15 @@ def make(weight):
 short, long = make(0.01), make(0.02)
 first = lambda completions, **columns: [1.0] * len(completions)
 second = lambda completions, **columns: [2.0] * len(completions)
+
+def pooled(completions, **columns):
+    global pool
+    if "pool" not in globals():
+        import multiprocessing, concurrent.futures
+        pool = concurrent.futures.ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+    with open("pool.txt", "w") as file:
+        file.write(str(pool.submit(os.getpid).result()))
+    return [1.0] * len(completions)
 
 def ended(completion_ids, **columns):
     return [float(ids[-1] in ENDS) for ids in completion_ids]
@@ -159,13 +168,14 @@ def test_a_first_try_names_what_a_study_would_trip_over(folder, hub):
 
 @pytest.mark.parametrize("learner", ["trl", "packed"])
 def test_a_study_runs_on_what_trl_allows(folder, hub, learner):
-    task = 'reward = { main = "my_rewards:some", accuracy = "my_rewards:first" }\nreward_weights = [1.0, 0.0]'
+    task = 'reward = { main = "my_rewards:some", accuracy = "my_rewards:pooled" }\nreward_weights = [1.0, 0.0]'
     study = write(folder, f"allowed_{learner}", task, learner)
     ASKED.clear()
     done = sweep("run", study, cwd=folder, env=hub)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 of " in done.stdout and "left out: longer than 112 tokens; the longest has 4" in done.stdout
     assert ASKED == []
+    assert not is_alive(int((folder / "pool.txt").read_text()))
     [trial] = optuna.load_study(study_name=f"allowed_{learner}", storage=f"sqlite:///{folder}/rank-sweep.db").trials
     assert {"reward:main", "reward:accuracy"} <= trial.user_attrs["curve"].keys()
 

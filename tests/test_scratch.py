@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from objectives.adapters import largest_adapter_bytes
-from objectives.worker import adapter_place, compiled_folder
+from objectives.places import adapter_place, compiled_folder
 from sweep import scratch
 from sweep.errors import StorageError
 from sweep.study_file import load_study

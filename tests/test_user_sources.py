@@ -16,6 +16,7 @@ from objectives.user_sources import own_sources
     [
         ("import argparse\nargs = argparse.ArgumentParser().parse_args()", (2, "reads a command line")),
         ("parser = TrlParser((A, B))\na, b = parser.parse_args_and_config()", (2, "reads a command line")),
+        ("args = tyro.cli(Args)", (1, "reads a command line")),
         ("trainer.train()", (1, "trains")),
         ("with x:\n    for i in y:\n        trainer.train(resume_from_checkpoint=True)", (3, "trains")),
         ("try:\n    GRPOTrainer(model)\nexcept ValueError: ...", (2, "makes a trainer")),
@@ -41,7 +42,9 @@ def test_a_script_is_told_from_a_module_of_functions(source, what):
 
 def test_a_modules_own_imports_belong_to_it_and_installed_ones_do_not(tmp_path):
     files = {
-        "rewards.py": "import json, torch\nimport scoring.exact as exact\nfrom scoring import near\ndef f(): import late",
+        "rewards.py": (
+            "import json, torch\nimport scoring.exact as exact\nfrom scoring import near\ndef f(): import late"
+        ),
         "scoring/__init__.py": "from . import shared",
         "scoring/exact.py": "from .shared import x\nfrom ..nowhere import y\nimport objectives.rewards",
         "scoring/near.py": "from rewards import f",

@@ -57,7 +57,7 @@ def _kinds(values: Iterable[Any], numbers: Iterable[int]) -> dict[str, int]:
     found: dict[str, int] = {}
     for value, number in zip(values, numbers, strict=True):
         if value is not None:
-            found.setdefault(KINDS.get(type(value), type(value).__name__), number)
+            found.setdefault(KINDS.get(type(value), "a value of another kind"), number)
     return found
 
 
