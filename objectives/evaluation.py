@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -55,17 +55,31 @@ class Evaluator:
     max_completion_tokens: int
     rows: Sequence[Row]
     temperature: float
+    _base: dict[int, HeldOutScore] = field(default_factory=dict, init=False)
 
-    def score(self, adapter: AdapterVersion | None, *, step: int, seed: int) -> HeldOutScore:
+    def score(self, adapter: AdapterVersion, *, step: int, seed: int) -> HeldOutScore:
         """Mean reward of one completion for every held-out prompt, sampled and greedy."""
+        return self._score(self._rewards(adapter, self.temperature, seed), self._rewards(adapter, 0.0, seed), step=step)
+
+    def base_score(self, seed: int) -> HeldOutScore:
+        """The base policy's score. A seed is sampled once; what is greedy is the same for all."""
+        if seed not in self._base:
+            sampled = self._rewards(None, self.temperature, seed)
+            known = next(iter(self._base.values()), None)
+            greedy = self._rewards(None, 0.0, seed) if known is None else [known.greedy]
+            self._base[seed] = self._score(sampled, greedy, step=0)
+        return self._base[seed]
+
+    def _score(self, sampled: Sequence[float], greedy: Sequence[float], *, step: int) -> HeldOutScore:
         return HeldOutScore(
             step=step,
-            sampled=self._mean(adapter, self.temperature, seed),
-            greedy=self._mean(adapter, 0.0, seed),
-            prompts=len(self.rows),
+            sampled=float(np.mean(sampled)),
+            greedy=float(np.mean(greedy)),
+            prompts=len(sampled),
+            spread=float(np.std(sampled)),
         )
 
-    def _mean(self, adapter: AdapterVersion | None, temperature: float, seed: int) -> float:
+    def _rewards(self, adapter: AdapterVersion | None, temperature: float, seed: int) -> list[float]:
         completions = self.engine.rollout(
             [prompt_ids(self.tokenizer, row["prompt"]) for row in self.rows],
             [adapter] * len(self.rows),
@@ -73,4 +87,4 @@ class Evaluator:
             sampling_seeds(seed, EVALUATION, n=len(self.rows)),
         )
         texts = completion_texts(self.tokenizer, self.rows, completions)
-        return float(np.mean(self.rewards.totals(self.rows, texts, [c.token_ids for c in completions])))
+        return self.rewards.totals(self.rows, texts, [c.token_ids for c in completions])

@@ -130,7 +130,7 @@ def main(
                 loaded,
                 AdapterFolder(scratch / "adapters", keep_in=settings.log_folder if settings.keep_adapters else None),
             )
-            baseline = loaded.evaluator.score(None, step=0, seed=settings.seed)
+            baseline = loaded.evaluator.base_score(settings.seed)
             connection.send(Ready(baseline=baseline, facts=loaded.facts))
         except Exception as error:
             traceback.print_exc()

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
 from objectives.trial import Ready, StepMetrics, TrialSpec
+from sweep.units import decimals
 
 
 class ProgressDisplay(Protocol):
@@ -78,17 +79,22 @@ class _Pace:
         return f"{seconds / 60:.0f} min left" if seconds >= 90 else f"{seconds:.0f} s left"
 
 
-def _ready_line(ready: Ready) -> str:
+def _ready_line(ready: Ready, places: int) -> str:
     return (
-        f"base policy: held-out reward {ready.baseline.sampled:.3f} sampled, {ready.baseline.greedy:.3f} greedy, "
-        f"{ready.baseline.prompts} prompts"
+        f"base policy: held-out reward {ready.baseline.sampled:.{places}f} sampled, {ready.baseline.greedy:.{places}f} "
+        f"greedy, {ready.baseline.prompts} prompts"
     )
 
 
-def _ended_line(spec: TrialSpec, score: float | None, reason: str | None) -> str:
+def _places(ready: Ready) -> int:
+    """Decimals for the study's rewards: as many as their spread asks for."""
+    return decimals(ready.baseline.spread or 0.0)
+
+
+def _ended_line(spec: TrialSpec, score: float | None, reason: str | None, places: int) -> str:
     if reason == "interrupted":
         return f"{describe(spec)}: interrupted; it will be run again from its start"
-    outcome = "failed" if score is None else f"held-out reward {score:.3f}"
+    outcome = "failed" if score is None else f"held-out reward {score:.{places}f}"
     return f"{describe(spec)}: {outcome}" + (f" ({reason})" if reason else "")
 
 
@@ -98,6 +104,7 @@ class LineProgress:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._pace = _Pace()
+        self._decimals = 3
         self._steps: dict[int, int] = {}
 
     def _print(self, text: str) -> None:
@@ -114,7 +121,8 @@ class LineProgress:
 
     def ready(self, ready: Ready) -> None:
         """See `ProgressDisplay`."""
-        self._print(_ready_line(ready))
+        self._decimals = _places(ready)
+        self._print(_ready_line(ready, self._decimals))
 
     def trial_started(self, spec: TrialSpec) -> None:
         """See `ProgressDisplay`."""
@@ -128,14 +136,15 @@ class LineProgress:
         if metrics.step % max(1, self._pace.steps // 4) == 0:
             left = self._pace.time_left(self._steps.values())
             self._print(
-                f"  trial {spec.number}  step {metrics.step}/{self._pace.steps}  reward {metrics.reward:.3f}  {left}"
+                f"  trial {spec.number}  step {metrics.step}/{self._pace.steps}  "
+                f"reward {metrics.reward:.{self._decimals}f}  {left}"
             )
 
     def trial_ended(self, spec: TrialSpec, *, score: float | None, reason: str | None) -> None:
         """See `ProgressDisplay`."""
         self._steps.pop(spec.number, None)
         self._pace.ended += score is not None
-        self._print(f"[{self._pace.ended}/{self._pace.trials}] {_ended_line(spec, score, reason)}")
+        self._print(f"[{self._pace.ended}/{self._pace.trials}] {_ended_line(spec, score, reason, self._decimals)}")
 
     def tick(self) -> None:
         """Nothing moves between lines."""
@@ -150,6 +159,7 @@ class LiveProgress:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._pace = _Pace()
+        self._decimals = 3
         self._bars = Progress(
             TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f}"),
             TextColumn("{task.fields[news]}"), console=console,
@@ -172,7 +182,8 @@ class LiveProgress:
     def ready(self, ready: Ready) -> None:
         """See `ProgressDisplay`."""
         self._note.plain = ""
-        self._live.console.print(_ready_line(ready), highlight=False)
+        self._decimals = _places(ready)
+        self._live.console.print(_ready_line(ready, self._decimals), highlight=False)
 
     def trial_started(self, spec: TrialSpec) -> None:
         """See `ProgressDisplay`."""
@@ -181,13 +192,15 @@ class LiveProgress:
     def step(self, spec: TrialSpec, metrics: StepMetrics) -> None:
         """See `ProgressDisplay`."""
         self._pace.count_step()
-        self._bars.update(self._trials[spec.number], completed=metrics.step, news=f"reward {metrics.reward:.3f}")
+        news = f"reward {metrics.reward:.{self._decimals}f}"
+        self._bars.update(self._trials[spec.number], completed=metrics.step, news=news)
 
     def trial_ended(self, spec: TrialSpec, *, score: float | None, reason: str | None) -> None:
         """See `ProgressDisplay`."""
         self._bars.remove_task(self._trials.pop(spec.number))
         self._pace.ended += score is not None
-        self._live.console.print(_ended_line(spec, score, reason), highlight=False, markup=False)
+        line = _ended_line(spec, score, reason, self._decimals)
+        self._live.console.print(line, highlight=False, markup=False)
 
     def tick(self) -> None:
         """Moves the study's bar and its time left."""

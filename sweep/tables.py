@@ -17,8 +17,9 @@ STRIP_WIDTH = 20
 
 def study_table(summary: StudySummary) -> RenderableType:
     """The per-rank table, with what a reader needs to know to read it."""
-    values = [value for rank in summary.ranks for value in rank.values]
-    top = max([*values, summary.baseline or 0.0], default=0.0)
+    shown = [value for rank in summary.ranks for value in rank.values]
+    shown += [] if summary.baseline is None else [summary.baseline]
+    places, bottom, top = summary.decimals, min(shown, default=0.0), max(shown, default=0.0)
     table = Table(
         title=f"study {summary.study}: held-out reward by rank",
         title_justify="left",
@@ -35,21 +36,23 @@ def study_table(summary: StudySummary) -> RenderableType:
             str(rank.r) + ("" if rank.tuned else "*"),
             str(rank.n),
             str(rank.collapsed),
-            "" if rank.mean_without_collapsed is None else f"{rank.mean_without_collapsed:.3f}",
-            value_strip(rank.values, top=top, baseline=summary.baseline),
-            f"{rank.best.value:.3f}",
+            "" if rank.mean_without_collapsed is None else f"{rank.mean_without_collapsed:.{places}f}",
+            value_strip(rank.values, bottom=bottom, top=top, baseline=summary.baseline),
+            f"{rank.best.value:.{places}f}",
             f"{rank.best.alpha}, {rank.best.learning_rate:g}",
         )
     warning = [Text(summary.pruner_warning, style="yellow")] if summary.pruner_warning else []
     return Group(table, *warning, *(Text(line, style="dim") for line in _notes(summary)))
 
 
-def value_strip(values: tuple[float, ...], *, top: float, baseline: float | None) -> str:
-    """Every value as a mark on a line from 0 to `top`: `o` one trial, `8` several, `|` the base policy."""
+def value_strip(values: tuple[float, ...], *, top: float, baseline: float | None, bottom: float = 0.0) -> str:
+    """Every value as a mark on a line from `bottom` to `top`: `o` one trial, `8` several, `|` the base policy."""
     cells = [" "] * STRIP_WIDTH
 
     def cell(value: float) -> int:
-        return min(STRIP_WIDTH - 1, max(0, int(value / top * STRIP_WIDTH))) if top > 0 else 0
+        if top <= bottom:  # all the same
+            return STRIP_WIDTH // 2
+        return min(STRIP_WIDTH - 1, max(0, int((value - bottom) / (top - bottom) * STRIP_WIDTH)))
 
     if baseline is not None:
         cells[cell(baseline)] = "|"
@@ -59,7 +62,7 @@ def value_strip(values: tuple[float, ...], *, top: float, baseline: float | None
 
 
 def _notes(summary: StudySummary) -> list[str]:
-    baseline = "" if summary.baseline is None else f"base policy {summary.baseline:.3f} (|); "
+    baseline = "" if summary.baseline is None else f"base policy {summary.baseline:.{summary.decimals}f} (|); "
     notes = [
         f"{baseline}max_lora_rank {summary.max_lora_rank}",
         "mean: of the trials that did not collapse; best: the luckiest trial, not an estimate",

@@ -76,6 +76,8 @@ class TrlLearner:
             # Rollouts and the scores on the way were part of training.
             clock.seconds["train"] -= clock.seconds["rollout"] + clock.seconds["evaluate"]
             run.score(steps)
+            with clock.section("evaluate"):
+                base = self._evaluator.base_score(spec.seed)
             return TrialResult(
                 scores=tuple(run.scores),
                 steps=steps,
@@ -84,6 +86,7 @@ class TrlLearner:
                 adapter_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
                 seconds=dict(clock.seconds),
                 adapter=self._adapters.keep(run.owner),
+                base=base,
             )
         finally:
             self._adapters.forget(run.owner)
@@ -192,7 +195,7 @@ class _Run(TrainerCallback):  # type: ignore[misc]
         with self._clock.section("evaluate"):
             version = self._learner._adapters.publish(self.owner, self._model, self._spec.lora.r)
             self.scores.append(self._learner._evaluator.score(version, step=step, seed=self._spec.seed))
-        print(f"step {step}: held-out reward {self.scores[-1].sampled:.3f}", flush=True)
+        print(f"step {step}: held-out reward {self.scores[-1].sampled:.6g}", flush=True)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Scores the trial where it is to be scored on the way."""
@@ -206,7 +209,7 @@ class _Run(TrainerCallback):  # type: ignore[misc]
             metrics = step_metrics(state.global_step, logs, tokens=self.tokens, seconds=now - self._step_began)
             self._step_began = now
             print(
-                f"step {metrics.step}/{args.max_steps}: reward {metrics.reward:.3f}, "
+                f"step {metrics.step}/{args.max_steps}: reward {metrics.reward:.6g}, "
                 f"{metrics.groups_without_signal:.0%} of groups without signal, {metrics.seconds:.2f} s",
                 flush=True,
             )

@@ -23,8 +23,9 @@ def confirm(
 
     The best of a search is the luckiest, so it is no answer. This freezes one configuration for each rank that was
     tuned like the others (the best smoothed estimate), runs all of them on the same seeds, and finds the smallest
-    rank that is as good as every other, with a stated confidence. What that costs, and how likely it is to find an
-    equal rank equal, is said before anything runs. The rule is the study file's `[verdict]`, set before the search.
+    rank that has learned and is as good as every other, with a stated confidence. What that costs, and how likely it
+    is to find an equal rank equal, is said before anything runs. The rule is the study file's `[verdict]`, set before
+    the search.
 
     Ctrl-C stops; the same command goes on from there. `--seeds 20` later adds seeds and redoes none.
     """
@@ -35,6 +36,7 @@ def confirm(
     from sweep.confirm_schedule import ConfirmSchedule
     from sweep.pack_plan import sized_pack
     from sweep.progress import make_progress
+    from sweep.schema import as_declared, declared_note, rule_of, schema_of
     from sweep.search import ended_trials
     from sweep.storage import create_or_match_study, log_folder, match_study, open_storage, open_study, study_lock
     from sweep.study_file import load_study
@@ -49,7 +51,10 @@ def confirm(
     console = Console(highlight=False)
     opened = open_storage(storage, create=False)
     searched = open_study(opened, config.study.name)
+    config, schema = as_declared(searched, config), schema_of(searched)
     match_study(searched, config)
+    if note := declared_note(searched):
+        console.print(note, markup=False)
     summary = summarize(searched)
     search = freeze(summary, config)
     name = confirmation_name(config.study.name)
@@ -57,7 +62,7 @@ def confirm(
     with study_lock(logs):
         import optuna
 
-        stored = create_or_match_study(opened, config, optuna.samplers.RandomSampler(), name=name)
+        stored = create_or_match_study(opened, config, optuna.samplers.RandomSampler(), name=name, schema=schema)
         search = store_frozen(stored, search)
         if len(search.frozen) < 2:
             alone = " and ".join(f"r={rank.r}" for rank in search.frozen) or "none"
@@ -67,8 +72,8 @@ def confirm(
         seeds = seeds or config.verdict.seeds
         schedule = ConfirmSchedule(config, search.frozen, seeds=seeds)
         ended = len(ended_trials(stored))
-        for line in plan_lines(search, config, summary, seeds=seeds, ended=ended):
-            console.print(line)
+        for line in plan_lines(search, config, summary, rule=rule_of(config, schema), seeds=seeds, ended=ended):
+            console.print(line, markup=False)
         Supervisor(stored, config, schedule, log_folder=logs, progress=make_progress(console)).run()
         count_look(stored, seeds)
         confirmed = read_confirmation(stored, config)

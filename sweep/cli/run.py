@@ -31,10 +31,12 @@ def run(
     from rich.console import Console
 
     from sweep.checks import check_device, check_generator, check_study
+    from sweep.learning import DesignWatch, unlearned_warning
     from sweep.pack_plan import sized_pack
     from sweep.progress import make_progress
     from sweep.pruning import make_pruner
     from sweep.rungs import pruner_warning
+    from sweep.schema import declared_note
     from sweep.search import SearchSchedule, make_sampler
     from sweep.storage import create_or_match_study, log_folder, open_storage, study_lock
     from sweep.study_file import load_study
@@ -66,10 +68,16 @@ def run(
         design_size = config.search.points_per_rank * len(config.search_space().r)
         sampler = make_sampler(design_size=design_size, seed=config.study.seed)
         stored = create_or_match_study(opened, config, sampler, pruner=make_pruner(config))
+        if note := declared_note(stored):
+            console.print(note, markup=False, highlight=False)
         progress = make_progress(console)
-        Supervisor(stored, config, SearchSchedule(config), log_folder=logs, progress=progress).run()
+        watch = DesignWatch(stored, console)
+        schedule = SearchSchedule(config)
+        Supervisor(stored, config, schedule, log_folder=logs, progress=progress, after_trial=watch.look).run()
     summary = summarize(stored)
     console.print(study_table(summary))
+    if warning := unlearned_warning(summary):
+        console.print(f"warning: {warning}", style="yellow", highlight=False, markup=False)
     command = " ".join(["sweep confirm", study, *(f"--set {override}" for override in overrides)])
     console.print(f"next: `{command}` runs every rank on fresh seeds and gives the verdict", markup=False)
     if not summary.ranks:
