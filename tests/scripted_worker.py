@@ -4,7 +4,8 @@ from collections import deque
 
 from objectives.trial import Finished, HeldOutScore, Progress, Prune, Ready, SlotFree, Start, StepMetrics, TrialResult
 
-BASELINE = 0.25
+BASELINE, SPREAD = 0.25, 0.43
+"""The base policy's reward, and its standard deviation between prompts: as where a quarter of them is solved."""
 
 
 class ScriptedWorker:
@@ -24,7 +25,7 @@ class ScriptedWorker:
 
     def __call__(self, settings, log):
         self.log, self._budget = log, settings.budget.steps
-        score = HeldOutScore(step=0, sampled=BASELINE, greedy=BASELINE, prompts=64)
+        score = HeldOutScore(step=0, sampled=BASELINE, greedy=BASELINE, prompts=64, spread=SPREAD)
         self._out = deque([Ready(baseline=score, facts={}), *[SlotFree()] * self.slots])
         return self
 

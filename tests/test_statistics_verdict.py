@@ -359,8 +359,8 @@ def test_a_rank_that_keeps_the_share_of_the_best_gain_is_found() -> None:
     verdict = judge(confirm([0.35, 0.56, 0.60, 0.59]), replace(KEEP, keep=0.7))
     assert outcome(verdict) == ("found_and_smaller_shown_worse", 4)
     assert verdict.reason == (
-        "r=4 is the smallest rank that keeps 70 % of the best rank's gain over the base policy (95 % confidence, 10 "
-        "seeds); the next rank down, r=1, is shown to keep less than 70 % of that of r=16."
+        "r=4 is the smallest to keep 70 % of the best gain (95 % confidence, 10 seeds); the next rank down, r=1, is "
+        "shown to keep less than 70 % of that of r=16."
     )
     assert (verdict.keep, verdict.tolerance, verdict.base) == (0.7, None, pytest.approx(0.25))
     assert [summary.kept for summary in verdict.per_rank] == pytest.approx([0.10 / 0.35, 0.31 / 0.35, 1, 0.34 / 0.35])

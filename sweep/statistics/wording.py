@@ -54,8 +54,8 @@ def _as_good(rule: Rule, *, smallest: bool) -> str:
     """What is claimed of the answer; follows its name and `is`."""
     if rule.keep is None:
         return f"{'the smallest rank' if smallest else 'shown to be'} within {rule.tolerance:g} of the best"
-    standing = "the smallest rank that keeps" if smallest else "shown to keep"
-    return f"{standing} {percent(rule.keep)} of the best rank's gain over the base policy"
+    # Short enough for what follows, the confidence and the seeds, to stand on the first line of a terminal.
+    return f"{'the smallest' if smallest else 'shown'} to keep {percent(rule.keep)} of the best gain"
 
 
 def _below(assessment: Assessment) -> str:
