@@ -12,7 +12,7 @@ from rich.text import Text
 from sweep.summary import StudySummary
 from sweep.terminal import printable
 
-STRIP_WIDTH = 20
+STRIP_WIDTH, NARROWEST_STRIP, TERMINAL_WIDTH = 20, 8, 80
 
 
 def study_table(summary: StudySummary) -> RenderableType:
@@ -31,13 +31,16 @@ def study_table(summary: StudySummary) -> RenderableType:
     table.add_column("every trial", no_wrap=True)
     table.add_column("best", justify="right", no_wrap=True)
     table.add_column("at alpha, rate", no_wrap=True)
+    widest = max((len(f"{value:.{places}f}") for value in shown), default=0)
+    # What the other columns hold, with a space and a border each.
+    width = max(NARROWEST_STRIP, min(STRIP_WIDTH, TERMINAL_WIDTH - 2 * max(widest, 4) - 50))
     for rank in summary.ranks:
         table.add_row(
             str(rank.r) + ("" if rank.tuned else "*"),
             str(rank.n),
             str(rank.collapsed),
             "" if rank.mean_without_collapsed is None else f"{rank.mean_without_collapsed:.{places}f}",
-            value_strip(rank.values, bottom=bottom, top=top, baseline=summary.baseline),
+            value_strip(rank.values, bottom=bottom, top=top, baseline=summary.baseline, width=width),
             f"{rank.best.value:.{places}f}",
             f"{rank.best.alpha}, {rank.best.learning_rate:g}",
         )
@@ -45,14 +48,16 @@ def study_table(summary: StudySummary) -> RenderableType:
     return Group(table, *warning, *(Text(line, style="dim") for line in _notes(summary)))
 
 
-def value_strip(values: tuple[float, ...], *, top: float, baseline: float | None, bottom: float = 0.0) -> str:
+def value_strip(
+    values: tuple[float, ...], *, top: float, baseline: float | None, bottom: float = 0.0, width: int = STRIP_WIDTH
+) -> str:
     """Every value as a mark on a line from `bottom` to `top`: `o` one trial, `8` several, `|` the base policy."""
-    cells = [" "] * STRIP_WIDTH
+    cells = [" "] * width
 
     def cell(value: float) -> int:
         if top <= bottom:  # all the same
-            return STRIP_WIDTH // 2
-        return min(STRIP_WIDTH - 1, max(0, int((value - bottom) / (top - bottom) * STRIP_WIDTH)))
+            return width // 2
+        return min(width - 1, max(0, int((value - bottom) / (top - bottom) * width)))
 
     if baseline is not None:
         cells[cell(baseline)] = "|"

@@ -100,30 +100,45 @@ def verdict_report(confirmed: Confirmed, summary: StudySummary) -> RenderableTyp
 
 
 def _rank_table(confirmed: Confirmed, ends: Sequence[float], places: int) -> Table:
-    """A row for each rank. The bars get what room the figures leave in 80 columns, if it is enough."""
+    """A row for each rank, in 80 columns: where figures are long, intervals are half-widths, and bars shrink."""
     verdict = confirmed.verdict
-    frozen = {c.r: (f"{c.alpha:g}", f"{c.learning_rate:g}") for c in confirmed.confirmation.frozen}
     names = ["r", "alpha", "rate", "seeds", "collapsed", "mean", f"{100 * verdict.confidence:g}% interval"]
     names += [] if verdict.base is None else ["kept"]
-    rows = []
-    for rank in verdict.per_rank:
-        row = [str(rank.r), *frozen.get(rank.r, ("", "")), str(rank.n_seeds), str(rank.collapsed)]
-        row.append("" if rank.mean is None else f"{rank.mean:.{places}f}")
-        known = rank.lower is not None and rank.upper is not None
-        row.append(f"{rank.lower:.{places}f} to {rank.upper:.{places}f}" if known else "")
-        if verdict.base is not None:
-            row.append("" if rank.kept is None else f"{rank.kept:.0%}")
-        rows.append(row)
-    used = sum(max(len(row[i]) for row in [names, *rows]) + 1 for i in range(len(names)))
-    width = min(BAR_WIDTH, TERMINAL_WIDTH - used - len(MARK) - 2)
+    rows = [_figures(rank, confirmed, places, wide=True) for rank in verdict.per_rank]
+    if (width := _room(names, rows)) < 0:
+        rows = [_figures(rank, confirmed, places, wide=False) for rank in verdict.per_rank]
+        width = _room(names, rows)
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in names:
         table.add_column(name, justify="left" if name.endswith("interval") else "right", no_wrap=True)
     table.add_column("", no_wrap=True)
     for rank, row in zip(verdict.per_rank, rows, strict=True):
-        bar = interval_bar(rank, low=min(ends), high=max(ends), width=width) if ends else ""
+        bar = interval_bar(rank, low=min(ends), high=max(ends), width=min(BAR_WIDTH, width)) if ends else ""
         table.add_row(*row, bar + (MARK if rank.r == verdict.r else ""))
     return table
+
+
+def _figures(rank: RankSummary, confirmed: Confirmed, places: int, *, wide: bool) -> list[str]:
+    """A rank's cells, but for its bar."""
+    frozen = {c.r: (f"{c.alpha:g}", f"{c.learning_rate:g}") for c in confirmed.confirmation.frozen}
+    row = [str(rank.r), *frozen.get(rank.r, ("", "")), str(rank.n_seeds), str(rank.collapsed)]
+    row.append("" if rank.mean is None else f"{rank.mean:.{places}f}")
+    if rank.lower is None or rank.upper is None:
+        row.append("")
+    elif wide:
+        row.append(f"{rank.lower:.{places}f} to {rank.upper:.{places}f}")
+    else:
+        row.append(f"\N{PLUS-MINUS SIGN} {(rank.upper - rank.lower) / 2:.{places}f}")
+    if confirmed.verdict.base is not None:
+        row.append("" if rank.kept is None else f"{rank.kept:.0%}")
+    return row
+
+
+def _room(names: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+    """Columns of the terminal that are left for bars; negative where the figures alone are too wide."""
+    widest = (max(len(row[i]) for row in [names, *rows]) for i in range(len(names)))
+    # Rich sets a column, and that of the bars, one space apart from its border, and a border one wide.
+    return TERMINAL_WIDTH - sum(widest) - 2 * (len(names) + 1) - 2 - len(MARK)
 
 
 def interval_bar(rank: RankSummary, *, low: float, high: float, width: int = BAR_WIDTH) -> str:

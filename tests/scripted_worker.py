@@ -25,7 +25,8 @@ class ScriptedWorker:
 
     def __call__(self, settings, log):
         self.log, self._budget = log, settings.budget.steps
-        score = HeldOutScore(step=0, sampled=BASELINE, greedy=BASELINE, prompts=64, spread=SPREAD)
+        score = HeldOutScore(step=0, sampled=BASELINE, greedy=BASELINE, prompts=1024, spread=SPREAD)
+        self.base = score
         self._out = deque([Ready(baseline=score, facts={}), *[SlotFree()] * self.slots])
         return self
 
@@ -61,8 +62,9 @@ class ScriptedWorker:
 
     def _finish(self, number, step):
         value = self.reward(self._specs.pop(number), step)
-        score = HeldOutScore(step=step, sampled=value, greedy=value, prompts=64)
+        score = HeldOutScore(step=step, sampled=value, greedy=value, prompts=1024, spread=SPREAD)
         result = TrialResult(
-            scores=(score,), steps=step, pruned=step < self._budget, tokens=step, adapter_parameters=1, seconds={}
-        )
+            scores=(score,), steps=step, pruned=step < self._budget, tokens=step, adapter_parameters=1, seconds={},
+            base=self.base,
+        )  # fmt: skip
         self._out += [Finished(number=number, result=result), SlotFree()]

@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+from dataclasses import asdict
 
 import optuna
 import pytest
@@ -20,7 +21,7 @@ from sweep.storage import create_or_match_study, open_storage
 from sweep.study_file import load_study
 from sweep.summary import summarize
 from tests.command import SMALL, sweep
-from tests.test_plots import STORED, stored_study
+from tests.test_plots import BASE, STORED, stored_study
 
 POINTS = [
     (r, alpha, rate, base + bonus)
@@ -48,6 +49,7 @@ def run(study, config, schedule, score):
         value = score(trial.params["r"], trial.user_attrs[SEED] % 1000)
         scores = [{"step": step, "sampled": value, "greedy": value, "prompts": 64} for step in (20, 40, 80)]
         trial.set_user_attr(record.SCORES, scores)
+        trial.set_user_attr(record.BASE, asdict(BASE))
         trial.set_user_attr(record.COLLAPSED, value == 0)
         study.tell(trial, value)
     count_look(study, schedule.trials // len(freeze_of(study)))
@@ -239,11 +241,11 @@ def test_the_command_confirms_a_study_and_shows_the_verdict(tmp_path):
     shown = json.loads(sweep("show", "tiny", "--json", cwd=tmp_path).stdout)
     assert len(shown["trials"]) == 2
     assert shown["verdict"]["outcome"] == "undecided"
-    assert shown["verdict"].keys() >= {"r", "alpha", "learning_rate", "confidence", "tolerance", "reason"}
+    assert shown["verdict"].keys() >= {"r", "alpha", "learning_rate", "confidence", "keep", "tolerance", "reason"}
     assert all({"lower", "upper"} <= rank.keys() for rank in shown["ranks"])
-    changed = sweep("confirm", "tiny", *small, "--set", "verdict.tolerance=0.2", cwd=tmp_path)
+    changed = sweep("confirm", "tiny", *small, "--set", "verdict.keep=0.8", cwd=tmp_path)
     assert changed.returncode == 3
-    assert "verdict.tolerance: 0.05 -> 0.2" in changed.stderr
+    assert "verdict.keep: 0.85 -> 0.8" in changed.stderr
 
 
 def test_the_distributions_of_a_confirmation_are_the_searchs(confirmation, config):

@@ -47,7 +47,8 @@ def test_the_winners_curse_is_the_search_maximum_minus_the_mean_on_fresh_seeds(c
     assert [c.overstated for c in info.ranks] == pytest.approx([0.0, 0.0, 0.015], abs=1e-9)
     assert info.sentence == (
         "The best of the search's trials, at r=16, had 0.620. On fresh seeds the mean of r=16 is 0.605: the maximum "
-        "lies 0.015 above it."
+        "lies 0.015 above it. Whoever takes the best of many noisy trials takes luck along with merit (the winner's "
+        "curse)."
     )
     maxima, means = winners_curse_figure(info).data
     assert (maxima.text[-1], len(means.y)) == ("+0.015", 3)
