@@ -50,7 +50,7 @@ def decimals(spread: float) -> int:
     if not spread > 0 or not math.isfinite(spread):
         return 3
     if spread < 0.02:
-        return min(12, 3 + math.ceil(math.log10(0.02 / spread)))
+        return min(12, 4 + math.ceil(math.log10(0.02 / spread)))
     return 3 if spread < 2 else max(0, 2 - math.floor(math.log10(spread / 2)))
 
 

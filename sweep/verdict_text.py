@@ -105,7 +105,7 @@ def _rank_table(confirmed: Confirmed, ends: Sequence[float], places: int) -> Tab
     names = ["r", "alpha", "rate", "seeds", "collapsed", "mean", f"{100 * verdict.confidence:g}% interval"]
     names += [] if verdict.base is None else ["kept"]
     rows = [_figures(rank, confirmed, places, wide=True) for rank in verdict.per_rank]
-    if (width := _room(names, rows)) < 0:
+    if (width := _room(names, rows)) < NARROWEST_BAR:
         rows = [_figures(rank, confirmed, places, wide=False) for rank in verdict.per_rank]
         width = _room(names, rows)
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
