@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from objectives.trial import HeldOutScore
-from sweep.collapse import BEYOND_NOISE
 from sweep.summary import StudySummary, TrialSummary, summarize
 from sweep.units import figure
 
@@ -42,13 +41,13 @@ def unlearned_warning(summary: StudySummary) -> str:
     scored = [trial for trial in _ended_design(summary) if trial.gain is not None]
     if summary.base is None or summary.base.spread is None or not scored:
         return ""
-    noise = BEYOND_NOISE * _error(summary.base)
+    noise = 2 * _error(summary.base)
     if any(_gained(trial, noise) for trial in scored):
         return ""
     return (
         f"no trial of the design gained over the base policy: the best has {_most(scored)}, and less than "
-        f"{figure(noise)} may be noise. Nothing is being learned, so no rank can be told from another: try higher "
-        "learning rates or more steps, or ask `sweep try-reward` whether the reward has a signal"
+        f"{figure(noise)} may be noise. As far as this shows nothing is being learned, and no rank can be told from "
+        "another: try higher learning rates or more steps, or ask `sweep try-reward` whether the reward has a signal"
     )
 
 

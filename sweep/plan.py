@@ -16,6 +16,7 @@ from sweep.origins import Setting
 from sweep.pack_plan import PackPlan, completion_tokens, plan_pack, study_engine, study_footprint, with_slots
 from sweep.plan_notes import plan_notes
 from sweep.study_file import StudyFile
+from sweep.verdict_plan import VerdictPlan, plan_verdict
 
 if TYPE_CHECKING:
     from sweep.calibration import Measured
@@ -41,7 +42,7 @@ class Spending:
     episodes: int
     completion_tokens: int
     evaluation_completions: int
-    """Of held-out prompts. The base policy's own score, once a start, comes on top."""
+    """Of held-out prompts. The base policy's own scores, one a seed and start, come on top."""
     evaluation_tokens: int
 
 
@@ -75,6 +76,7 @@ class StudyPlan:
     fit: Fit | None
     per_trial: Spending
     in_all: Spending
+    verdict: VerdictPlan
     notes: tuple[str, ...]
     settings: tuple[Setting, ...]
     measured: Measured | None = None
@@ -94,6 +96,7 @@ class StudyPlan:
             "device": None if self.device is None else asdict(self.device),
             "fit": None if self.fit is None else asdict(self.fit),
             "budget": {"per_trial": asdict(self.per_trial), "in_all": asdict(self.in_all)},
+            "verdict": asdict(self.verdict),
             "notes": list(self.notes),
             "settings": [asdict(setting) for setting in self.settings],
             "measured": None if self.measured is None else asdict(self.measured),
@@ -143,6 +146,7 @@ def plan_study(config: StudyFile, *, device: Device | None, settings: tuple[Sett
         fit=None if device is None else fit(held, config.model, memory_bytes=device.memory_bytes),
         per_trial=per_trial,
         in_all=_spending(config, trials=config.search.trials),
+        verdict=plan_verdict(config),
         notes=plan_notes(
             config, device=device, engine=engine, adapters=adapters, completion_tokens=completion_tokens(config)
         ),

@@ -66,7 +66,8 @@ def judge_signal(preview: Preview) -> Signal:
             sentence=f"GRPO can learn from this, but slowly: only {counted}. Larger groups, easier prompts or a "
             f"reward with more steps would help.{hint}",
         )
-    end = "already gets the same reward everywhere" if preview.mean > 0 else "never gets a reward"
+    totals = {total for group in preview.groups for total in group.totals}
+    end = f"gets a reward of {min(totals):g} everywhere" if len(totals) == 1 else "gets one reward for all of a prompt"
     return Signal(
         can_learn="no",
         sentence=f"GRPO cannot learn from this: {counted}; the base policy {end}. Change the prompts, the reward or "

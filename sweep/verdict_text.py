@@ -94,7 +94,8 @@ def verdict_report(confirmed: Confirmed, summary: StudySummary) -> RenderableTyp
             f"{best_mean:.{places}f}"
         )
     if verdict.base is not None:
-        notes.append(f"base policy on the same seeds {verdict.base:.{places}f}; kept: of the best rank's gain over it")
+        kept = "; kept: of the best rank's gain over it" if any(rank.kept is not None for rank in known) else ""
+        notes.append(f"base policy on the same seeds {verdict.base:.{places}f}{kept}")
     notes.append("intervals are those of training that does not collapse")
     return Group(*lines, _rank_table(confirmed, ends, places), *(Text(note, style="dim") for note in notes))
 
@@ -103,7 +104,7 @@ def _rank_table(confirmed: Confirmed, ends: Sequence[float], places: int) -> Tab
     """A row for each rank, in 80 columns: where figures are long, intervals are half-widths, and bars shrink."""
     verdict = confirmed.verdict
     names = ["r", "alpha", "rate", "seeds", "collapsed", "mean", f"{100 * verdict.confidence:g}% interval"]
-    names += [] if verdict.base is None else ["kept"]
+    names += ["kept"] if any(rank.kept is not None for rank in verdict.per_rank) else []
     rows = [_figures(rank, confirmed, places, wide=True) for rank in verdict.per_rank]
     if (width := _room(names, rows)) < NARROWEST_BAR:
         rows = [_figures(rank, confirmed, places, wide=False) for rank in verdict.per_rank]
@@ -129,7 +130,7 @@ def _figures(rank: RankSummary, confirmed: Confirmed, places: int, *, wide: bool
         row.append(f"{rank.lower:.{places}f} to {rank.upper:.{places}f}")
     else:
         row.append(f"\N{PLUS-MINUS SIGN} {(rank.upper - rank.lower) / 2:.{places}f}")
-    if confirmed.verdict.base is not None:
+    if any(other.kept is not None for other in confirmed.verdict.per_rank):
         row.append("" if rank.kept is None else f"{rank.kept:.0%}")
     return row
 
