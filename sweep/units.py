@@ -45,6 +45,11 @@ def figure(value: float, digits: int = 2) -> str:
     return f"{rounded:.{max(places, 0)}f}".rstrip("0").rstrip(".") if places > 0 else f"{rounded:.0f}"
 
 
+def percent(share: float) -> str:
+    """A share of 1 as people write it: `85 %`."""
+    return f"{100 * share:g} %"
+
+
 def decimals(spread: float) -> int:
     """Decimals with which numbers that differ by so much are told apart: 3 for rewards between 0 and 1."""
     if not spread > 0 or not math.isfinite(spread):

@@ -5,9 +5,11 @@ import json
 import numpy as np
 import pytest
 
+from sweep.schema import CURRENT, rule_of
 from sweep.statistics.decision import step_down, weigh
+from sweep.statistics.power import smallest_gap
 from sweep.study_file import load_study
-from sweep.verdict_plan import plan_verdict
+from sweep.verdict_plan import plan_verdict, shown_gap
 from tests.command import sweep
 
 
@@ -24,10 +26,16 @@ def found(plan, *, gain, spread, ranks=4, rule):
     return float(step_down(evidence, np.zeros((2000, ranks)), rule).passes[:, 0].mean())
 
 
+@pytest.mark.parametrize("seeds", [4, 6, 10, 20, 100])
+@pytest.mark.parametrize("rivals", [1, 3, 6])
+@pytest.mark.parametrize("confidence", [0.9, 0.95, 0.975])
+def test_the_reach_is_that_of_the_verdicts_own_test(seeds, rivals, confidence):
+    exact = smallest_gap(1.0, seeds, rivals, confidence)
+    assert shown_gap(seeds, rivals, confidence) == pytest.approx(exact, rel=0.03)
+
+
 @pytest.mark.parametrize("prompts", [64, 1024])
 def test_the_smallest_gain_is_judged_four_times_in_five_and_half_of_it_is_not(prompts):
-    from sweep.schema import CURRENT, rule_of
-
     config = load_study("tiny", [f"task.held_out_prompts={prompts}"])
     plan, rule = plan_verdict(config), rule_of(config, CURRENT)
     assert 0.78 < found(plan, gain=plan.smallest_gain * 0.43, spread=0.43, rule=rule) < 0.95
@@ -35,8 +43,6 @@ def test_the_smallest_gain_is_judged_four_times_in_five_and_half_of_it_is_not(pr
 
 
 def test_the_widest_spread_lets_equals_be_found_four_times_in_five():
-    from sweep.schema import CURRENT, rule_of
-
     config = load_study("tiny", ["verdict.tolerance=0.05"])
     plan, rule = plan_verdict(config), rule_of(config, CURRENT)
     assert 0.78 < found(plan, gain=10.0, spread=plan.widest_spread, rule=rule) < 0.95

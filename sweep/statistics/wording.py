@@ -11,7 +11,7 @@ from sweep.statistics.assessment import Assessment, Outcome
 from sweep.statistics.confirmation import Confirmation
 from sweep.statistics.decision import Rule
 from sweep.statistics.power import MOST_SEEDS, smallest_gap
-from sweep.units import figure
+from sweep.units import figure, percent
 
 NOTHING_TUNED = "No rank was tuned, so there is nothing to compare."
 
@@ -172,11 +172,6 @@ def _rival_doubt(assessment: Assessment, position: int) -> str:
     if rule.keep is not None:
         return f"could keep less than {percent(rule.keep)} of the gain of {name}"
     return f"could be {figure(-bound)} below {name}"
-
-
-def percent(share: float) -> str:
-    """A share of 1 as people write it: `85 %`."""
-    return f"{100 * share:g} %"
 
 
 def _basis(assessment: Assessment, position: int) -> str:
