@@ -33,20 +33,20 @@ class DesignWatch:
 
 
 def unlearned_warning(summary: StudySummary) -> str:
-    """What whoever is about to go on should know where no trial of the design gained; empty otherwise.
+    """What whoever is about to go on should know where no trial has gained; empty otherwise.
 
-    The design is asked once all of it has ended. A study without scores of the base policy under its trials' own seeds
+    Nobody is warned before the design has ended. A study without scores of the base policy under its trials' own seeds
     is not asked.
     """
-    scored = [trial for trial in _ended_design(summary) if trial.gain is not None]
-    if summary.base is None or summary.base.spread is None or not scored:
+    scored = [trial for trial in summary.trials if trial.gain is not None]
+    if summary.base is None or summary.base.spread is None or not _ended_design(summary) or not scored:
         return ""
     noise = 2 * _error(summary.base)
     if any(_gained(trial, noise) for trial in scored):
         return ""
     return (
-        f"no trial of the design gained over the base policy: the best has {_most(scored)}, and less than "
-        f"{figure(noise)} may be noise. As far as this shows nothing is being learned, and no rank can be told from "
+        f"no trial so far has gained over the base policy: the best of {len(scored)} has {_most(scored)}, and less "
+        f"than {figure(noise)} may be noise. As far as this shows nothing is being learned, and no rank can be told from "
         "another: try higher learning rates or more steps, or ask `sweep try-reward` whether the reward has a signal"
     )
 
