@@ -23,7 +23,7 @@ ROUNDING = 2.5e-7
 """Of a reward's size: what a mean in single precision may be off by."""
 
 
-def is_lost(reward: float, base: HeldOutScore, *, spread: float | None, prompts: int) -> bool:
+def is_lost(reward: float, base: HeldOutScore, *, spread: float | None = None, prompts: int | None = None) -> bool:
     """Whether a mean reward lies so far below the base policy's that training has destroyed what there was.
 
     Args:
@@ -31,14 +31,16 @@ def is_lost(reward: float, base: HeldOutScore, *, spread: float | None, prompts:
         base: The base policy's score. One without a spread is of a study that was stored before there were any, whose
             rule was half the base policy's reward: it goes on under that.
         spread: Standard deviation of the reward between prompts, as this policy gets it; None where it is not known.
-        prompts: Independent prompts that the mean is over.
+        prompts: Independent prompts that the mean is over; without them noise is left out of account.
     """
     if base.spread is None:
         return reward < base.sampled - 0.5 * abs(base.sampled)
     widest = max(base.spread, spread or 0.0)
-    error = math.hypot(base.spread / math.sqrt(base.prompts), widest / math.sqrt(prompts))
+    noise = 0.0
+    if prompts is not None:
+        noise = BEYOND_NOISE * math.hypot(base.spread / math.sqrt(base.prompts), widest / math.sqrt(prompts))
     rounding = ROUNDING * max(abs(base.sampled), abs(reward))
-    return base.sampled - reward > max(LOST_SHARE * widest, BEYOND_NOISE * error, rounding)
+    return base.sampled - reward > max(LOST_SHARE * widest, noise, rounding)
 
 
 def against_base(reward: float, base: HeldOutScore) -> str:
@@ -75,12 +77,12 @@ class CollapseMonitor:
             value = getattr(metrics, name)
             if value is not None and not math.isfinite(value):
                 return f"{name} is {value} at step {metrics.step}"
-        low = is_lost(metrics.reward, self.base, spread=None, prompts=10**9)
-        self._silent = [*self._silent, metrics.reward] if low and metrics.groups_without_signal >= SILENT_SHARE else []
+        silent = metrics.groups_without_signal >= SILENT_SHARE and is_lost(metrics.reward, self.base)
+        self._silent = [*self._silent, metrics.reward] if silent else []
         if len(self._silent) < self.patience:
             return None
         mean, prompts = math.fsum(self._silent) / len(self._silent), len(self._silent) * self.prompts_per_step
-        if not is_lost(mean, self.base, spread=None, prompts=prompts):
+        if not is_lost(mean, self.base, prompts=prompts):
             return None
         return (
             f"collapsed at step {metrics.step}: {against_base(metrics.reward, self.base)}, "

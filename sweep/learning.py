@@ -46,8 +46,8 @@ def unlearned_warning(summary: StudySummary) -> str:
         return ""
     return (
         f"no trial so far has gained over the base policy: the best of {len(scored)} has {_most(scored)}, and less "
-        f"than {figure(noise)} may be noise. As far as this shows nothing is being learned, and no rank can be told from "
-        "another: try higher learning rates or more steps, or ask `sweep try-reward` whether the reward has a signal"
+        f"than {figure(noise)} may be noise. As far as this shows nothing is being learned, and no rank can be told "
+        "from another: try higher learning rates or more steps, or see with `sweep try-reward` if there is a signal"
     )
 
 

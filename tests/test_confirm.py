@@ -11,6 +11,7 @@ import pytest
 from sweep import record
 from sweep.confirm import confirmation_name, count_look, freeze, read_confirmation, store_frozen
 from sweep.confirm_schedule import ConfirmSchedule
+from sweep.dashboard.note import study_note
 from sweep.errors import StudyFileError
 from sweep.plots.confirmed import confirmed_figure, confirmed_info
 from sweep.report.contents import read_report
@@ -119,6 +120,36 @@ def test_the_report_opens_with_the_verdict_and_the_calls_to_paste(searched, conf
     info = confirmed_info(confirmed)
     assert {r: len(scores) for r, scores in info.scores.items()} == {1: 10, 4: 10, 16: 10}
     assert (info.answer, sum(len(trace.x) for trace in confirmed_figure(info).data)) == (4, 33)
+
+
+def learned_nothing(r, k):
+    """Every rank scores as the base policy does, up to noise."""
+    return 0.25 + 0.01 * ((k * 7 + r) % 3 - 1)
+
+
+def test_where_nothing_was_learned_every_form_says_so_and_nothing_is_to_paste(searched, confirmation, config, tmp_path):
+    run(confirmation, config, ConfirmSchedule(config, freeze_of(confirmation), seeds=10), learned_nothing)
+    confirmed = read_confirmation(confirmation, config)
+    assert (confirmed.verdict.outcome.value, confirmed.verdict.r) == ("nothing_learned", None)
+    assert confirmed.horizon.warning == ""
+    report = read_report(searched)
+    page = report_html(report)
+    assert "tiny: nothing learned" in page
+    assert "FastLanguageModel" not in page.split("<h2>How it was made")[0]
+    assert "max_lora_rank 8 instead of 64" not in page
+    shown = sweep("show", "tiny", cwd=tmp_path, env={"COLUMNS": "80"})
+    assert "Nothing learned (95 % confidence, 10 seeds)" in shown.stdout
+    assert "r*" not in shown.stdout
+    verdict = json.loads(sweep("show", "tiny", "--json", cwd=tmp_path).stdout)["verdict"]
+    assert (verdict["outcome"], verdict["r"], verdict["alpha"]) == ("nothing_learned", None, None)
+    assert verdict["base"] == pytest.approx(0.25)
+    note = study_note(report.evidence.summary, confirmed, confirm_with="tiny")
+    assert note.startswith("# tiny: nothing learned\n")
+    assert "```python" not in note
+    refused = sweep("export", "tiny", "-o", "out", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "the verdict names no rank: Nothing learned" in refused.stderr
+    assert sweep("export", "tiny", "--trial", 0, "-o", "out", cwd=tmp_path).returncode == 0
 
 
 def test_the_calls_to_paste_are_python_that_unsloth_would_take(config):

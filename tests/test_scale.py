@@ -6,8 +6,10 @@ import re
 import pytest
 from rich.console import Console
 
+from objectives.preview import Group, Preview
 from sweep.report.contents import read_report
 from sweep.report.page import report_html
+from sweep.reward_check import judge_signal
 from sweep.summary import summarize
 from sweep.tables import study_table
 from sweep.units import decimals, decimals_for, figure
@@ -84,3 +86,26 @@ def test_equal_numbers_are_shown_by_their_size():
 )
 def test_a_figure_has_two_significant_digits_and_no_exponent(value, text):
     assert figure(value) == text
+
+
+@pytest.mark.parametrize("level", [-7.5, 0.0, 3.0])
+def test_a_constant_reward_is_called_one(level):
+    groups = tuple(
+        Group(
+            prompt="A:abcd>", completions=("a", "b"), rewards={"mine": (level,) * 2}, totals=(level,) * 2, truncated=0
+        )
+        for _ in range(4)
+    )
+    signal = judge_signal(Preview(groups=groups))
+    assert signal.can_learn == "no"
+    assert f"the base policy gets a reward of {level:g} everywhere" in signal.sentence
+
+
+def test_prompts_that_differ_without_a_signal_are_not_called_constant():
+    groups = tuple(
+        Group(
+            prompt="A:abcd>", completions=("a", "b"), rewards={"mine": (level,) * 2}, totals=(level,) * 2, truncated=0
+        )
+        for level in (-1.0, 1.0)
+    )
+    assert "the base policy gets one reward for all of a prompt" in judge_signal(Preview(groups=groups)).sentence
