@@ -1,6 +1,7 @@
 """A search that learns nothing says so at the end of its design, not after a confirmation."""
 
 import io
+import json
 
 import optuna
 import pytest
@@ -12,6 +13,7 @@ from sweep.storage import create_or_match_study
 from sweep.study_file import load_study
 from sweep.summary import summarize
 from sweep.supervisor import Supervisor
+from tests.command import SMALL, sweep
 from tests.scripted_worker import BASELINE, SPREAD, ScriptedWorker
 from tests.test_invariance import MAPS
 
@@ -71,3 +73,32 @@ def test_a_gain_that_only_tpe_finds_does_not_take_the_warning_back(monkeypatch):
     study, told = watched(monkeypatch, lambda spec, step: BASELINE + (0.3 if spec.number > 5 else -0.02))
     assert len(told) == 1
     assert unlearned_warning(summarize(study)) == "", "in the end something was learned"
+
+
+SHIFTED = """
+def shifted(completions, answer, **columns):
+    \"\"\"Rewards of plus and minus one, as many people give them, moved so that the base policy is near zero.\"\"\"
+    return [100 * ((1.0 if completion == right else -1.0) + 0.46) for completion, right in zip(completions, answer)]
+"""
+
+
+@pytest.mark.slow
+def test_a_study_that_learns_nothing_is_told_so_from_the_first_command_to_the_last(tmp_path):
+    (tmp_path / "mine.py").write_text(SHIFTED)
+    small = [
+        *SMALL, "--set", "space.r=[1,64]", "--set", "space.alpha=[32]", "--set", "space.learning_rate=[1e-9,2e-9,4e-9]",
+        "--set", "search.points_per_rank=3", "--set", "budget.steps=2", "--set", "task.reward=['mine:shifted']",
+    ]  # fmt: skip
+    tried = sweep("try-reward", "tiny", *small, cwd=tmp_path)
+    assert "can judge a best gain of" in " ".join(tried.stdout.split())
+    ran = sweep("run", "tiny", "--trials", 6, *small, cwd=tmp_path)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "warning: no trial so far has gained over the base policy" in " ".join(ran.stdout.split())
+    done = sweep("confirm", "tiny", "--seeds", 9, *small, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Nothing learned (95 % confidence, 9 seeds)" in done.stdout
+    assert "calls to paste" not in done.stdout
+    shown = json.loads(sweep("show", "tiny", "--json", cwd=tmp_path).stdout)
+    assert shown["verdict"]["outcome"] == "nothing_learned"
+    assert not any(trial["collapsed"] for trial in shown["trials"])
+    assert all(rank["collapsed"] == 0 and rank["n_seeds"] == 9 for rank in shown["verdict"]["per_rank"])

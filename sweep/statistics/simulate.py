@@ -165,6 +165,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m sweep.statistics.simulate", description=__doc__)
     parser.add_argument("--studies", type=int, default=2000, help="simulated studies per truth")
     parser.add_argument("--seeds", type=int, nargs="+", default=[10], help="seeds per rank, at each look")
+    parser.add_argument("--looks", type=int, help="looks that the rule declares; default: those that are taken")
     parser.add_argument("--seed-sd", type=float, default=0.02, help="standard deviation of scores between seeds")
     parser.add_argument("--base-sd", type=float, default=0.015, help="the same of the base policy's scores")
     asked = parser.add_mutually_exclusive_group()
@@ -178,7 +179,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         tolerance=given.tolerance,
         confidence=given.confidence,
         collapse_limit=given.collapse_limit,
-        looks=len(given.seeds),
+        looks=given.looks or len(given.seeds),
     )
     setting = Setting(
         rule=rule,
