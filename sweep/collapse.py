@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+from objectives.figures import decimals
 from objectives.trial import HeldOutScore, StepMetrics
-from sweep.units import decimals
 
 SILENT_SHARE = 0.8
 """Share of groups without signal from which on a step counts as silent."""

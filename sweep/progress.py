@@ -11,8 +11,8 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
+from objectives.figures import decimals
 from objectives.trial import Ready, StepMetrics, TrialSpec
-from sweep.units import decimals
 
 
 class ProgressDisplay(Protocol):

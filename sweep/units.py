@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from objectives.figures import decimals
+
 
 def size(n_bytes: float) -> str:
     """Bytes in the largest binary unit that leaves 1 or more: `117.8 MiB`."""
@@ -48,15 +50,6 @@ def figure(value: float, digits: int = 2) -> str:
 def percent(share: float) -> str:
     """A share of 1 as people write it: `85 %`."""
     return f"{100 * share:g} %"
-
-
-def decimals(spread: float) -> int:
-    """Decimals with which numbers that differ by so much are told apart: 3 for rewards between 0 and 1."""
-    if not spread > 0 or not math.isfinite(spread):
-        return 3
-    if spread < 0.02:
-        return min(12, 4 + math.ceil(math.log10(0.02 / spread)))
-    return 3 if spread < 2 else max(0, 2 - math.floor(math.log10(spread / 2)))
 
 
 def decimals_for(values: Iterable[float | None]) -> int:

@@ -6,13 +6,14 @@ import re
 import pytest
 from rich.console import Console
 
+from objectives.figures import decimals
 from objectives.preview import Group, Preview
 from sweep.report.contents import read_report
 from sweep.report.page import report_html
 from sweep.reward_check import judge_signal
 from sweep.summary import summarize
 from sweep.tables import study_table
-from sweep.units import decimals, decimals_for, figure
+from sweep.units import decimals_for, figure
 from sweep.verdict_text import verdict_report
 from tests.scaling import scale_storage
 from tests.test_confirm import POINTS as TUNED_POINTS

@@ -22,6 +22,7 @@ from objectives.adapters import AdapterFolder
 from objectives.engines.protocol import Sampling
 from objectives.errors import TaskError
 from objectives.evaluation import TRAINING, prompt_ids, sampling_seeds
+from objectives.figures import decimals
 from objectives.learners.protocol import TrialFeed
 from objectives.learners.trackers import run_name, tracked
 from objectives.learners.trial_log import trial_boundary
@@ -195,7 +196,8 @@ class _Run(TrainerCallback):  # type: ignore[misc]
         with self._clock.section("evaluate"):
             version = self._learner._adapters.publish(self.owner, self._model, self._spec.lora.r)
             self.scores.append(self._learner._evaluator.score(version, step=step, seed=self._spec.seed))
-        print(f"step {step}: held-out reward {self.scores[-1].sampled:.6g}", flush=True)
+        places = decimals(self.scores[-1].spread or 0.0)
+        print(f"step {step}: held-out reward {self.scores[-1].sampled:.{places}f}", flush=True)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Scores the trial where it is to be scored on the way."""
@@ -209,7 +211,7 @@ class _Run(TrainerCallback):  # type: ignore[misc]
             metrics = step_metrics(state.global_step, logs, tokens=self.tokens, seconds=now - self._step_began)
             self._step_began = now
             print(
-                f"step {metrics.step}/{args.max_steps}: reward {metrics.reward:.6g}, "
+                f"step {metrics.step}/{args.max_steps}: reward {metrics.reward:.{decimals(metrics.reward_std)}f}, "
                 f"{metrics.groups_without_signal:.0%} of groups without signal, {metrics.seconds:.2f} s",
                 flush=True,
             )

@@ -11,12 +11,13 @@ import plotly.graph_objects as go
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
+from objectives.figures import decimals
 from sweep import record
 from sweep.plots.curves import MAX_LINES
 from sweep.report.contents import Evidence, Report
 from sweep.report.method import method
 from sweep.snippet import ceiling_saving, paste_calls
-from sweep.units import count, decimals, decimals_for, size
+from sweep.units import count, decimals_for, size
 
 if TYPE_CHECKING:
     import optuna

@@ -13,6 +13,7 @@ import torch
 
 from objectives.engines.protocol import Completion
 from objectives.evaluation import TRAINING, sampling_seeds
+from objectives.figures import decimals
 from objectives.learners.packed.slots import SlotAdapter
 from objectives.trial import HeldOutScore, StepMetrics, TrialResult, TrialSpec, trial_name
 
@@ -78,12 +79,12 @@ class TrialRun:
     def scored(self, score: HeldOutScore) -> None:
         """Keeps a held-out score."""
         self.scores.append(score)
-        self.log(f"step {score.step}: held-out reward {score.sampled:.6g}")
+        self.log(f"step {score.step}: held-out reward {score.sampled:.{decimals(score.spread or 0.0)}f}")
 
     def reported(self, metrics: StepMetrics) -> None:
         """Writes a step's line to the trial's log."""
         self.log(
-            f"step {metrics.step}/{self._budget}: reward {metrics.reward:.6g}, "
+            f"step {metrics.step}/{self._budget}: reward {metrics.reward:.{decimals(metrics.reward_std)}f}, "
             f"{metrics.groups_without_signal:.0%} of groups without signal, {metrics.seconds:.2f} s"
         )
 
