@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from objectives.adapters import AdapterVersion
 from objectives.engines.protocol import Completion, Engine, Sampling
 from objectives.errors import RewardError
 from objectives.prompts import prompt_ids
-from objectives.rewards import RewardSet, Unscored, unscored
+from objectives.rewards import RewardSet, unscored
 from objectives.tasks.protocol import Row
 from objectives.trial import HeldOutScore
 
@@ -49,8 +49,9 @@ class Evaluator:
     max_completion_tokens: int
     rows: Sequence[Row]
     temperature: float
+    _base: dict[int, HeldOutScore] = field(default_factory=dict, init=False)
 
-    def score(self, adapter: AdapterVersion | None, *, step: int, seed: int) -> HeldOutScore:
+    def score(self, adapter: AdapterVersion, *, step: int, seed: int) -> HeldOutScore:
         """Mean reward of one completion for every held-out prompt, sampled and greedy.
 
         Completions that no reward function applies to are left out, and counted.
@@ -58,18 +59,35 @@ class Evaluator:
         Raises:
             RewardError: where a function breaks its contract, or none applies to any completion.
         """
-        sampled, without = self._mean(adapter, self.temperature, seed)
-        greedy, _ = self._mean(adapter, 0.0, seed)
+        return self._score(self._rewards(adapter, self.temperature, seed), self._rewards(adapter, 0.0, seed), step=step)
+
+    def base_score(self, seed: int) -> HeldOutScore:
+        """The base policy's score. A seed is sampled once; what is greedy is the same for all.
+
+        Raises:
+            RewardError: as `score`.
+        """
+        if seed not in self._base:
+            sampled = self._rewards(None, self.temperature, seed)
+            known = next(iter(self._base.values()), None)
+            greedy = self._rewards(None, 0.0, seed) if known is None else [known.greedy]
+            self._base[seed] = self._score(sampled, greedy, step=0)
+        return self._base[seed]
+
+    def _score(self, sampled: Sequence[float], greedy: Sequence[float], *, step: int) -> HeldOutScore:
+        without = unscored(self.rows, sampled)
         return HeldOutScore(
             step=step,
-            sampled=sampled,
-            greedy=greedy,
-            prompts=len(self.rows),
+            sampled=float(np.nanmean(sampled)),
+            greedy=float(np.nanmean(greedy)),
+            prompts=len(sampled),
+            spread=float(np.nanstd(sampled)),
             unscored=without.count if without else 0,
             unscored_prompt=without.prompt if without else "",
         )
 
-    def _mean(self, adapter: AdapterVersion | None, temperature: float, seed: int) -> tuple[float, Unscored | None]:
+    def _rewards(self, adapter: AdapterVersion | None, temperature: float, seed: int) -> list[float]:
+        """A reward for every held-out prompt; NaN where no function applies."""
         completions = self.engine.rollout(
             [prompt_ids(self.tokenizer, row["prompt"]) for row in self.rows],
             [adapter] * len(self.rows),
@@ -84,4 +102,4 @@ class Evaluator:
                 f"no held-out completion has a reward: every function returned None for all {without.of}, "
                 f"the one to {without.prompt} among them"
             )
-        return float(np.nanmean(totals)), without
+        return totals

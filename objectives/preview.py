@@ -61,6 +61,11 @@ class Preview:
         """Mean reward over all completions that have one."""
         return statistics.fmean(total for group in self.groups for total in group.totals if not math.isnan(total))
 
+    @property
+    def spread(self) -> float:
+        """Standard deviation of the reward over all completions."""
+        return statistics.pstdev(total for group in self.groups for total in group.totals)
+
     def by_function(self) -> dict[str, tuple[float | None, float | None]]:
         """Mean and standard deviation of each reward function, over the completions that it applies to."""
         found: dict[str, tuple[float | None, float | None]] = {}

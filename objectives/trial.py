@@ -68,6 +68,8 @@ class HeldOutScore:
     sampled: float
     greedy: float
     prompts: int
+    spread: float | None = None
+    """Standard deviation of the sampled reward between prompts; None in studies that were stored without."""
     unscored: int = 0
     """Sampled completions that no reward function applied to. They count in no mean."""
     unscored_prompt: str = ""
@@ -86,6 +88,8 @@ class TrialResult:
     seconds: Mapping[str, float]
     adapter: str | None = None
     """The PEFT folder in which the trained adapter was kept."""
+    base: HeldOutScore | None = None
+    """The base policy's score, its sampling seeded as the trial's own: what the trial has above it is its gain."""
 
     @property
     def held_out(self) -> HeldOutScore:

@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from objectives.trial import HeldOutScore
 from sweep import record
 from sweep.bulk import read_trials
 from sweep.errors import StudyFileError
+from sweep.schema import rule_of, schema_of
 from sweep.search import SEED
 from sweep.statistics.confirmation import Confirmation
 from sweep.statistics.decision import Rule
 from sweep.statistics.horizon import Horizon, judge_horizon
+from sweep.statistics.paired import FloatArray
 from sweep.statistics.power import step_power
 from sweep.statistics.smoothing import (
     FrozenConfiguration,
@@ -100,27 +103,25 @@ def horizon_steps(steps: int) -> dict[float, int]:
     return {share: max(1, round(share * steps)) for share in HORIZON}
 
 
-def rule_of(config: StudyFile) -> Rule:
-    """The rule that the study declares."""
-    verdict = config.verdict
-    return Rule(
-        tolerance=verdict.tolerance,
-        confidence=verdict.confidence,
-        collapse_limit=verdict.collapse_limit,
-        looks=verdict.looks,
-    )
+def expected_power(search: SmoothedSearch, rule: Rule, *, seeds: int, base: HeldOutScore | None) -> float:
+    """The chance that a rank exactly as good as all others is found to be, as the search has it; nan if unknown.
 
-
-def expected_power(search: SmoothedSearch, config: StudyFile, *, seeds: int) -> float:
-    """The chance that a rank exactly as good as all others is found to be, at the search's noise; nan if unknown."""
-    if not math.isfinite(search.noise_sd) or len(search.frozen) < 2:
+    Args:
+        search: Its noise and its best smoothed estimate are taken for the truth.
+        rule: As declared.
+        seeds: A rank.
+        base: The base policy's score.
+    """
+    if not math.isfinite(search.noise_sd) or len(search.frozen) < 2 or (base is None and rule.gains):
         return math.nan
+    best = max(frozen.smoothed for frozen in search.frozen)
     return step_power(
-        config.verdict.tolerance,
-        math.sqrt(2) * search.noise_sd,
-        seeds,
-        len(search.frozen) - 1,
-        rule_of(config).bound_confidence,
+        rule,
+        gain=best - base.sampled if base is not None and rule.gains else math.nan,
+        noise_sd=search.noise_sd,
+        n_seeds=seeds,
+        n_rivals=len(search.frozen) - 1,
+        base_sd=(base.spread or 0.0) / math.sqrt(base.prompts) if base is not None else 0.0,
     )
 
 
@@ -171,11 +172,12 @@ def read_confirmation(study: optuna.Study, config: StudyFile) -> Confirmed | Non
     if not seeds:
         return None
     missing = sum((frozen.r, seed) not in trials for frozen in search.frozen for seed in seeds)
+    rule = rule_of(config, schema_of(study))
+    base = _base_scores(trials, seeds) if rule.gains else None
     by_share = {
-        share: _confirmation(search, trials, seeds, step=step)
+        share: _confirmation(search, trials, seeds, step=step, base=base)
         for share, step in horizon_steps(config.budget.steps).items()
     }
-    rule = rule_of(config)
     return Confirmed(
         study=study,
         verdict=judge(by_share[1.0], rule),
@@ -207,7 +209,12 @@ def _trials_by_rank_and_seed(study: optuna.Study) -> dict[tuple[int, int], dict[
 
 
 def _confirmation(
-    search: SmoothedSearch, trials: dict[tuple[int, int], dict[str, Any]], seeds: Sequence[int], *, step: int
+    search: SmoothedSearch,
+    trials: dict[tuple[int, int], dict[str, Any]],
+    seeds: Sequence[int],
+    *,
+    step: int,
+    base: FloatArray | None,
 ) -> Confirmation:
     """Scores after a number of steps, nan where a trial has none. A collapsed trial has collapsed at every step."""
     scores = np.full((len(search.frozen), len(seeds)), np.nan)
@@ -219,7 +226,19 @@ def _confirmation(
             for score in attributes.get(record.SCORES, []):
                 if score["step"] == step:
                     scores[i, j] = score["sampled"]
-    return Confirmation(frozen=search.frozen, scores=scores, collapsed=collapsed, untuned=search.untuned)
+    return Confirmation(frozen=search.frozen, scores=scores, collapsed=collapsed, base=base, untuned=search.untuned)
+
+
+def _base_scores(trials: dict[tuple[int, int], dict[str, Any]], seeds: Sequence[int]) -> FloatArray:
+    """The base policy's score on each seed, nan where no trial of the seed has it.
+
+    All trials of a seed tell the same, up to what a change of processor does to it: then the mean.
+    """
+    told: dict[int, list[float]] = {seed: [] for seed in seeds}
+    for (_, seed), attributes in trials.items():
+        if seed in told and (base := record.base_score(attributes)) is not None:
+            told[seed].append(base.sampled)
+    return np.array([np.mean(scores) if scores else np.nan for scores in told.values()])
 
 
 def with_verdict(shown: dict[str, Any], confirmed: Confirmed | None) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def settle_dtype(config: StudyFile, stored: optuna.Study | None, device: Device 
     Raises:
         StudyMismatchError: where it began in a format that this device cannot compute in.
     """
-    from sweep.storage import CONFIG
+    from sweep.record import CONFIG
 
     began = {} if stored is None else stored.user_attrs.get(CONFIG, {}).get("model", {})
     dtype = next((name for name in get_args(DType) if name == began.get("dtype")), None)

@@ -17,6 +17,7 @@ from sweep.pack_plan import PackPlan, completion_tokens, plan_pack, study_engine
 from sweep.plan_notes import plan_notes
 from sweep.prompt_plan import PromptPlan
 from sweep.study_file import StudyFile
+from sweep.verdict_plan import VerdictPlan, plan_verdict
 
 if TYPE_CHECKING:
     from sweep.calibration import Measured
@@ -42,7 +43,7 @@ class Spending:
     episodes: int
     completion_tokens: int
     evaluation_completions: int
-    """Of held-out prompts. The base policy's own score, once a start, comes on top."""
+    """Of held-out prompts. The base policy's own scores, one a seed and start, come on top."""
     evaluation_tokens: int
 
 
@@ -79,6 +80,7 @@ class StudyPlan:
     fit: Fit | None
     per_trial: Spending
     in_all: Spending
+    verdict: VerdictPlan
     notes: tuple[str, ...]
     settings: tuple[Setting, ...]
     prompts: PromptPlan | None = None
@@ -100,6 +102,7 @@ class StudyPlan:
             "fit": None if self.fit is None else asdict(self.fit),
             "prompts": None if self.prompts is None else self.prompts.as_json(),
             "budget": {"per_trial": asdict(self.per_trial), "in_all": asdict(self.in_all)},
+            "verdict": asdict(self.verdict),
             "notes": list(self.notes),
             "settings": [asdict(setting) for setting in self.settings],
             "measured": None if self.measured is None else asdict(self.measured),
@@ -149,6 +152,7 @@ def plan_study(config: StudyFile, *, device: Device | None, settings: tuple[Sett
         fit=None if device is None else fit(held, config.model, memory_bytes=device.memory_bytes),
         per_trial=per_trial,
         in_all=_spending(config, trials=config.search.trials),
+        verdict=plan_verdict(config),
         notes=plan_notes(
             config, device=device, engine=engine, adapters=adapters, completion_tokens=completion_tokens(config)
         ),

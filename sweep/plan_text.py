@@ -40,6 +40,7 @@ def plan_report(plan: StudyPlan) -> RenderableType:
         *_section("prompts", prompt_lines(plan.prompts)),
         *_section("budget", _budget(plan)),
         *_section("time", _time(plan)),
+        *_section("verdict", [Text(plan.verdict.sentence)]),
         *(_section("note", [Text(note, style="yellow") for note in plan.notes]) if plan.notes else ()),
         *_section("settings in force", [_settings(plan)]),
     )

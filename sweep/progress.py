@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
+from objectives.figures import decimals
 from objectives.trial import Ready, StepMetrics, TrialSpec
 
 
@@ -78,10 +79,11 @@ class _Pace:
         return f"{seconds / 60:.0f} min left" if seconds >= 90 else f"{seconds:.0f} s left"
 
 
-def _ready_line(ready: Ready) -> str:
+def _ready_line(ready: Ready, places: int) -> str:
     base = ready.baseline
     lines = [
-        f"base policy: held-out reward {base.sampled:.3f} sampled, {base.greedy:.3f} greedy, {base.prompts} prompts"
+        f"base policy: held-out reward {base.sampled:.{places}f} sampled, {base.greedy:.{places}f} greedy, "
+        f"{base.prompts} prompts"
     ]
     if base.unscored:
         lines.append(
@@ -93,10 +95,15 @@ def _ready_line(ready: Ready) -> str:
     return "\n".join(lines)
 
 
-def _ended_line(spec: TrialSpec, score: float | None, reason: str | None) -> str:
+def _places(ready: Ready) -> int:
+    """Decimals for the study's rewards: as many as their spread asks for."""
+    return decimals(ready.baseline.spread or 0.0)
+
+
+def _ended_line(spec: TrialSpec, score: float | None, reason: str | None, places: int) -> str:
     if reason == "interrupted":
         return f"{describe(spec)}: interrupted; it will be run again from its start"
-    outcome = "failed" if score is None else f"held-out reward {score:.3f}"
+    outcome = "failed" if score is None else f"held-out reward {score:.{places}f}"
     return f"{describe(spec)}: {outcome}" + (f" ({reason})" if reason else "")
 
 
@@ -106,6 +113,7 @@ class LineProgress:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._pace = _Pace()
+        self._decimals = 3
         self._steps: dict[int, int] = {}
 
     def _print(self, text: str) -> None:
@@ -122,7 +130,8 @@ class LineProgress:
 
     def ready(self, ready: Ready) -> None:
         """See `ProgressDisplay`."""
-        self._print(_ready_line(ready))
+        self._decimals = _places(ready)
+        self._print(_ready_line(ready, self._decimals))
 
     def trial_started(self, spec: TrialSpec) -> None:
         """See `ProgressDisplay`."""
@@ -136,14 +145,15 @@ class LineProgress:
         if metrics.step % max(1, self._pace.steps // 4) == 0:
             left = self._pace.time_left(self._steps.values())
             self._print(
-                f"  trial {spec.number}  step {metrics.step}/{self._pace.steps}  reward {metrics.reward:.3f}  {left}"
+                f"  trial {spec.number}  step {metrics.step}/{self._pace.steps}  "
+                f"reward {metrics.reward:.{self._decimals}f}  {left}"
             )
 
     def trial_ended(self, spec: TrialSpec, *, score: float | None, reason: str | None) -> None:
         """See `ProgressDisplay`."""
         self._steps.pop(spec.number, None)
         self._pace.ended += score is not None
-        self._print(f"[{self._pace.ended}/{self._pace.trials}] {_ended_line(spec, score, reason)}")
+        self._print(f"[{self._pace.ended}/{self._pace.trials}] {_ended_line(spec, score, reason, self._decimals)}")
 
     def tick(self) -> None:
         """Nothing moves between lines."""
@@ -158,6 +168,7 @@ class LiveProgress:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._pace = _Pace()
+        self._decimals = 3
         self._bars = Progress(
             TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f}"),
             TextColumn("{task.fields[news]}"), console=console,
@@ -180,7 +191,8 @@ class LiveProgress:
     def ready(self, ready: Ready) -> None:
         """See `ProgressDisplay`."""
         self._note.plain = ""
-        self._live.console.print(_ready_line(ready), highlight=False, markup=False)
+        self._decimals = _places(ready)
+        self._live.console.print(_ready_line(ready, self._decimals), highlight=False, markup=False)
 
     def trial_started(self, spec: TrialSpec) -> None:
         """See `ProgressDisplay`."""
@@ -189,13 +201,15 @@ class LiveProgress:
     def step(self, spec: TrialSpec, metrics: StepMetrics) -> None:
         """See `ProgressDisplay`."""
         self._pace.count_step()
-        self._bars.update(self._trials[spec.number], completed=metrics.step, news=f"reward {metrics.reward:.3f}")
+        news = f"reward {metrics.reward:.{self._decimals}f}"
+        self._bars.update(self._trials[spec.number], completed=metrics.step, news=news)
 
     def trial_ended(self, spec: TrialSpec, *, score: float | None, reason: str | None) -> None:
         """See `ProgressDisplay`."""
         self._bars.remove_task(self._trials.pop(spec.number))
         self._pace.ended += score is not None
-        self._live.console.print(_ended_line(spec, score, reason), highlight=False, markup=False)
+        line = _ended_line(spec, score, reason, self._decimals)
+        self._live.console.print(line, highlight=False, markup=False)
 
     def tick(self) -> None:
         """Moves the study's bar and its time left."""

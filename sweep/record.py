@@ -12,10 +12,14 @@ from objectives.trial import HeldOutScore, Ready, StepMetrics, TrialResult
 if TYPE_CHECKING:
     import optuna
 
+CONFIG = "config"
+"""Study attribute: the study file as it was resolved, so that a changed one is noticed."""
 BASELINE = "baseline"
 """Study attribute: the base policy's held-out score."""
 FACTS = "facts"
 """Study attribute: versions and hardware of the newest worker, and how many trials it runs at once."""
+BASE = "base"
+"""Trial attribute: the base policy's held-out score, sampled with the trial's own seed."""
 SCORES = "scores"
 """Trial attribute: held-out scores along the budget, the last one last."""
 REASON = "reason"
@@ -58,6 +62,8 @@ def record_result(trial: optuna.Trial, result: TrialResult, curve: Sequence[Step
     trial.set_user_attr(CURVE, curve_columns(curve))
     cost = {"steps": result.steps, "tokens": result.tokens, "adapter_parameters": result.adapter_parameters}
     trial.set_user_attr(COST, cost | {"seconds": dict(result.seconds)})
+    if result.base is not None:
+        trial.set_user_attr(BASE, asdict(result.base))
     if result.adapter is not None:
         trial.set_user_attr(ADAPTER, result.adapter)
 
@@ -82,6 +88,18 @@ def last_score(attributes: dict[str, Any]) -> HeldOutScore | None:
     """
     scores = attributes.get(SCORES)
     return HeldOutScore(**scores[-1]) if scores and not attributes.get(ENDED_EARLY) else None
+
+
+def base_score(attributes: dict[str, Any]) -> HeldOutScore | None:
+    """The base policy's score under a trial's seed, from its attributes; None in studies that were stored without."""
+    base = attributes.get(BASE)
+    return HeldOutScore(**base) if base else None
+
+
+def gain(attributes: dict[str, Any]) -> float | None:
+    """What a trial's last held-out score is above the base policy's, from its attributes; None where not known."""
+    score, base = last_score(attributes), base_score(attributes)
+    return None if score is None or base is None else score.sampled - base.sampled
 
 
 def _rounded(value: float | None) -> float | None:

@@ -22,14 +22,16 @@ from sweep.bulk import wanted_trials
 from sweep.confirm import confirmation_name
 from sweep.errors import StorageError
 from sweep.search import DESIGN, SEED
-from sweep.storage import CONFIG, open_storage, open_study
+from sweep.storage import open_storage, open_study
 
 if TYPE_CHECKING:
     import optuna
 
 PARAMETERS = ("r", "alpha", "learning_rate", "use_rslora")
 KEY = ("study", "phase", "trial")
-EMPTY = [*KEY, "state", "r", "alpha", "learning_rate", "seed", "held_out", "held_out_greedy", "collapsed", "reason"]
+EMPTY = [
+    *KEY, "state", "r", "alpha", "learning_rate", "seed", "held_out", "held_out_greedy", "gain", "collapsed", "reason",
+]  # fmt: skip
 """Columns that are there before any trial is."""
 
 
@@ -48,6 +50,7 @@ class Results:
     | seed | decides adapter initialisation, prompt order and sampling |
     | design | whether it belongs to the points that every rank gets |
     | held_out, held_out_greedy | mean reward on held-out prompts after its last step, sampled and greedy |
+    | gain | held_out less the base policy's, sampled with the same seed |
     | collapsed, reason | whether it collapsed; why it failed, was pruned or counts as collapsed |
     | ended_early | whether a pruner ended it: it then has no held_out, and its scores are in `steps` alone |
     | steps, tokens, adapter_parameters | GRPO steps taken; completion tokens sampled; numbers in its adapter |
@@ -83,7 +86,7 @@ def load_results(storage: str, study: str | None = None) -> Results:
         StorageError: where the storage or the study does not exist.
     """
     opened = open_storage(storage, create=False)
-    names = [stored.study_name for stored in opened.get_all_studies() if CONFIG in stored.user_attrs]
+    names = [stored.study_name for stored in opened.get_all_studies() if record.CONFIG in stored.user_attrs]
     searches = [name for name in names if not any(name == confirmation_name(other) for other in names)]
     if study is not None:
         if study not in searches:
@@ -116,6 +119,7 @@ def _trial_row(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
         "design": bool(attributes.get(DESIGN)),
         "held_out": None if score is None else score.sampled,
         "held_out_greedy": None if score is None else score.greedy,
+        "gain": record.gain(attributes),
         "collapsed": bool(attributes.get(record.COLLAPSED)),
         "ended_early": bool(attributes.get(record.ENDED_EARLY)),
         "reason": attributes.get(record.REASON),

@@ -73,7 +73,11 @@ def judge_signal(preview: Preview) -> Signal:
             f"reward with more steps would help.{hint}",
         )
     totals = {total for group in preview.groups for total in group.totals if not math.isnan(total)}
-    end = f"every completion gets {totals.pop():g}" if len(totals) == 1 else "within the others, rewards are equal"
+    end = (
+        f"every completion gets {totals.pop():g}"
+        if len(totals) == 1
+        else "the completions of a prompt all get the same"
+    )
     return Signal(
         can_learn="no",
         sentence=f"GRPO cannot learn from this: {counted}; {end}. Change the prompts, the reward or the model before "

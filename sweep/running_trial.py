@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from objectives.trial import StepMetrics, TrialResult, TrialSpec
-from sweep.collapse import CollapseMonitor, collapse_floor
+from sweep.collapse import CollapseMonitor, lost_on_held_out
 from sweep.pruning import SearchPruner
 from sweep.rungs import recent_reward
 
@@ -45,9 +45,11 @@ class RunningTrial:
 
     def why_collapsed(self, result: TrialResult) -> str | None:
         """Why the trial, now ended, counts as collapsed: seen in training, or by its held-out score."""
-        score, baseline = result.held_out.sampled, self.monitor.baseline
-        if self.collapse is not None or score >= collapse_floor(baseline):
+        base = self.monitor.base
+        if base.spread is not None and result.base is not None:
+            base = result.base  # sampled with the trial's own seed
+        lost = lost_on_held_out(result.held_out, base)
+        if self.collapse is not None or lost is None:
             return self.collapse
-        against = f"held-out reward {score:.3f} against the base policy's {baseline:.3f}"
         # Pruners catch many a collapse before its patience is up. It is one all the same.
-        return f"collapsed: {against}" + (f"; {self.pruned}" if self.pruned and result.pruned else "")
+        return lost + (f"; {self.pruned}" if self.pruned and result.pruned else "")

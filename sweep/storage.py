@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from sweep.errors import StorageError, StudyMismatchError
-from sweep.record import SCORES
+from sweep.record import CONFIG, SCORES
+from sweep.schema import CURRENT, SCHEMA, as_declared
 from sweep.sources import SOURCES, changed_files, source_hashes
 from sweep.study_file import StudyFile
 
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
 
 SQLITE_PREFIX = "sqlite:///"
-CONFIG = "config"
-"""Study attribute: the study file as it was resolved, so that a changed one is noticed."""
 
 
 def sqlite_path(url: str) -> Path | None:
@@ -150,6 +149,7 @@ def create_or_match_study(
     *,
     pruner: optuna.pruners.BasePruner | None = None,
     name: str | None = None,
+    schema: int = CURRENT,
 ) -> optuna.Study:
     """Loads the study to continue it, or creates it.
 
@@ -159,6 +159,7 @@ def create_or_match_study(
         sampler: Proposes its trials.
         pruner: May end them early; default: nobody may.
         name: In storage; default: the study file's.
+        schema: What a new study is begun under: a confirmation has its search's.
 
     Raises:
         StudyMismatchError: where the stored study was run with other settings; it says which.
@@ -173,6 +174,9 @@ def create_or_match_study(
         direction="maximize",
         load_if_exists=True,
     )
+    if CONFIG not in study.user_attrs:
+        study.set_user_attr(SCHEMA, schema)
+    config = as_declared(study, config)
     match_study(study, config)
     study.set_user_attr(CONFIG, config.model_dump(mode="json"))
     if SOURCES not in study.user_attrs or not _has_scores(study):

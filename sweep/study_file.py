@@ -75,8 +75,8 @@ class SearchSection(Section):
     """Points that every rank gets in the design, so that all ranks are tuned alike."""
 
     collapse_patience: int = Field(default=5, ge=1)
-    """Steps in a row without signal, at less than half the base policy's reward, after which a trial has
-    collapsed and ends."""
+    """Steps in a row without signal, at a reward far below the base policy's, after which a trial has collapsed and
+    ends."""
 
     pruner: Literal["none", "successive_halving", "hyperband"] = "none"
     """Who may end trials of TPE's early, by their training reward after a quarter and a half of the budget: nobody,
@@ -86,8 +86,11 @@ class SearchSection(Section):
 class VerdictSection(Section):
     """What counts as an answer. Declared before the search: changing it afterwards is refused."""
 
-    tolerance: float = Field(default=0.05, gt=0)
-    """How far below the best rank's mean held-out reward a rank may lie and still be as good."""
+    keep: float | None = Field(default=0.85, gt=0, lt=1)
+    """The share of the best rank's gain over the base policy that a rank has to keep to be as good."""
+
+    tolerance: float | None = Field(default=None, gt=0)
+    """Instead of `keep`: how far below the best rank's mean held-out reward a rank may lie, in units of the reward."""
 
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     """Of the verdict: the chance of calling a too-small rank good enough is at most the rest."""
@@ -100,6 +103,19 @@ class VerdictSection(Section):
 
     looks: int = Field(default=2, ge=1)
     """How often the verdict may be asked for while seeds are added. Each look has its share of the error."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_way_to_say_it(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        keep, tolerance = given.get("keep"), given.get("tolerance")
+        if keep is not None and tolerance is not None:
+            raise ValueError(f"keep={keep} and tolerance={tolerance} say one thing in two ways; allowed: one of them")
+        rest = {key: value for key, value in given.items() if key not in ("keep", "tolerance")}
+        if tolerance is not None:
+            return {**rest, "keep": None, "tolerance": tolerance}
+        return rest if keep is None else {**rest, "keep": keep}
 
 
 class StudyFile(Section):
@@ -208,6 +224,7 @@ def load_study(name_or_path: str, overrides: list[str] | None = None) -> StudyFi
         raise StudyFileError(f"{path}: cannot be read: {error}") from error
     except (ValueError, RecursionError) as error:
         raise StudyFileError(f"{path}: not TOML: {error}") from error
+    _make_way(content, overrides or [])
     for override in overrides or []:
         apply_override(content, override)
     study = parse_study(content, source=str(path))
@@ -228,6 +245,15 @@ def parse_study(content: dict[str, Any], *, source: str) -> StudyFile:
         raise StudyFileError("\n".join(f"{source}: {line}" for line in dict.fromkeys(lines))) from error
     except (StudyFileError, RecursionError) as error:
         raise StudyFileError(f"{source}: {error}") from error
+
+
+def _make_way(content: dict[str, Any], overrides: list[str]) -> None:
+    """Takes the file's way to say what is as good out, where the command line says it in the other way."""
+    verdict, given = content.get("verdict"), {override.partition("=")[0].strip() for override in overrides}
+    ways = {"verdict.keep", "verdict.tolerance"}
+    if isinstance(verdict, dict) and len(given & ways) == 1:
+        [other] = ways - given
+        verdict.pop(other.partition(".")[2], None)
 
 
 def apply_override(content: dict[str, Any], override: str) -> None:

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from objectives.trial import HeldOutScore
 from sweep import record
 from sweep.bulk import wanted_trials
 from sweep.errors import StorageError
 from sweep.rungs import pruner_warning
 from sweep.search import DESIGN, SEED
-from sweep.storage import CONFIG
+from sweep.units import decimals_for
 
 if TYPE_CHECKING:
     import optuna
@@ -33,6 +34,8 @@ class TrialSummary:
     value: float | None
     reason: str | None
     greedy: float | None
+    gain: float | None
+    """The value less the base policy's under the same seed; None where either is not known."""
     collapsed: bool
     ended_early: bool
     design: bool
@@ -64,11 +67,24 @@ class StudySummary:
     study: str
     max_lora_rank: int
     engine_max_lora_rank: int
-    baseline: float | None
+    ladder: tuple[int, ...]
+    """The ranks that are searched."""
+    base: HeldOutScore | None
+    """The base policy's held-out score, under the study's own seed."""
     trials: tuple[TrialSummary, ...]
     ranks: tuple[RankSummary, ...]
     config: dict[str, Any]
     facts: dict[str, Any]
+
+    @property
+    def baseline(self) -> float | None:
+        """The base policy's held-out reward."""
+        return None if self.base is None else self.base.sampled
+
+    @property
+    def decimals(self) -> int:
+        """With which the rewards of its trials are told apart."""
+        return decimals_for([self.baseline, *(value for rank in self.ranks for value in rank.values)])
 
     @property
     def ended(self) -> int:
@@ -116,7 +132,7 @@ def stored_config(study: optuna.Study) -> StudyFile:
     from sweep.study_file import StudyFile
 
     try:
-        return StudyFile.model_validate(study.user_attrs[CONFIG])
+        return StudyFile.model_validate(study.user_attrs[record.CONFIG])
     except KeyError as error:
         raise StorageError(f"study {study.study_name!r} in storage was not made by `sweep run`") from error
     except ValidationError as error:
@@ -137,15 +153,16 @@ def summarize(study: optuna.Study, stored: Sequence[optuna.trial.FrozenTrial] | 
     """
     config = stored_config(study)
     trials = tuple(_trial_summary(trial) for trial in (wanted_trials(study) if stored is None else stored))
-    baseline = study.user_attrs.get(record.BASELINE)
+    base = study.user_attrs.get(record.BASELINE)
     return StudySummary(
         study=study.study_name,
         max_lora_rank=config.model.max_lora_rank,
         engine_max_lora_rank=config.engine_max_lora_rank,
-        baseline=baseline["sampled"] if baseline else None,
+        ladder=config.search_space().r,
+        base=HeldOutScore(**base) if base else None,
         trials=trials,
         ranks=summarize_ranks(trials, points_per_rank=config.search.points_per_rank),
-        config=study.user_attrs[CONFIG],
+        config=study.user_attrs[record.CONFIG],
         facts=study.user_attrs.get(record.FACTS, {}),
     )
 
@@ -186,6 +203,7 @@ def _trial_summary(trial: optuna.trial.FrozenTrial) -> TrialSummary:
         value=None if score is None else score.sampled,
         reason=attributes.get(record.REASON),
         greedy=None if score is None else score.greedy,
+        gain=record.gain(attributes),
         collapsed=bool(attributes.get(record.COLLAPSED)),
         ended_early=bool(attributes.get(record.ENDED_EARLY)),
         design=bool(attributes.get(DESIGN)),

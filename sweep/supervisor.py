@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -12,6 +13,7 @@ from objectives.trial import (
     Failed,
     Finished,
     FromWorker,
+    HeldOutScore,
     Progress,
     Prune,
     Ready,
@@ -26,6 +28,7 @@ from sweep.errors import TrialsFailedError
 from sweep.progress import ProgressDisplay
 from sweep.pruning import SearchPruner
 from sweep.running_trial import RunningTrial
+from sweep.schema import base_of
 from sweep.search import REDONE, ended_trials, queue_again, trial_spec
 from sweep.study_file import StudyFile
 from sweep.terminal import printable
@@ -71,15 +74,17 @@ class Supervisor:
         *,
         log_folder: Path,
         progress: ProgressDisplay,
+        after_trial: Callable[[], None] = lambda: None,
     ) -> None:
         self._study = study
         self._schedule = schedule
         self._config = config
         self._log_folder = log_folder
         self._progress = progress
+        self._after_trial = after_trial
         self._running: dict[int, RunningTrial] = {}
         self._free_slots = 0
-        self._baseline = 0.0
+        self._base: HeldOutScore | None = None
         self._deaths = 0
         self._pruner = study.pruner if isinstance(study.pruner, SearchPruner) else None
 
@@ -123,7 +128,7 @@ class Supervisor:
             case Stage(doing=doing) if doing and not worker.watch.ready:
                 self._progress.note(doing)
             case Ready():
-                self._baseline = message.baseline.sampled
+                self._base = base_of(self._study, message.baseline)
                 record.record_ready(self._study, message, slots=self._config.learner.slots)
                 self._progress.ready(message)
             case SlotFree():
@@ -140,7 +145,12 @@ class Supervisor:
     def _start_trial(self, worker: WorkerProcess) -> None:
         trial = self._schedule.next_trial(self._study)
         spec = trial_spec(trial, self._config, score_after=self._schedule.score_after)
-        monitor = CollapseMonitor(baseline=self._baseline, patience=self._config.search.collapse_patience)
+        assert self._base is not None  # noqa: S101 - a worker is ready before it has a free slot
+        monitor = CollapseMonitor(
+            base=self._base,
+            patience=self._config.search.collapse_patience,
+            prompts_per_step=self._config.budget.prompts_per_step,
+        )
         self._running[trial.number] = RunningTrial(trial=trial, spec=spec, monitor=monitor, pruner=self._pruner)
         self._free_slots -= 1
         trial.set_user_attr(record.WORKER, worker.pid)
@@ -171,6 +181,7 @@ class Supervisor:
             self._study.tell(trial, score)
         self._deaths = 0
         self._progress.trial_ended(running.spec, score=score, reason=reason)
+        self._after_trial()
 
     def _on_failed(self, message: Failed, worker: WorkerProcess) -> None:
         if message.number is None:

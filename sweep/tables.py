@@ -12,13 +12,14 @@ from rich.text import Text
 from sweep.summary import StudySummary
 from sweep.terminal import printable
 
-STRIP_WIDTH = 20
+STRIP_WIDTH, NARROWEST_STRIP, TERMINAL_WIDTH = 20, 8, 80
 
 
 def study_table(summary: StudySummary) -> RenderableType:
     """The per-rank table, with what a reader needs to know to read it."""
-    values = [value for rank in summary.ranks for value in rank.values]
-    top = max([*values, summary.baseline or 0.0], default=0.0)
+    shown = [value for rank in summary.ranks for value in rank.values]
+    shown += [] if summary.baseline is None else [summary.baseline]
+    places, bottom, top = summary.decimals, min(shown, default=0.0), max(shown, default=0.0)
     table = Table(
         title=f"study {summary.study}: held-out reward by rank",
         title_justify="left",
@@ -30,26 +31,33 @@ def study_table(summary: StudySummary) -> RenderableType:
     table.add_column("every trial", no_wrap=True)
     table.add_column("best", justify="right", no_wrap=True)
     table.add_column("at alpha, rate", no_wrap=True)
+    widest = max((len(f"{value:.{places}f}") for value in shown), default=0)
+    # What the other columns hold, with a space and a border each.
+    width = max(NARROWEST_STRIP, min(STRIP_WIDTH, TERMINAL_WIDTH - 2 * max(widest, 4) - 50))
     for rank in summary.ranks:
         table.add_row(
             str(rank.r) + ("" if rank.tuned else "*"),
             str(rank.n),
             str(rank.collapsed),
-            "" if rank.mean_without_collapsed is None else f"{rank.mean_without_collapsed:.3f}",
-            value_strip(rank.values, top=top, baseline=summary.baseline),
-            f"{rank.best.value:.3f}",
+            "" if rank.mean_without_collapsed is None else f"{rank.mean_without_collapsed:.{places}f}",
+            value_strip(rank.values, bottom=bottom, top=top, baseline=summary.baseline, width=width),
+            f"{rank.best.value:.{places}f}",
             f"{rank.best.alpha}, {rank.best.learning_rate:g}",
         )
     warning = [Text(summary.pruner_warning, style="yellow")] if summary.pruner_warning else []
     return Group(table, *warning, *(Text(line, style="dim") for line in _notes(summary)))
 
 
-def value_strip(values: tuple[float, ...], *, top: float, baseline: float | None) -> str:
-    """Every value as a mark on a line from 0 to `top`: `o` one trial, `8` several, `|` the base policy."""
-    cells = [" "] * STRIP_WIDTH
+def value_strip(
+    values: tuple[float, ...], *, top: float, baseline: float | None, bottom: float = 0.0, width: int = STRIP_WIDTH
+) -> str:
+    """Every value as a mark on a line from `bottom` to `top`: `o` one trial, `8` several, `|` the base policy."""
+    cells = [" "] * width
 
     def cell(value: float) -> int:
-        return min(STRIP_WIDTH - 1, max(0, int(value / top * STRIP_WIDTH))) if top > 0 else 0
+        if top <= bottom:  # all the same
+            return width // 2
+        return min(width - 1, max(0, int((value - bottom) / (top - bottom) * width)))
 
     if baseline is not None:
         cells[cell(baseline)] = "|"
@@ -59,7 +67,7 @@ def value_strip(values: tuple[float, ...], *, top: float, baseline: float | None
 
 
 def _notes(summary: StudySummary) -> list[str]:
-    baseline = "" if summary.baseline is None else f"base policy {summary.baseline:.3f} (|); "
+    baseline = "" if summary.baseline is None else f"base policy {summary.baseline:.{summary.decimals}f} (|); "
     notes = [
         f"{baseline}max_lora_rank {summary.max_lora_rank}",
         "mean: of the trials that did not collapse; best: the luckiest trial, not an estimate",

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
+
+from objectives.figures import decimals
+
 
 def size(n_bytes: float) -> str:
     """Bytes in the largest binary unit that leaves 1 or more: `117.8 MiB`."""
@@ -31,3 +36,24 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def figure(value: float, digits: int = 2) -> str:
+    """A number to so many significant digits, written out: `0.0043`, `0.52`, `3500`."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    places = digits - 1 - math.floor(math.log10(abs(value)))
+    rounded = round(value, places)
+    return f"{rounded:.{max(places, 0)}f}".rstrip("0").rstrip(".") if places > 0 else f"{rounded:.0f}"
+
+
+def percent(share: float) -> str:
+    """A share of 1 as people write it: `85 %`."""
+    return f"{100 * share:g} %"
+
+
+def decimals_for(values: Iterable[float | None]) -> int:
+    """Decimals for numbers that are shown beside one another, by how far apart they lie; equal ones by their size."""
+    known = [value for value in values if value is not None and math.isfinite(value)]
+    apart = max(known) - min(known) if known else 0.0
+    return decimals(apart or max((abs(value) for value in known), default=0.0))

@@ -14,6 +14,7 @@ from sweep.study_file import load_study
 
 OVERRIDES = ["learner.name=trl", "study.name=large", "search.trials=2000", "search.points_per_rank=12"]
 COLUMNS = ("reward", "reward_std", "groups_without_signal", "completion_length", "entropy", "loss", "grad_norm")
+BASE = {"step": 0, "sampled": 0.257, "greedy": 0.37, "prompts": 1024, "spread": 0.437}
 PLATEAU = {1: 0.44, 4: 0.56, 16: 0.60, 64: 0.60}
 FACTS = {
     "policy": "unsloth", "engine": "vllm", "learner": "trl", "importance_sampling_correction": "none",
@@ -30,7 +31,7 @@ def large_study(folder, *, trials=2000, steps=80, seeds=10):
     rng = random.Random(0)
     ladders = config.search_space().ladders
     study = create_or_match_study(storage, config, optuna.samplers.RandomSampler())
-    study.set_user_attr(record.BASELINE, {"step": 0, "sampled": 0.257, "greedy": 0.37, "prompts": 1024})
+    study.set_user_attr(record.BASELINE, BASE)
     study.set_user_attr(record.FACTS, FACTS)
     points = [{name: rng.choice(ladder) for name, ladder in ladders.items()} for _ in range(trials)]
     _insert(path, study, [_trial(point, i, steps, rng) for i, point in enumerate(points)])
@@ -78,6 +79,7 @@ def _trial(point, seed, steps, rng):
         SEED: seed,
         DESIGN: True,
         record.SCORES: [{"step": s, "sampled": score, "greedy": score + 0.1, "prompts": 1024} for s in marks],
+        record.BASE: BASE,
         record.CURVE: curve,
         record.COST: {
             "steps": length, "tokens": per_step * length, "adapter_parameters": 6144 * r, "seconds": {"train": 14.0},

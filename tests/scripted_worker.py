@@ -4,28 +4,30 @@ from collections import deque
 
 from objectives.trial import Finished, HeldOutScore, Progress, Prune, Ready, SlotFree, Start, StepMetrics, TrialResult
 
-BASELINE = 0.25
+BASELINE, SPREAD = 0.25, 0.43
+"""The base policy's reward, and its standard deviation between prompts: as where a quarter of them is solved."""
 
 
 class ScriptedWorker:
     """Runs trials at once, as a pack does; one that is pruned ends at its next step, as there."""
 
-    def __init__(self, reward, *, slots=3, deaf=False):
+    def __init__(self, reward, *, slots=3, deaf=False, silent=lambda spec, step: 0.0, units=(1.0, 0.0)):
         """Sets up.
 
         Args:
             reward: Called with a spec and a step.
             slots: Trials at once.
             deaf: Trials spend their budget whatever the supervisor says, as one does that is at its last step.
+            silent: The share of groups without signal; called as `reward` is.
+            units: (a, c): what is told of a reward is a * reward + c.
         """
-        self.reward, self.slots, self.deaf = reward, slots, deaf
+        self.reward, self.slots, self.deaf, self.silent, self.units = reward, slots, deaf, silent, units
         self.pid, self.most, self.idle = 1, 0, 0
         self._steps, self._pruned, self._specs = {}, set(), {}
 
     def __call__(self, settings, log):
         self.log, self._budget = log, settings.budget.steps
-        score = HeldOutScore(step=0, sampled=BASELINE, greedy=BASELINE, prompts=64)
-        self._out = deque([Ready(baseline=score, facts={}), *[SlotFree()] * self.slots])
+        self._out = deque([Ready(baseline=self._score(0, BASELINE), facts={}), *[SlotFree()] * self.slots])
         return self
 
     def __enter__(self):
@@ -48,10 +50,12 @@ class ScriptedWorker:
 
     def _round(self):
         self.most = max(self.most, len(self._specs))
+        a, c = self.units
         for number, spec in list(self._specs.items()):
             self._steps[number] = step = self._steps[number] + 1
             metrics = StepMetrics(
-                step=step, reward=self.reward(spec, step), reward_std=0.1, groups_without_signal=0.0,
+                step=step, reward=a * self.reward(spec, step) + c, reward_std=0.1 * a,
+                groups_without_signal=self.silent(spec, step),
                 completion_length=5.0, tokens=step, seconds=0.1,
             )  # fmt: skip
             self._out.append(Progress(number=number, metrics=metrics))
@@ -59,9 +63,19 @@ class ScriptedWorker:
                 self._finish(number, step)
 
     def _finish(self, number, step):
-        value = self.reward(self._specs.pop(number), step)
-        score = HeldOutScore(step=step, sampled=value, greedy=value, prompts=64)
+        spec = self._specs.pop(number)
         result = TrialResult(
-            scores=(score,), steps=step, pruned=step < self._budget, tokens=step, adapter_parameters=1, seconds={}
+            scores=(self._score(step, self.reward(spec, step)),),
+            steps=step,
+            pruned=step < self._budget,
+            tokens=step,
+            adapter_parameters=1,
+            seconds={},
+            base=self._score(0, BASELINE + 0.01 * (spec.seed * 7 % 5 - 2)),
         )
         self._out += [Finished(number=number, result=result), SlotFree()]
+
+    def _score(self, step, value):
+        a, c = self.units
+        value = a * value + c
+        return HeldOutScore(step=step, sampled=value, greedy=value, prompts=1024, spread=a * SPREAD)

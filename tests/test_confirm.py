@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+from dataclasses import asdict
 
 import optuna
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from sweep import record
 from sweep.confirm import confirmation_name, count_look, freeze, read_confirmation, store_frozen
 from sweep.confirm_schedule import ConfirmSchedule
+from sweep.dashboard.note import study_note
 from sweep.errors import StudyFileError
 from sweep.plots.confirmed import confirmed_figure, confirmed_info
 from sweep.report.contents import read_report
@@ -20,7 +22,7 @@ from sweep.storage import create_or_match_study, open_storage
 from sweep.study_file import load_study
 from sweep.summary import summarize
 from tests.command import SMALL, sweep
-from tests.test_plots import STORED, stored_study
+from tests.test_plots import BASE, STORED, stored_study
 
 POINTS = [
     (r, alpha, rate, base + bonus)
@@ -48,6 +50,7 @@ def run(study, config, schedule, score):
         value = score(trial.params["r"], trial.user_attrs[SEED] % 1000)
         scores = [{"step": step, "sampled": value, "greedy": value, "prompts": 64} for step in (20, 40, 80)]
         trial.set_user_attr(record.SCORES, scores)
+        trial.set_user_attr(record.BASE, asdict(BASE))
         trial.set_user_attr(record.COLLAPSED, value == 0)
         study.tell(trial, value)
     count_look(study, schedule.trials // len(freeze_of(study)))
@@ -117,6 +120,36 @@ def test_the_report_opens_with_the_verdict_and_the_calls_to_paste(searched, conf
     info = confirmed_info(confirmed)
     assert {r: len(scores) for r, scores in info.scores.items()} == {1: 10, 4: 10, 16: 10}
     assert (info.answer, sum(len(trace.x) for trace in confirmed_figure(info).data)) == (4, 33)
+
+
+def learned_nothing(r, k):
+    """Every rank scores as the base policy does, up to noise."""
+    return 0.25 + 0.01 * ((k * 7 + r) % 3 - 1)
+
+
+def test_where_nothing_was_learned_every_form_says_so_and_nothing_is_to_paste(searched, confirmation, config, tmp_path):
+    run(confirmation, config, ConfirmSchedule(config, freeze_of(confirmation), seeds=10), learned_nothing)
+    confirmed = read_confirmation(confirmation, config)
+    assert (confirmed.verdict.outcome.value, confirmed.verdict.r) == ("nothing_learned", None)
+    assert confirmed.horizon.warning == ""
+    report = read_report(searched)
+    page = report_html(report)
+    assert "tiny: nothing learned" in page
+    assert "FastLanguageModel" not in page.split("<h2>How it was made")[0]
+    assert "max_lora_rank 8 instead of 64" not in page
+    shown = sweep("show", "tiny", cwd=tmp_path, env={"COLUMNS": "80"})
+    assert "Nothing learned (95 % confidence, 10 seeds)" in shown.stdout
+    assert "r*" not in shown.stdout
+    verdict = json.loads(sweep("show", "tiny", "--json", cwd=tmp_path).stdout)["verdict"]
+    assert (verdict["outcome"], verdict["r"], verdict["alpha"]) == ("nothing_learned", None, None)
+    assert verdict["base"] == pytest.approx(0.25)
+    note = study_note(report.evidence.summary, confirmed, confirm_with="tiny")
+    assert note.startswith("# tiny: nothing learned\n")
+    assert "```python" not in note
+    refused = sweep("export", "tiny", "-o", "out", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "the verdict names no rank: Nothing learned" in refused.stderr
+    assert sweep("export", "tiny", "--trial", 0, "-o", "out", cwd=tmp_path).returncode == 0
 
 
 def test_the_calls_to_paste_are_python_that_unsloth_would_take(config):
@@ -239,11 +272,11 @@ def test_the_command_confirms_a_study_and_shows_the_verdict(tmp_path):
     shown = json.loads(sweep("show", "tiny", "--json", cwd=tmp_path).stdout)
     assert len(shown["trials"]) == 2
     assert shown["verdict"]["outcome"] == "undecided"
-    assert shown["verdict"].keys() >= {"r", "alpha", "learning_rate", "confidence", "tolerance", "reason"}
+    assert shown["verdict"].keys() >= {"r", "alpha", "learning_rate", "confidence", "keep", "tolerance", "reason"}
     assert all({"lower", "upper"} <= rank.keys() for rank in shown["ranks"])
-    changed = sweep("confirm", "tiny", *small, "--set", "verdict.tolerance=0.2", cwd=tmp_path)
+    changed = sweep("confirm", "tiny", *small, "--set", "verdict.keep=0.8", cwd=tmp_path)
     assert changed.returncode == 3
-    assert "verdict.tolerance: 0.05 -> 0.2" in changed.stderr
+    assert "verdict.keep: 0.85 -> 0.8" in changed.stderr
 
 
 def test_the_distributions_of_a_confirmation_are_the_searchs(confirmation, config):

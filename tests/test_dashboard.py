@@ -128,7 +128,7 @@ def stored(folder):
 def test_the_note_is_the_verdict_with_the_calls_to_paste(site, name):
     note = site.study(name)[1]["note"]["body"]
     assert note.startswith("# tiny: r = 4\n")
-    assert "r=4 is the smallest rank within 0.05 of the best (95 % confidence, 10 seeds)" in note
+    assert "r=4 is the smallest to keep 85 % of the best gain (95 % confidence, 10 seeds)" in note
     assert "max_lora_rank=8,\n" in note and "lora_alpha=" in note
     assert re.search(r"^ +16 +\d+ +0\.00\d +10 +0 +0\.60\d +0\.\d+ to 0\.\d+", note, re.MULTILINE)
     assert "Learning rate 0.002" in note
@@ -374,7 +374,7 @@ def test_a_browser_shows_the_plots_the_note_and_each_trials_files(site):
     assert "Confirmation: held-out reward by rank</text>" in plots
     note = rendered(f"{site.page}/note")
     assert "<h1>tiny: r = 4</h1>" in note
-    assert "is the smallest rank within" in re.sub(r"<[^>]+>", "", note)
+    assert "is the smallest to keep" in re.sub(r"<[^>]+>", "", note)
     trial = rendered(f"{site.page}/trials?numbers=1")
     for name in ("trial-0001.log", "trial-0001.csv", "adapter_model.safetensors"):
         assert name in trial

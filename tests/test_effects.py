@@ -7,7 +7,7 @@ from sweep import record
 from sweep.effects import RankCost, best_configurations, rank_costs
 from sweep.plots.importance import importance_figure, importance_info
 from sweep.plots.pareto import pareto_figure, pareto_info
-from sweep.plots.winners_curse import winners_curse_figure, winners_curse_info
+from sweep.plots.winners_curse import RankCurse, WinnersCurseInfo, winners_curse_figure, winners_curse_info
 from sweep.report.contents import read_report
 from sweep.study_file import load_study
 from sweep.summary import summarize
@@ -47,10 +47,20 @@ def test_the_winners_curse_is_the_search_maximum_minus_the_mean_on_fresh_seeds(c
     assert [c.overstated for c in info.ranks] == pytest.approx([0.0, 0.0, 0.015], abs=1e-9)
     assert info.sentence == (
         "The best of the search's trials, at r=16, had 0.620. On fresh seeds the mean of r=16 is 0.605: the maximum "
-        "lies 0.015 above it."
+        "lies 0.015 above it. Whoever takes the best of many noisy trials takes luck along with merit (the winner's "
+        "curse)."
     )
     maxima, means = winners_curse_figure(info).data
     assert (maxima.text[-1], len(means.y)) == ("+0.015", 3)
+
+
+def test_a_search_maximum_below_the_mean_is_not_called_luck():
+    rank = RankCurse(r=4, search_max=0.544, search_trials=4, smoothed=0.54, mean=0.56, lower=0.55, upper=0.57, seeds=10)
+    info = WinnersCurseInfo(ranks=(rank,), confidence=0.95)
+    assert "had 0.544" in info.sentence
+    assert "the maximum lies 0.016 below it" in info.sentence
+    assert "takes luck along" not in info.sentence
+    assert winners_curse_figure(info).data[0].text == ("-0.016",)
 
 
 def test_the_best_configurations_are_those_that_confirmation_froze(confirmed_report):

@@ -79,7 +79,7 @@ def test_vllm_loads_the_folder_and_scores_it_as_the_trial_was_scored(folder, exp
     score = evaluator.score(version, step=6, seed=trial.user_attrs[SEED])
     stored = trial.user_attrs[record.SCORES][-1]
     assert (score.sampled, score.greedy) == pytest.approx((stored["sampled"], stored["greedy"]), abs=1 / 64)
-    base = evaluator.score(None, step=0, seed=trial.user_attrs[SEED])
+    base = evaluator.base_score(trial.user_attrs[SEED])
     assert score.greedy != base.greedy
 
 

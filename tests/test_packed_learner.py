@@ -60,6 +60,9 @@ def test_packed_trials_see_and_learn_what_TRL_alone_does(make, tmp_path):
         assert [score.step for score in found.scores] == [1, 2, 4] == [score.step for score in expected.scores]
         assert found.held_out.greedy == pytest.approx(expected.held_out.greedy, abs=0.15)
         assert found.adapter_parameters == expected.adapter_parameters
+        assert found.base == expected.base, "both score the base policy under the trial's own seed"
+        assert (found.base.step, found.base.prompts) == (0, found.held_out.prompts)
+        assert 0 < found.base.spread <= 0.5
         assert (found.steps, found.pruned) == (STEPS, False)
         assert set(found.seconds) == {"build", "rollout", "train", "evaluate"}
         lines = re.findall(r"^step \d/4: reward [01]\.\d{3}, \d+% of groups without signal, ", logs[trial], re.M)

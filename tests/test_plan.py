@@ -18,7 +18,7 @@ HEAVY = ("torch", "vllm", "unsloth", "trl", "optuna", "pandas", "plotly", "trans
 LLAMA_1B = ["--set", "model.name=unsloth/Llama-3.2-1B-Instruct", "--set", "model.dtype=bfloat16"]
 KEYS = {
     "study", "model", "search", "engine", "trainer", "estimates", "device", "fit", "budget", "prompts", "notes",
-    "settings", "measured", "pack",
+    "settings", "measured", "pack", "verdict",
 }  # fmt: skip
 
 

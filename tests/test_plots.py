@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import asdict
 
 import optuna
 import pytest
@@ -26,12 +27,15 @@ STORED = ["search.points_per_rank=2", "space.learning_rate=[1e-3, 2e-3, 4e-3]", 
 """How the stored study differs from the shipped one."""
 
 
+BASE = HeldOutScore(step=0, sampled=0.25, greedy=0.37, prompts=1024, spread=0.43)
+
+
 def stored_study(folder, points=POINTS, steps=6):
     """A study as the supervisor stores it; a value below .1 is a collapse."""
     storage = open_storage(f"sqlite:///{folder}/rank-sweep.db", create=True)
     config = load_study("tiny", STORED)
     study = create_or_match_study(storage, config, optuna.samplers.RandomSampler())
-    study.set_user_attr(record.BASELINE, {"step": 0, "sampled": 0.25, "greedy": 0.37, "prompts": 64})
+    study.set_user_attr(record.BASELINE, asdict(BASE))
     for i, (r, alpha, rate, value) in enumerate(points):
         study.enqueue_trial(
             {"r": r, "alpha": alpha, "learning_rate": rate}, user_attrs={SEED: i} | ({DESIGN: True} if i < 4 else {})
@@ -44,10 +48,11 @@ def stored_study(folder, points=POINTS, steps=6):
             )
             for s in range(1, steps + 1)
         ]  # fmt: skip
-        score = HeldOutScore(step=steps, sampled=value, greedy=value + 0.1, prompts=64)
+        score = HeldOutScore(step=steps, sampled=value, greedy=value + 0.1, prompts=1024, spread=0.43)
         result = TrialResult(
-            scores=(score,), steps=steps, pruned=False, tokens=640 * steps, adapter_parameters=100, seconds={"train": 1}
-        )
+            scores=(score,), steps=steps, pruned=False, tokens=640 * steps, adapter_parameters=100,
+            seconds={"train": 1}, base=BASE,
+        )  # fmt: skip
         record.record_result(trial, result, curve)
         trial.set_user_attr(record.COLLAPSED, value < 0.1)
         if value < 0.1:

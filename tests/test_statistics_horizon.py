@@ -15,14 +15,16 @@ from sweep.statistics.smoothing import FrozenConfiguration
 RULE = Rule(tolerance=0.05, confidence=0.95, collapse_limit=0.3)
 
 
-def confirm(means: Sequence[float], noise_sd: float = 0.02) -> Confirmation:
+def confirm(means: Sequence[float], noise_sd: float = 0.02, base: float = 0.2) -> Confirmation:
     frozen = tuple(
         FrozenConfiguration(r=r, alpha=32, learning_rate=2e-3, smoothed=s, search_mean=s, n_search_trials=1)
         for r, s in zip((1, 4, 16), (0.4, 0.5, 0.6), strict=True)
     )
     noise = np.random.default_rng(0).normal(0, noise_sd, (3, 10))
     scores = np.array(means)[:, None] + noise - noise.mean(axis=1, keepdims=True)
-    return Confirmation(frozen=frozen, scores=scores, collapsed=np.zeros(scores.shape, dtype=bool))
+    return Confirmation(
+        frozen=frozen, scores=scores, collapsed=np.zeros(scores.shape, dtype=bool), base=np.full(10, base)
+    )
 
 
 def test_an_answer_that_stays_raises_no_warning() -> None:
@@ -54,6 +56,16 @@ def test_an_undecided_share_is_no_move_and_is_named() -> None:
     assert horizon.ranks == {0.25: None, 1.0: 4}
     assert not horizon.moves
     assert horizon.warning.endswith("it is undecided at 25 % of it.")
+
+
+def test_a_share_at_which_nothing_is_learned_yet_is_named_as_such() -> None:
+    horizon = judge_horizon({0.25: confirm([0.2, 0.2, 0.2]), 1.0: confirm([0.4, 0.6, 0.6])}, RULE)
+    assert horizon.ranks == {0.25: None, 1.0: 4}
+    assert horizon.warning.endswith("nothing is shown to be learned at 25 % of it.")
+
+
+def test_without_an_answer_there_is_nothing_that_could_move() -> None:
+    assert judge_horizon({0.5: confirm([0.4, 0.6, 0.6]), 1.0: confirm([0.2, 0.2, 0.2])}, RULE).warning == ""
 
 
 @pytest.mark.parametrize("shares", [(), (0.0, 1.0), (25.0, 100.0)])

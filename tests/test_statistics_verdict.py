@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy import stats
 
 from sweep.statistics.assessment import Outcome
 from sweep.statistics.confirmation import Confirmation
@@ -22,6 +23,7 @@ from sweep.statistics.verdict import Verdict, judge
 
 LADDER = (1, 4, 16, 64)
 RULE = Rule(tolerance=0.05, confidence=0.95, collapse_limit=0.3)
+KEEP = Rule(keep=0.85, confidence=0.95, collapse_limit=0.3)
 # Ten seeds of noise, mean zero and sd .04, in a different order for each rank.
 NOISE = 0.04 * np.array([-1.5, -1.1, -0.7, -0.4, -0.1, 0.1, 0.4, 0.7, 1.1, 1.5]) / 0.97
 ORDERS = (
@@ -39,6 +41,7 @@ def confirm(
     collapses: Sequence[int] = (0, 0, 0, 0),
     smoothed: Sequence[float] | None = None,
     untuned: Sequence[int] = (),
+    base: float = 0.25,
 ) -> Confirmation:
     """Ten seeds per rank around the given means; the first seeds of a rank collapse."""
     frozen = tuple(
@@ -51,6 +54,7 @@ def confirm(
         frozen=frozen,
         scores=np.where(collapsed, 0.0, scores),
         collapsed=collapsed,
+        base=np.full(10, base),
         untuned=tuple(UntunedRank(r=r, n_points=1, reason="not tuned: 1 of 4 search points") for r in untuned),
     )
 
@@ -117,6 +121,7 @@ def test_the_seeds_asked_for_settle_a_study_that_goes_on_like_that() -> None:
         frozen=confirmation.frozen,
         scores=np.tile(confirmation.scores, repeats),
         collapsed=np.tile(confirmation.collapsed, repeats),
+        base=np.full(10 * repeats, 0.25),
     )
     assert outcome(judge(longer, RULE)) == ("found_and_smaller_shown_worse", 4)
 
@@ -131,6 +136,7 @@ def test_a_rank_that_looks_too_small_is_given_the_seeds_that_would_show_it() -> 
         frozen=confirmation.frozen,
         scores=np.tile(confirmation.scores, repeats),
         collapsed=np.tile(confirmation.collapsed, repeats),
+        base=np.full(10 * repeats, 0.25),
     )
     assert outcome(judge(longer, RULE)) == ("found_and_smaller_shown_worse", 16)
 
@@ -256,7 +262,12 @@ def test_no_tuned_rank_gives_no_verdict() -> None:
 @pytest.mark.parametrize("n_seeds", [0, 1])
 def test_too_few_seeds_decide_nothing(n_seeds: int) -> None:
     full = confirm([0.60, 0.60, 0.60, 0.60])
-    short = Confirmation(frozen=full.frozen, scores=full.scores[:, :n_seeds], collapsed=full.collapsed[:, :n_seeds])
+    short = Confirmation(
+        frozen=full.frozen,
+        scores=full.scores[:, :n_seeds],
+        collapsed=full.collapsed[:, :n_seeds],
+        base=np.full(n_seeds, 0.25),
+    )
     verdict = judge(short, Rule(tolerance=0.05, confidence=0.95, collapse_limit=1.0))
     assert outcome(verdict) == ("undecided", None)
     assert "has too few seeds to be compared" in verdict.reason
@@ -299,10 +310,11 @@ def test_more_looks_make_each_bound_stricter() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"tolerance": 0}, {"confidence": 95}, {"confidence": 1}, {"collapse_limit": 0}, {"looks": 0}]
+    "wrong",
+    [{"tolerance": 0}, {"confidence": 95}, {"confidence": 1}, {"collapse_limit": 0}, {"looks": 0}, {"keep": 0.85}],
 )
 def test_a_rule_that_cannot_be_met_is_refused(wrong: dict[str, float]) -> None:
-    settings = {"tolerance": 0.05, "confidence": 0.95, "collapse_limit": 0.3, **wrong}
+    settings: dict[str, float] = {"tolerance": 0.05, "confidence": 0.95, "collapse_limit": 0.3, **wrong}
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Rule(**settings)  # type: ignore[arg-type]
 
@@ -322,18 +334,120 @@ def test_a_rank_both_frozen_and_untuned_is_refused() -> None:
     scores=hnp.arrays(np.float64, (4, 10), elements=st.floats(0, 1)),
     collapsed=hnp.arrays(np.bool_, (4, 10), elements=st.sampled_from([False] * 9 + [True])),
     smoothed=st.lists(st.floats(0, 1), min_size=4, max_size=4),
+    base=hnp.arrays(np.float64, 10, elements=st.floats(0, 0.3)),
+    rule=st.sampled_from([RULE, KEEP]),
 )
 def test_the_answer_is_reached_only_through_ranks_that_pass(
-    scores: np.ndarray, collapsed: np.ndarray, smoothed: list[float]
+    scores: np.ndarray, collapsed: np.ndarray, smoothed: list[float], base: np.ndarray, rule: Rule
 ) -> None:
     frozen = confirm([0.5] * 4, smoothed=smoothed).frozen
-    verdict = judge(Confirmation(frozen=frozen, scores=scores, collapsed=collapsed), RULE)
+    confirmation = Confirmation(frozen=frozen, scores=scores, collapsed=collapsed, base=base)
+    verdict = judge(confirmation, rule)
     judged = [summary for summary in verdict.per_rank if summary.judged]
     if verdict.r is None:
-        assert verdict.outcome is Outcome.UNDECIDED
+        assert verdict.outcome in (Outcome.UNDECIDED, Outcome.NOTHING_LEARNED)
         return
     smoothed_by_rank = {c.r: c.smoothed for c in frozen}
     start = max(judged, key=lambda summary: (smoothed_by_rank[summary.r], summary.r)).r
     assert all(summary.passes for summary in judged if verdict.r <= summary.r <= start)
     below = [summary for summary in judged if summary.r < verdict.r]
     assert not below or not below[-1].passes
+
+
+def test_a_rank_that_keeps_the_share_of_the_best_gain_is_found() -> None:
+    # Gains .10, .31, .35, .34 over the base policy: rank 4 keeps 89 % of the best.
+    verdict = judge(confirm([0.35, 0.56, 0.60, 0.59]), replace(KEEP, keep=0.7))
+    assert outcome(verdict) == ("found_and_smaller_shown_worse", 4)
+    assert verdict.reason == (
+        "r=4 is the smallest to keep 70 % of the best gain (95 % confidence, 10 seeds); the next rank down, r=1, is "
+        "shown to keep less than 70 % of that of r=16."
+    )
+    assert (verdict.keep, verdict.tolerance, verdict.base) == (0.7, None, pytest.approx(0.25))
+    assert [summary.kept for summary in verdict.per_rank] == pytest.approx([0.10 / 0.35, 0.31 / 0.35, 1, 0.34 / 0.35])
+    assert [summary.gain for summary in verdict.per_rank] == pytest.approx([0.10, 0.31, 0.35, 0.34])
+
+
+def test_a_rank_whose_share_is_open_says_so() -> None:
+    verdict = judge(confirm([0.35, 0.56, 0.60, 0.60]), KEEP)
+    assert outcome(verdict) == ("found_smaller_undecided", 16)
+    assert "whether r=4 would do is open: it could keep less than 85 % of the gain of r=" in verdict.reason
+
+
+def test_the_bound_under_keep_is_the_paired_t_bound_of_the_contrast() -> None:
+    confirmation = confirm([0.40, 0.46, 0.60, 0.58])
+    confirmation.base[:] = 0.25 + 0.02 * np.sin(np.arange(10))
+    gains = confirmation.scores - confirmation.base
+    contrast = stats.ttest_1samp(gains[1] - 0.85 * gains[2], 0.0).confidence_interval(0.90)
+    own = stats.ttest_1samp(gains[1], 0.0).confidence_interval(0.90)
+    summary = judge(confirmation, KEEP).per_rank[1]
+    assert summary.worst_rival == 16
+    assert summary.bound_against_worst_rival == pytest.approx(contrast.low)
+    assert summary.gain_lower == pytest.approx(own.low)
+
+
+@pytest.mark.parametrize("rule", [RULE, KEEP], ids=["tolerance", "keep"])
+def test_ranks_that_are_as_good_as_the_base_policy_have_learned_nothing(rule: Rule) -> None:
+    verdict = judge(confirm([0.55, 0.551, 0.549, 0.55], base=0.549), rule)
+    assert outcome(verdict) == ("nothing_learned", None)
+    assert (verdict.alpha, verdict.learning_rate, verdict.seeds_needed) == (None, None, None)
+    assert verdict.answer == "nothing learned"
+    assert verdict.reason.startswith(
+        "Nothing learned (95 % confidence, 10 seeds): no rank is shown to beat the base policy; try higher learning"
+    )
+    assert "a gain of 0.03" in verdict.reason
+
+
+@pytest.mark.parametrize("level", [0.0, -7.5, 1e6])
+def test_a_constant_reward_teaches_nothing(level: float) -> None:
+    frozen = confirm([level] * 4).frozen
+    same = np.full((4, 10), level)
+    confirmation = Confirmation(frozen=frozen, scores=same, collapsed=same > np.inf, base=same[0])
+    for rule in (RULE, KEEP):
+        verdict = judge(confirmation, rule)
+        assert outcome(verdict) == ("nothing_learned", None)
+        assert "would likely have been seen" not in verdict.reason
+
+
+def test_ranks_that_fall_below_the_base_policy_are_told_to_learn_more_slowly() -> None:
+    verdict = judge(confirm([0.45, 0.50, 0.40, 0.54], base=0.55), KEEP)
+    assert outcome(verdict) == ("nothing_learned", None)
+    assert "r=1 and r=4 and r=16 were shown to fall below it: try lower learning rates" in verdict.reason
+
+
+def test_a_gain_that_a_few_more_seeds_would_show_is_given_them() -> None:
+    verdict = judge(confirm([0.25, 0.25, 0.25, 0.27]), KEEP)
+    assert outcome(verdict) == ("nothing_learned", None)
+    assert verdict.seeds_needed is not None
+    assert 10 < verdict.seeds_needed <= 30
+    assert verdict.reason.endswith(
+        f"about {verdict.seeds_needed} seeds per rank would likely show one, as it looks now."
+    )
+
+
+def test_a_small_gain_beside_unlearned_ranks_is_no_failure_to_learn() -> None:
+    verdict = judge(confirm([0.25, 0.25, 0.25, 0.35]), KEEP)
+    assert outcome(verdict)[1] == 64
+    assert verdict.outcome is Outcome.FOUND_AND_SMALLER_SHOWN_WORSE
+
+
+def test_too_few_seeds_for_any_rank_are_undecided_and_not_unlearned() -> None:
+    full = confirm([0.25] * 4)
+    short = Confirmation(
+        frozen=full.frozen, scores=full.scores[:, :3], collapsed=full.collapsed[:, :3], base=np.full(3, 0.25)
+    )
+    assert outcome(judge(short, KEEP)) == ("undecided", None)
+
+
+def test_seeds_without_a_score_of_the_base_policy_do_not_count() -> None:
+    confirmation = confirm([0.40, 0.46, 0.60, 0.60])
+    confirmation.base[:3] = np.nan
+    assert {summary.n_seeds for summary in judge(confirmation, KEEP).per_rank} == {7}
+
+
+def test_a_rule_that_looks_at_gains_needs_them() -> None:
+    confirmation = replace(confirm([0.5, 0.6], ladder=[4, 16]), base=None)
+    with pytest.raises(ValueError, match="base policy"):
+        judge(confirmation, RULE)
+    verdict = judge(confirmation, replace(RULE, gains=False))
+    assert (verdict.outcome, verdict.base) == (Outcome.FOUND_AND_SMALLER_SHOWN_WORSE, None)
+    assert {summary.gain for summary in verdict.per_rank} == {None}

@@ -18,6 +18,7 @@ from trl import GRPOConfig, GRPOTrainer
 from objectives.adapters import AdapterFolder
 from objectives.engines.protocol import Sampling
 from objectives.evaluation import TRAINING, sampling_seeds
+from objectives.figures import decimals
 from objectives.learners.clock import Clock
 from objectives.learners.protocol import TrialFeed
 from objectives.learners.trackers import run_name, tracked
@@ -84,6 +85,8 @@ class TrlLearner:
             # Rollouts and the scores on the way were part of training.
             clock.seconds["train"] -= clock.seconds["rollout"] + clock.seconds["evaluate"]
             run.score(steps)
+            with clock.section("evaluate"):
+                base = self._evaluator.base_score(spec.seed)
             return TrialResult(
                 scores=tuple(run.scores),
                 steps=steps,
@@ -92,6 +95,7 @@ class TrlLearner:
                 adapter_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
                 seconds=dict(clock.seconds),
                 adapter=self._adapters.keep(run.owner),
+                base=base,
             )
         finally:
             self._adapters.forget(run.owner)
@@ -189,7 +193,8 @@ class _Run(TrainerCallback):  # type: ignore[misc]
         with self._clock.section("evaluate"):
             version = self._learner._adapters.publish(self.owner, self._model, self._spec.lora.r)
             self.scores.append(self._learner._evaluator.score(version, step=step, seed=self._spec.seed))
-        print(f"step {step}: held-out reward {self.scores[-1].sampled:.3f}", flush=True)
+        places = decimals(self.scores[-1].spread or 0.0)
+        print(f"step {step}: held-out reward {self.scores[-1].sampled:.{places}f}", flush=True)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Scores the trial where it is to be scored on the way."""
@@ -212,7 +217,7 @@ class _Run(TrainerCallback):  # type: ignore[misc]
             if without:
                 print(f"step {metrics.step}: {without}", flush=True)
             print(
-                f"step {metrics.step}/{args.max_steps}: reward {metrics.reward:.3f}, "
+                f"step {metrics.step}/{args.max_steps}: reward {metrics.reward:.{decimals(metrics.reward_std)}f}, "
                 f"{metrics.groups_without_signal:.0%} of groups without signal, {metrics.seconds:.2f} s",
                 flush=True,
             )

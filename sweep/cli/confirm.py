@@ -23,35 +23,35 @@ def confirm(
 
     The best of a search is the luckiest, so it is no answer. This freezes one configuration for each rank that was
     tuned like the others (the best smoothed estimate), runs all of them on the same seeds, and finds the smallest
-    rank that is as good as every other, with a stated confidence. What that costs, and how likely it is to find an
-    equal rank equal, is said before anything runs. The rule is the study file's `[verdict]`, set before the search.
+    rank that has learned and is as good as every other, with a stated confidence. What that costs, and how likely it
+    is to find an equal rank equal, is said before anything runs. The rule is the study file's `[verdict]`, set before
+    the search.
 
     Ctrl-C stops; the same command goes on from there. `--seeds 20` later adds seeds and redoes none.
     """
     from rich.console import Console
 
-    from sweep.checks import check_device, check_study
     from sweep.cli.pasted import sweep_command
+    from sweep.cli.prepared import as_run_here, checked_study
     from sweep.confirm import confirmation_name, count_look, freeze, read_confirmation, store_frozen
     from sweep.confirm_schedule import ConfirmSchedule
-    from sweep.number_format import device_here, settle_dtype
-    from sweep.pack_plan import sized_pack
     from sweep.progress import make_progress
+    from sweep.schema import as_declared, declared_note, rule_of, schema_of
     from sweep.search import ended_trials
     from sweep.storage import create_or_match_study, log_folder, match_study, open_storage, open_study, study_lock
-    from sweep.study_file import load_study
     from sweep.summary import summarize
     from sweep.supervisor import Supervisor
     from sweep.verdict_text import plan_lines, verdict_report
 
-    config = load_study(study, overrides)
-    check_study(config)
-    check_device(config)
+    config = checked_study(study, overrides)
     console = Console(highlight=False)
     opened = open_storage(storage, create=False)
     searched = open_study(opened, config.study.name)
-    config = sized_pack(settle_dtype(config, searched, device_here()))
+    config, schema = as_declared(searched, config), schema_of(searched)
+    config = as_run_here(config, searched)
     match_study(searched, config)
+    if note := declared_note(searched):
+        console.print(note, markup=False)
     summary = summarize(searched)
     search = freeze(summary, config)
     name = confirmation_name(config.study.name)
@@ -59,7 +59,7 @@ def confirm(
     with study_lock(logs):
         import optuna
 
-        stored = create_or_match_study(opened, config, optuna.samplers.RandomSampler(), name=name)
+        stored = create_or_match_study(opened, config, optuna.samplers.RandomSampler(), name=name, schema=schema)
         search = store_frozen(stored, search)
         if len(search.frozen) < 2:
             again = sweep_command("run", study, storage=storage, overrides=overrides)
@@ -70,8 +70,8 @@ def confirm(
         seeds = seeds or config.verdict.seeds
         schedule = ConfirmSchedule(config, search.frozen, seeds=seeds)
         ended = len(ended_trials(stored))
-        for line in plan_lines(search, config, summary, seeds=seeds, ended=ended):
-            console.print(line)
+        for line in plan_lines(search, config, summary, rule=rule_of(config, schema), seeds=seeds, ended=ended):
+            console.print(line, markup=False)
         Supervisor(stored, config, schedule, log_folder=logs, progress=make_progress(console)).run()
         count_look(stored, seeds)
         confirmed = read_confirmation(stored, config)

@@ -29,7 +29,7 @@ def plan(
     overrides: SetOption = [],  # noqa: B006 - typer reads the default, nothing changes it
     as_json: JsonOption = False,
 ) -> None:
-    """Plan a study before anything loads: search, memory, what fits, budget, settings.
+    """Plan a study before anything loads: search, memory, what fits, budget, what the verdict can show, settings.
 
     Adapter memory is exact, from the model's config.json alone; what is an estimate says so. Nothing is stored.
 
@@ -38,7 +38,8 @@ def plan(
     textbook_bytes, restricted_modules, unrestricted_modules, ceilings), trainer (one entry a rank), pack (slots,
     reason, fitting, per_slot; null unless trials are packed), estimates, device, fit, prompts (training, held_out,
     median, p95, longest, limit, left_out, longest_prompt, too_long, in tokens; null where data or tokenizer are not
-    here), budget (per_trial, in_all), notes, settings (key, value, origin) and measured. All memory is in bytes.
+    here), budget (per_trial, in_all), verdict (keep, tolerance, confidence, seeds, held_out_prompts, smallest_gain,
+    widest_spread), notes, settings (key, value, origin) and measured. All memory is in bytes.
 
     Examples: `sweep plan tiny`, `sweep plan my_study.toml --device L4 --set model.max_lora_rank=32`
     """

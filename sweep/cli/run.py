@@ -30,48 +30,40 @@ def run(
     """
     from rich.console import Console
 
-    from sweep.checks import check_device, check_generator, check_study
     from sweep.cli.pasted import sweep_command
-    from sweep.number_format import device_here, settle_dtype
-    from sweep.pack_plan import sized_pack
+    from sweep.cli.prepared import as_run_here, checked_study, say_what_is_settled
+    from sweep.learning import DesignWatch, unlearned_warning
     from sweep.progress import make_progress
     from sweep.pruning import make_pruner
-    from sweep.rungs import pruner_warning
+    from sweep.schema import declared_note
     from sweep.search import SearchSchedule, make_sampler
     from sweep.storage import create_or_match_study, log_folder, open_storage, stored_study, study_lock
-    from sweep.study_file import load_study
     from sweep.summary import summarize
     from sweep.supervisor import Supervisor
     from sweep.tables import study_table
 
     if trials is not None:
         overrides = [*overrides, f"search.trials={trials}"]
-    config = load_study(study, overrides)
-    check_study(config)
-    check_device(config)
-    check_generator(config)
+    config = checked_study(study, overrides)
     opened = open_storage(storage, create=True)
-    config = sized_pack(settle_dtype(config, stored_study(opened, config.study.name), device_here()))
+    config = as_run_here(config, stored_study(opened, config.study.name))
     console = Console()
-    if config.engine_max_lora_rank != config.model.max_lora_rank:
-        console.print(
-            f"max_lora_rank {config.model.max_lora_rank} is rounded up to {config.engine_max_lora_rank} for the "
-            "engine: vLLM permits no value between. The search stays at or below what you asked for.",
-            highlight=False,
-        )
-    if config.learner.name == "packed":
-        console.print(f"packed: {config.learner.slots} trials at once; `sweep plan` says why", markup=False)
-    if warning := pruner_warning(config.search.pruner):
-        console.print(warning, style="yellow", highlight=False)
+    say_what_is_settled(config, console)
     logs = log_folder(storage, config.study.name)
     with study_lock(logs):
         design_size = config.search.points_per_rank * len(config.search_space().r)
         sampler = make_sampler(design_size=design_size, seed=config.study.seed)
         stored = create_or_match_study(opened, config, sampler, pruner=make_pruner(config))
+        if note := declared_note(stored):
+            console.print(note, markup=False, highlight=False)
         progress = make_progress(console)
-        Supervisor(stored, config, SearchSchedule(config), log_folder=logs, progress=progress).run()
+        watch = DesignWatch(stored, console)
+        schedule = SearchSchedule(config)
+        Supervisor(stored, config, schedule, log_folder=logs, progress=progress, after_trial=watch.look).run()
     summary = summarize(stored)
     console.print(study_table(summary))
+    if warning := unlearned_warning(summary):
+        console.print(f"warning: {warning}", style="yellow", highlight=False, markup=False)
     if not summary.ranks:
         reason = next((trial.reason for trial in reversed(summary.trials) if trial.reason), "no reason stored")
         raise TrialsFailedError(f"every trial failed, the last one so: {reason}")

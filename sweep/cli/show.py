@@ -14,10 +14,10 @@ def show(study: StoredStudyArgument, storage: StorageOption = DEFAULT_STORAGE, a
     """Show a stored study: the verdict, if it was confirmed, and held-out reward by rank, every trial counted.
 
     With `--json`, one object: study, max_lora_rank, engine_max_lora_rank, baseline, pruner, trials (number, state, r,
-    alpha, learning_rate, seed, value, reason, greedy, collapsed, ended_early, design, seconds), ranks (r, n, mean,
-    mean_without_collapsed, values, collapsed, ended_early, tuned, and from confirmation lower, upper) and verdict
-    (outcome, r, alpha, learning_rate, confidence, tolerance, reason, ...; null before confirmation). A trial that the
-    pruner ended has no value: it would be one of a shorter budget.
+    alpha, learning_rate, seed, value, reason, greedy, gain, collapsed, ended_early, design, seconds), ranks (r, n,
+    mean, mean_without_collapsed, values, collapsed, ended_early, tuned, and from confirmation lower, upper) and verdict
+    (outcome, r, alpha, learning_rate, confidence, keep, tolerance, base, reason, ...; null before confirmation). A
+    trial that the pruner ended has no value: it would be one of a shorter budget.
     """
     from sweep.confirm import stored_confirmation
     from sweep.summary import summarize

@@ -22,7 +22,8 @@ def try_reward(
     """Sample the base policy, reward it, and say whether GRPO can learn from it.
 
     GRPO compares the completions of one prompt with each other. Where all of them get the same reward there is nothing
-    to learn: too many such groups, and a sweep wastes its budget. Nothing is trained and nothing is stored.
+    to learn: too many such groups, and a sweep wastes its budget. What the study's `[verdict]` can show against the
+    reward's spread is said too. Nothing is trained and nothing is stored.
 
     Example: `sweep try-reward my_study.toml --prompts 32`
     """
@@ -32,6 +33,7 @@ def try_reward(
     from sweep.number_format import device_here, with_dtype
     from sweep.reward_check import check_reward, judge_signal, preview_json, preview_report
     from sweep.study_file import load_study
+    from sweep.verdict_plan import plan_verdict
 
     config = with_dtype(load_study(study, overrides), device_here())
     check_study(config)
@@ -40,8 +42,10 @@ def try_reward(
     console = Console()
     Console(stderr=True).print("loading the model and the engine: about a minute on a CPU", style="dim")
     preview = check_reward(config, prompts=prompts)
+    reach = plan_verdict(config).against(preview.spread)
     if as_json:
-        typer.echo(json.dumps(preview_json(preview), indent=2))
+        typer.echo(json.dumps({**preview_json(preview), "spread": preview.spread, "verdict": reach}, indent=2))
     else:
         console.print(preview_report(preview, show=show))
         console.print(judge_signal(preview).sentence, highlight=False)
+        console.print(reach, highlight=False)

@@ -35,10 +35,9 @@ def study_note(summary: StudySummary, confirmed: Confirmed | None, *, confirm_wi
         ]
         return "\n\n".join(parts)
     verdict, study = confirmed.verdict, StudyFile.model_validate(summary.config)
-    answer = "undecided" if verdict.r is None else f"r = {verdict.r}"
     console = Console(file=io.StringIO(), width=WIDTH, record=True)
     console.print(verdict_report(confirmed, summary))
-    parts = [f"# {escaped(summary.study)}: {answer}", fenced(console.export_text(), "text")]
+    parts = [f"# {escaped(summary.study)}: {verdict.answer}", fenced(console.export_text(), "text")]
     if verdict.r is not None and verdict.alpha is not None:
         parts.append(fenced(paste_calls(study, r=verdict.r, alpha=int(verdict.alpha)), "python"))
         parts.append(f"Learning rate {verdict.learning_rate:g}. {escaped(ceiling_saving(study, r=verdict.r))}")

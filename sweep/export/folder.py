@@ -22,6 +22,7 @@ from sweep.search import SEED
 from sweep.snippet import checkpointing_argument
 from sweep.storage import log_folder
 from sweep.summary import stored_config
+from sweep.units import decimals_for
 
 if TYPE_CHECKING:
     import optuna
@@ -118,13 +119,19 @@ def write_export(exported: Exported, study: optuna.Study, folder: Path) -> None:
 def _content(exported: Exported, study: optuna.Study) -> dict[str, Any]:
     """What the templates are filled with."""
     config, trial, confirmed = stored_config(study), exported.trial, exported.confirmed
-    baseline = study.user_attrs.get(record.BASELINE)
+    base = record.base_score(trial.user_attrs)
+    stored = study.user_attrs.get(record.BASELINE)
+    baseline = base.sampled if base is not None else stored["sampled"] if stored else None
+    ends = (
+        [end for rank in confirmed.verdict.per_rank for end in (rank.mean, rank.lower, rank.upper)] if confirmed else []
+    )
     micro_batch = config.learner.micro_batch_size or config.budget.completions_per_step
     return {
         "study": config.study.name,
         "number": trial.number,
         "score": exported.score,
-        "baseline": baseline["sampled"] if baseline else None,
+        "baseline": baseline,
+        "places": decimals_for([exported.score, baseline, *ends]),
         "adapter": exported.adapter is not None,
         "verdict": confirmed and confirmed.verdict,
         "horizon": confirmed and confirmed.horizon.warning,

@@ -9,6 +9,7 @@ from plotly.colors import qualitative
 
 from sweep.plots.style import INK, styled
 from sweep.summary import StudySummary, TrialSummary
+from sweep.units import decimals_for
 
 COLORS = qualitative.Plotly
 MANY = 200
@@ -26,6 +27,11 @@ class ByRankInfo:
     trials: tuple[TrialSummary, ...]
     means: tuple[tuple[int, float | None], ...]
     baseline: float | None
+
+    @property
+    def decimals(self) -> int:
+        """With which its rewards are told apart."""
+        return decimals_for([self.baseline, *(trial.value for trial in self.trials)])
 
 
 def by_rank_info(summary: StudySummary) -> ByRankInfo:
@@ -61,7 +67,8 @@ def by_rank_figure(info: ByRankInfo) -> go.Figure:
                     },
                     name=f"learning rate {rate:g}" + (", collapsed" if collapsed else ""),
                     customdata=[[t.number, t.alpha, t.seed, t.reason or ""] for t in trials],
-                    hovertemplate="trial %{customdata[0]}: %{y:.3f}<br>alpha %{customdata[1]}, seed %{customdata[2]}"
+                    hovertemplate=f"trial %{{customdata[0]}}: %{{y:.{info.decimals}f}}<br>"
+                    "alpha %{customdata[1]}, seed %{customdata[2]}"
                     "<br>%{customdata[3]}<extra></extra>",
                 )
     for r, mean in info.means:

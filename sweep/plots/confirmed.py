@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from sweep.confirm import Confirmed
-from sweep.plots.style import GOOD, INK, interval, styled
+from sweep.plots.style import GOOD, INK, interval, reward_hover, styled
 from sweep.statistics.verdict import RankSummary
+from sweep.units import decimals_for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +23,8 @@ class ConfirmedInfo:
     collapsed: dict[int, tuple[float, ...]]
     ranks: tuple[RankSummary, ...]
     answer: int | None
+    base: float | None
+    """The base policy's mean over the seeds; None where it was not scored under each."""
 
 
 def confirmed_info(confirmed: Confirmed) -> ConfirmedInfo:
@@ -33,12 +36,14 @@ def confirmed_info(confirmed: Confirmed) -> ConfirmedInfo:
         collapsed={r: tuple(data.scores[i][data.collapsed[i]].tolist()) for i, r in enumerate(ranks)},
         ranks=tuple(rank for rank in confirmed.verdict.per_rank if rank.r in ranks),
         answer=confirmed.verdict.r,
+        base=confirmed.verdict.base,
     )
 
 
 def confirmed_figure(info: ConfirmedInfo) -> go.Figure:
     """Draws it, ranks side by side at equal distances."""
     figure = go.Figure()
+    places = decimals_for([info.base, *(score for scores in info.scores.values() for score in scores)])
     for place, rank in enumerate(info.ranks):
         color = GOOD if rank.r == info.answer else INK
         for values, symbol in ((info.scores[rank.r], "circle"), (info.collapsed[rank.r], "x")):
@@ -49,7 +54,7 @@ def confirmed_figure(info: ConfirmedInfo) -> go.Figure:
                     y=values,
                     mode="markers",
                     marker={"size": 7, "symbol": symbol, "color": color, "opacity": 0.5},
-                    hovertemplate=f"r={rank.r}: %{{y:.3f}}<extra></extra>",
+                    hovertemplate=f"r={rank.r}: {reward_hover(places)}",
                     showlegend=False,
                 )
         if rank.mean is not None and rank.lower is not None and rank.upper is not None:
@@ -59,9 +64,11 @@ def confirmed_figure(info: ConfirmedInfo) -> go.Figure:
                 error_y=interval([rank.mean], [rank.lower], [rank.upper], thickness=2, width=8),
                 mode="markers",
                 marker={"size": 11, "color": color, "symbol": "diamond"},
-                hovertemplate=f"r={rank.r}: mean %{{y:.3f}}, {rank.n_seeds} seeds<extra></extra>",
+                hovertemplate=f"r={rank.r}: mean %{{y:.{places}f}}, {rank.n_seeds} seeds<extra></extra>",
                 showlegend=False,
             )
+    if info.base is not None:
+        figure.add_hline(y=info.base, line_dash="dot", line_color=INK, annotation_text="base policy")
     labels = [f"{rank.r}<br>{rank.collapsed} collapsed" if rank.collapsed else str(rank.r) for rank in info.ranks]
     figure.update_xaxes(tickvals=list(range(len(info.ranks))), ticktext=labels)
     return styled(figure, x="rank r", y="held-out reward, fresh seeds")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -13,6 +14,7 @@ import plotly.graph_objects as go
 from sweep import record
 from sweep.plots.style import faded, rank_colors, styled
 from sweep.statistics.paired import FloatArray
+from sweep.units import decimals_for
 
 if TYPE_CHECKING:
     import optuna
@@ -85,17 +87,19 @@ def curves_info(trials: Sequence[optuna.trial.FrozenTrial], measure: Measure = "
 def curves_figure(info: CurvesInfo) -> go.Figure:
     """Draws it. A click on a rank in the legend hides all of it."""
     figure = go.Figure()
+    places = 1 + decimals_for(value for rank in info.ranks.values() for value in rank.quartiles.ravel().tolist())
+    written = partial(_rounded, places=places)
     colors = rank_colors(list(info.ranks))
     # In this order, so that no band covers a median.
     for r, rank in info.ranks.items():
-        x, (low, _, high) = _written(rank.x), map(_written, rank.quartiles)
+        x, (low, _, high) = _written(rank.x), map(written, rank.quartiles)
         _add_line(figure, r, [*x, *reversed(x)], [*high, *reversed(low)], fill=faded(colors[r], 0.18))
     for r, rank in info.ranks.items():
         for curve in rank.singles:
             few = _thinned(len(curve.x))
-            _add_line(figure, r, _written(curve.x[few]), _written(curve.reward[few]), color=faded(colors[r], 0.3))
+            _add_line(figure, r, _written(curve.x[few]), written(curve.reward[few]), color=faded(colors[r], 0.3))
     for r, rank in info.ranks.items():
-        _add_line(figure, r, _written(rank.x), _written(rank.quartiles[1]), color=colors[r], width=3.5, named=True)
+        _add_line(figure, r, _written(rank.x), written(rank.quartiles[1]), color=colors[r], width=3.5, named=True)
     over = f" (mean of {info.window} steps)" if info.window > 1 else ""
     return styled(figure, x=AXES[info.measure], y=f"training reward{over}")
 
@@ -156,5 +160,9 @@ def _smoothed(curve: Curve, window: int) -> Curve:
 
 
 def _written(values: FloatArray) -> list[float]:
-    """As few digits as a page needs."""
+    """Steps or tokens, with as few digits as a page needs."""
     return [float(f"{value:.4g}") if abs(value) < 100 else round(float(value)) for value in values]
+
+
+def _rounded(values: FloatArray, *, places: int) -> list[float]:
+    return [round(float(value), places) for value in values]

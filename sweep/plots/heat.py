@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 
 from sweep.plots.style import EMPTY, SEQUENTIAL, styled
 from sweep.summary import StudySummary
+from sweep.units import decimals_for
 
 CROSS = "\N{MULTIPLICATION X}"
 """Stands for trials that collapsed, as in the other figures. The word itself would not fit a cell on a phone."""
@@ -64,8 +65,9 @@ def heat_info(summary: StudySummary, parameter: str) -> HeatInfo:
 def heat_figure(info: HeatInfo) -> go.Figure:
     """Draws it, ranks from left to right. A cell in which every trial collapsed is grey."""
     ranks, levels = [str(r) for r in info.ranks], [f"{level:g}" for level in info.levels]
+    places = decimals_for([mean for row in info.mean for mean in row])
     text = [
-        [_cell_text(*cell) for cell in zip(*row, strict=True)]
+        [_cell_text(*cell, places) for cell in zip(*row, strict=True)]
         for row in zip(info.mean, info.n, info.collapsed, strict=True)
     ]
     grey = [
@@ -88,10 +90,10 @@ def heat_figure(info: HeatInfo) -> go.Figure:
     return figure
 
 
-def _cell_text(mean: float | None, n: int, collapsed: int) -> str:
+def _cell_text(mean: float | None, n: int, collapsed: int, places: int) -> str:
     if not n:
         return ""
-    lines = ["" if mean is None else f"{mean:.3f}", f"n={n}", f"{collapsed} {CROSS}" if collapsed else ""]
+    lines = ["" if mean is None else f"{mean:.{places}f}", f"n={n}", f"{collapsed} {CROSS}" if collapsed else ""]
     return "<br>".join(line for line in lines if line)
 
 

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from sweep.effects import RankCost
 from sweep.plots.style import GOOD, INK, styled
-from sweep.units import count, size
+from sweep.units import count, decimals_for, size
 
 COSTS = ("memory_bytes", "adapter_parameters", "seconds_per_step")
 TITLES = {
@@ -59,6 +59,7 @@ def pareto_info(ranks: Sequence[RankCost], *, confirmed: bool) -> ParetoInfo:
 def pareto_figure(info: ParetoInfo, cost: str) -> go.Figure:
     """Draws the ranks against one cost: those on the front filled and joined, the others hollow."""
     figure = go.Figure()
+    places = decimals_for([rank.reward for rank in info.ranks])
     front = set(info.front(cost))
     ranks = sorted(info.known(cost), key=lambda rank: (getattr(rank, cost), rank.reward))
     for on_front in (True, False):
@@ -72,7 +73,9 @@ def pareto_figure(info: ParetoInfo, cost: str) -> go.Figure:
                 marker=FRONT if on_front else DOMINATED,
                 text=[f"r={rank.r}" for rank in own],
                 textposition="top center" if on_front else "bottom center",
-                hovertext=[f"r={rank.r}: {rank.reward:.3f}, {_written(getattr(rank, cost), cost)}" for rank in own],
+                hovertext=[
+                    f"r={rank.r}: {rank.reward:.{places}f}, {_written(getattr(rank, cost), cost)}" for rank in own
+                ],
                 hoverinfo="text",
                 cliponaxis=False,
                 showlegend=False,

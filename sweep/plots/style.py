@@ -33,6 +33,11 @@ def styled(figure: go.Figure, *, x: str, y: str, height: int = 420, **layout: An
     return figure
 
 
+def reward_hover(decimals: int) -> str:
+    """What pointing at a mark shows: its reward alone."""
+    return f"%{{y:.{decimals}f}}<extra></extra>"
+
+
 def rank_colors(ranks: list[int]) -> dict[int, str]:
     """A colour for each rank, dark to light in order of rank, legible on white and on black."""
     from plotly.colors import sample_colorscale

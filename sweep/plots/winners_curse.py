@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from sweep.confirm import Confirmed
-from sweep.plots.style import BAD, INK, interval, styled
+from sweep.plots.style import BAD, INK, interval, reward_hover, styled
 from sweep.summary import StudySummary
+from sweep.units import decimals_for
 
 ASIDE = 0.1
 """How far the two marks of a rank stand from its place, or one would cover the other."""
@@ -41,14 +42,29 @@ class WinnersCurseInfo:
     confidence: float
 
     @property
+    def decimals(self) -> int:
+        """With which its rewards are told apart."""
+        return decimals_for(
+            [end for rank in self.ranks for end in (rank.search_max, rank.mean, rank.lower, rank.upper)]
+        )
+
+    @property
     def sentence(self) -> str:
         """By how much the search as a whole overstated, in words."""
         best = max(self.ranks, key=lambda rank: rank.search_max)
+        places = self.decimals
         word = "above" if best.overstated >= 0 else "below"
-        return (
-            f"The best of the search's trials, at r={best.r}, had {best.search_max:.3f}. On fresh seeds the mean of "
-            f"r={best.r} is {best.mean:.3f}: the maximum lies {abs(best.overstated):.3f} {word} it."
+        told = (
+            f"The best of the search's trials, at r={best.r}, had {best.search_max:.{places}f}. On fresh seeds the "
+            f"mean of r={best.r} is {best.mean:.{places}f}: the maximum lies {abs(best.overstated):.{places}f} "
+            f"{word} it."
         )
+        why = (
+            "Whoever takes the best of many noisy trials takes luck along with merit (the winner's curse)."
+            if best.overstated >= 0
+            else "There is noise in both: the best of many noisy trials is no estimate (the winner's curse)."
+        )
+        return f"{told} {why}"
 
 
 def winners_curse_info(summary: StudySummary, confirmed: Confirmed) -> WinnersCurseInfo:
@@ -77,7 +93,8 @@ def winners_curse_info(summary: StudySummary, confirmed: Confirmed) -> WinnersCu
 def winners_curse_figure(info: WinnersCurseInfo) -> go.Figure:
     """Draws it: from each rank's search maximum a line to its mean on fresh seeds."""
     figure = go.Figure()
-    places = list(range(len(info.ranks)))
+    positions = list(range(len(info.ranks)))
+    places, hover = info.decimals, reward_hover(info.decimals)
     for place, rank in enumerate(info.ranks):
         figure.add_shape(
             type="line",
@@ -88,17 +105,17 @@ def winners_curse_figure(info: WinnersCurseInfo) -> go.Figure:
             line={"color": BAD, "width": 2, "dash": "dot"},
         )
     figure.add_scatter(
-        x=[place - ASIDE for place in places],
+        x=[place - ASIDE for place in positions],
         y=[rank.search_max for rank in info.ranks],
         mode="markers+text",
         marker={"size": 12, "symbol": "triangle-down", "color": BAD},
-        text=[f"{rank.overstated:+.3f}" for rank in info.ranks],
+        text=[f"{rank.overstated:+.{places}f}" for rank in info.ranks],
         textposition="top center",
         name="best search trial",
-        hovertemplate="%{y:.3f}<extra></extra>",
+        hovertemplate=hover,
     )
     figure.add_scatter(
-        x=[place + ASIDE for place in places],
+        x=[place + ASIDE for place in positions],
         y=[rank.mean for rank in info.ranks],
         error_y=interval(
             [rank.mean for rank in info.ranks],
@@ -110,12 +127,14 @@ def winners_curse_figure(info: WinnersCurseInfo) -> go.Figure:
         mode="markers",
         marker={"size": 11, "symbol": "diamond", "color": INK},
         name="mean on fresh seeds",
-        hovertemplate="%{y:.3f}<extra></extra>",
+        hovertemplate=hover,
     )
     ends = [
         end for rank in info.ranks for end in (rank.search_max, rank.mean, rank.lower, rank.upper) if end is not None
     ]
-    room = 0.12 * (max(ends) - min(ends)) or 0.1
+    room = 0.12 * (max(ends) - min(ends)) or 0.1 * abs(max(ends)) or 0.1
     figure.update_yaxes(range=[min(ends) - room / 2, max(ends) + room])
-    figure.update_xaxes(tickvals=places, ticktext=[str(rank.r) for rank in info.ranks], range=[-0.5, len(places) - 0.5])
+    figure.update_xaxes(
+        tickvals=positions, ticktext=[str(rank.r) for rank in info.ranks], range=[-0.5, len(positions) - 0.5]
+    )
     return styled(figure, x="rank r", y="held-out reward", height=380)

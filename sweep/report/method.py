@@ -9,6 +9,7 @@ from objectives.tasks.own import own_files, own_modules
 from sweep.confirm_schedule import FIRST_SEED
 from sweep.report.contents import Evidence
 from sweep.report.study_toml import study_toml
+from sweep.study_file import VerdictSection
 
 LEARNERS = {
     "trl": "TRL's GRPOTrainer (learner.name = trl), one trial at a time",
@@ -73,11 +74,18 @@ def _rule_rows(evidence: Evidence) -> list[tuple[str, str]]:
     if confirmed is not None:
         looks += f"; taken at {', '.join(map(str, confirmed.looks)) or 'none'} seeds"
     return [
-        ("tolerance", f"{verdict.tolerance:g} of held-out reward"),
+        _asked(verdict),
         ("confidence", f"{verdict.confidence:g}"),
         ("collapse limit", f"{verdict.collapse_limit:g}"),
         ("looks", looks),
     ]
+
+
+def _asked(verdict: VerdictSection) -> tuple[str, str]:
+    """What is as good as the best."""
+    if verdict.keep is None:
+        return "tolerance", f"{verdict.tolerance:g} of held-out reward"
+    return "keep", f"{verdict.keep:g} of the best rank's gain over the base policy"
 
 
 def _commands(evidence: Evidence) -> str:

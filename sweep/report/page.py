@@ -11,12 +11,13 @@ import plotly.graph_objects as go
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
+from objectives.figures import decimals
 from sweep import record
 from sweep.plots.curves import MAX_LINES
 from sweep.report.contents import Evidence, Report
 from sweep.report.method import method
 from sweep.snippet import ceiling_saving, paste_calls
-from sweep.units import count, size
+from sweep.units import count, decimals_for, size
 
 if TYPE_CHECKING:
     import optuna
@@ -32,7 +33,13 @@ def report_html(report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"size": size, "count": count}
+    places = _decimals(evidence)
+    environment.filters |= {
+        "size": size,
+        "count": count,
+        "reward": lambda value: f"{value:.{places}f}",
+        "signed_reward": lambda value: f"{value:+.{places}f}",
+    }
     return environment.get_template("page.html").render(
         report=report,
         summary=evidence.summary,
@@ -47,6 +54,15 @@ def report_html(report: Report) -> str:
     )
 
 
+def _decimals(evidence: Evidence) -> int:
+    """With which the page's rewards are told apart."""
+    if evidence.confirmed is None:
+        return evidence.summary.decimals
+    verdict = evidence.confirmed.verdict
+    ends = [end for rank in verdict.per_rank for end in (rank.mean, rank.lower, rank.upper)]
+    return max(evidence.summary.decimals, decimals_for([verdict.base, *ends]))
+
+
 def _answer(evidence: Evidence) -> dict[str, str]:
     """The calls to paste and what they save; empty without a rank to paste."""
     verdict = None if evidence.confirmed is None else evidence.confirmed.verdict
@@ -58,8 +74,8 @@ def _answer(evidence: Evidence) -> dict[str, str]:
     }
 
 
-def _reward_rows(trials: Sequence[optuna.trial.FrozenTrial]) -> list[tuple[int, str, float, float]]:
-    """Rank, reward function, and its mean and spread over the last step of the rank's trials, averaged."""
+def _reward_rows(trials: Sequence[optuna.trial.FrozenTrial]) -> list[tuple[int, str, float, float, int]]:
+    """Rank, reward function, its mean and spread over the last step of the rank's trials, averaged, and decimals."""
     found: dict[tuple[int, str], list[tuple[float, float]]] = defaultdict(list)
     for trial in trials:
         curve = trial.user_attrs.get(record.CURVE, {})
@@ -67,10 +83,11 @@ def _reward_rows(trials: Sequence[optuna.trial.FrozenTrial]) -> list[tuple[int, 
             name = key.removeprefix("reward:")
             if name != key and curve[key][-1] is not None:
                 found[trial.params["r"], name].append((curve[key][-1], curve[f"reward_std:{name}"][-1] or 0.0))
-    return [
+    rows = [
         (r, name, fmean(mean for mean, _ in pairs), fmean(std for _, std in pairs))
         for (r, name), pairs in sorted(found.items())
     ]
+    return [(*row, decimals(row[3])) for row in rows]
 
 
 def _embed(figure: go.Figure, name: str) -> str:

@@ -20,6 +20,8 @@ class Outcome(StrEnum):
     """A rank passed; whether the next one down would do is open, or it was not tuned."""
     FOUND_SMALLEST_TRIED = "found_smallest_tried"
     """The smallest rank on the ladder passed: there is nothing below it to judge."""
+    NOTHING_LEARNED = "nothing_learned"
+    """No rank is shown to beat the base policy, and that alone keeps every one from passing."""
     UNDECIDED = "undecided"
     """Not even the rank that the search favours passed, or there was no other to compare it with."""
 
@@ -58,13 +60,21 @@ class Assessment:
     def outcome(self) -> Outcome:
         """Where the step-down ended."""
         if self.smallest < 0:
-            return Outcome.UNDECIDED
+            return Outcome.NOTHING_LEARNED if self._nothing_learned else Outcome.UNDECIDED
         if self.untuned_below:
             return Outcome.FOUND_SMALLER_UNDECIDED
         if self.smallest == 0:
             return Outcome.FOUND_SMALLEST_TRIED
         shown = bool(self.decision.shown_worse)
         return Outcome.FOUND_AND_SMALLER_SHOWN_WORSE if shown else Outcome.FOUND_SMALLER_UNDECIDED
+
+    @property
+    def _nothing_learned(self) -> bool:
+        """No judged rank is shown to gain, though there are seeds enough for one of them to be recommended."""
+        judged, evidence = self.decision.judged, self.evidence
+        known = np.isfinite(np.diagonal(evidence.bounds.lower))
+        could_pass = bool((judged & evidence.within & known).any())
+        return self.comparable and could_pass and not bool((judged & evidence.learned).any())
 
     @property
     def untuned_below(self) -> tuple[int, ...]:
@@ -103,8 +113,13 @@ def assess(confirmation: Confirmation, rule: Rule) -> Assessment:
     Args:
         confirmation: at least one frozen configuration.
         rule: declared before these trials ran.
+
+    Raises:
+        ValueError: the rule looks at gains, and the base policy's scores are not known.
     """
-    evidence = weigh(confirmation.scores, confirmation.collapsed, rule)
+    if rule.gains and confirmation.base is None:
+        raise ValueError("this rule looks at gains over the base policy, whose scores are not known")
+    evidence = weigh(confirmation.gains, confirmation.collapsed, rule)
     smoothed = [configuration.smoothed for configuration in confirmation.frozen]
     decision = step_down(evidence, smoothed, rule)
     return Assessment(confirmation=confirmation, rule=rule, evidence=evidence, decision=decision)

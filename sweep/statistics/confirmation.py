@@ -21,6 +21,9 @@ class Confirmation:
     trial collapsed the value is not looked at."""
     collapsed: BoolArray
     """Shape (n_ranks, n_seeds)."""
+    base: FloatArray | None = None
+    """Shape (n_seeds,): the base policy's score on each seed, nan where it has none; None for a study that did not
+    score it so, and can be judged by scores alone."""
     untuned: tuple[UntunedRank, ...] = ()
     """Ranks of the ladder that are not judged."""
 
@@ -35,11 +38,18 @@ class Confirmation:
             raise ValueError(f"scores must have shape ({len(ranks)}, n_seeds), got {self.scores.shape}")
         if self.collapsed.shape != self.scores.shape:
             raise ValueError(f"collapsed must have shape {self.scores.shape}, got {self.collapsed.shape}")
+        if self.base is not None and self.base.shape != self.scores.shape[1:]:
+            raise ValueError(f"base must have shape {self.scores.shape[1:]}, got {self.base.shape}")
+
+    @property
+    def gains(self) -> FloatArray:
+        """Shape (n_ranks, n_seeds): scores less the base policy's on the same seed; scores where that is not known."""
+        return self.scores if self.base is None else self.scores - self.base
 
     @property
     def alive(self) -> BoolArray:
         """Shape (n_ranks, n_seeds): the trial finished without collapse, its score counts."""
-        return np.isfinite(self.scores) & ~self.collapsed
+        return np.isfinite(self.gains) & ~self.collapsed
 
     @property
     def n_alive(self) -> IntArray:

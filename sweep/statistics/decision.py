@@ -1,11 +1,18 @@
 """The rule that decides: a step-down over ranks, each tested against every other.
 
-A rank *passes* when two things are shown, each at the confidence of the rule:
-    its mean score is less than `tolerance` below that of every other judged rank: all its paired one-sided
-    lower bounds exceed -tolerance (an intersection-union test: Berger, Technometrics 24, 1982);
+What counts is a rank's *gain*: its score less that of the base policy, sampled with the same seed. A rank *passes*
+when three things are shown, each at the confidence of the rule:
+    it has learned: its own mean gain is above 0;
+    it is as good as every other judged rank. A rule says in one of two ways what that means: with `keep`, its mean
+    gain is more than that share of the other's; with `tolerance`, it is less than so much below the other's;
     its collapse rate is within the limit (`collapse`).
-Both are one null hypothesis, "this rank is too small or collapses too often", which is rejected only when
-every part is. Each part at its full level keeps the whole at that level: no correction is needed.
+The first two are paired one-sided t bounds on contrasts that are linear in the scores of a seed. All three are one
+null hypothesis, "this rank is too small, or learns nothing, or collapses too often", which is rejected only when
+every part is (an intersection-union test: Berger, Technometrics 24, 1982). Each part at its full level keeps the
+whole at that level: no correction is needed.
+
+With `keep` nothing depends on the units of the reward, nor on where its zero is: under reward -> a * reward + c with
+a > 0, gains and their bounds are multiplied by a. A `tolerance` is in units of the reward.
 
 From the rank with the best smoothed search estimate, step down the ladder while ranks pass; the last that
 passed is the answer. The order comes from search trials, so it is fixed before any confirmation trial is
@@ -16,9 +23,9 @@ A rank whose collapse rate is *shown above* the limit leaves the ladder: it is n
 step. So the scores are compared among the ranks that remain, and a verdict has to name those that left.
 This costs next to nothing in error: a rank at the limit is rarely shown within it and rarely shown above.
 
-When the step-down stops, the judged rank below the answer is *shown worse* if its paired one-sided upper
-bound against the start falls below -tolerance: the start is no better than the best, so whatever is worse
-than the start by more than the tolerance is worse than the best by more than that.
+When the step-down stops, the judged rank below the answer is *shown worse* if the upper bound of its contrast with
+the start falls short of what the rule asks for: the start is no better than the best, so whatever falls short of the
+start falls short of the best.
 
 Everything takes leading axes, so that one implementation serves a verdict and thousands of simulated ones.
 """
@@ -31,14 +38,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sweep.statistics.collapse import judge_collapses
-from sweep.statistics.paired import BoolArray, FloatArray, IntArray, PairedBounds, bound_differences
+from sweep.statistics.paired import BoolArray, FloatArray, IntArray, PairedBounds, bound_contrasts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """What is declared before confirmation."""
+    """What is declared before confirmation: exactly one of `keep` and `tolerance`, and the rest."""
 
-    tolerance: float
+    keep: float | None = None
+    """Share of the best rank's gain that a rank must keep to count as good as the best; in (0, 1)."""
+    tolerance: float | None = None
     """How far below the best a mean score may be and still count as good as the best; > 0."""
     confidence: float
     """Of the verdict, in (0, 1)."""
@@ -47,9 +56,18 @@ class Rule:
     looks: int = 1
     """How many times the trials may be judged while seeds are added, >= 1. Judging, adding seeds and judging
     again gives chance another try: at 95 %, a second look undeclared turns an error of 5 % into 8 %."""
+    gains: bool = True
+    """Whether a rank must be shown to have learned. Without, the base policy is not looked at: the rule of studies
+    that did not score it under every seed."""
 
     def __post_init__(self) -> None:
-        if not self.tolerance > 0:
+        if (self.keep is None) == (self.tolerance is None):
+            raise ValueError(f"keep={self.keep} and tolerance={self.tolerance}: a rule has exactly one of the two")
+        if self.keep is not None and not 0 < self.keep < 1:
+            raise ValueError(f"keep={self.keep} must be above 0 and below 1: no number of seeds shows equal gains")
+        if self.keep is not None and not self.gains:
+            raise ValueError(f"keep={self.keep} is a share of a gain, which takes the base policy's scores")
+        if self.tolerance is not None and not self.tolerance > 0:
             raise ValueError(f"tolerance={self.tolerance} must be > 0: no number of seeds shows two ranks to be equal")
         if not 0 < self.confidence < 1:
             raise ValueError(f"confidence={self.confidence} must be between 0 and 1, for example 0.95")
@@ -62,6 +80,29 @@ class Rule:
             raise ValueError(f"looks={self.looks} must be at least 1")
 
     @property
+    def share(self) -> float:
+        """The share of a rival's gain that a rank is held against: all of it, less `margin`, with a tolerance."""
+        return 1.0 if self.keep is None else self.keep
+
+    @property
+    def margin(self) -> float:
+        """How far a rank may fall short of that share, in units of score."""
+        return self.tolerance or 0.0
+
+    def shares(self, n_ranks: int) -> FloatArray:
+        """Shape (n_ranks, n_ranks): what each rank is held against. The diagonal is for a rank's own gain."""
+        shares = np.full((n_ranks, n_ranks), self.share)
+        np.fill_diagonal(shares, 0.0 if self.gains else 1.0)
+        return shares
+
+    def thresholds(self, n_ranks: int) -> FloatArray:
+        """Shape (n_ranks, n_ranks): what the lower bound of each contrast has to exceed."""
+        thresholds = np.full((n_ranks, n_ranks), -self.margin)
+        if self.gains:
+            np.fill_diagonal(thresholds, 0.0)
+        return thresholds
+
+    @property
     def bound_confidence(self) -> float:
         """Confidence of each bound: the allowed error is shared equally between looks (Bonferroni)."""
         return 1 - (1 - self.confidence) / self.looks
@@ -72,7 +113,9 @@ class Evidence:
     """What the confirmation seeds show, before any decision; the ladder runs along n_ranks, ascending."""
 
     bounds: PairedBounds
-    """Shape (..., n_ranks, n_ranks)."""
+    """Shape (..., n_ranks, n_ranks): contrasts of gains; on the diagonal each rank's own gain."""
+    learned: BoolArray
+    """Shape (..., n_ranks): the rank's own gain is shown to be above 0; True where the rule does not ask."""
     within: BoolArray
     """Shape (..., n_ranks): the collapse rate is shown within the limit."""
     above: BoolArray
@@ -99,21 +142,25 @@ class Decision:
     """Shape (..., n_ranks): still on the ladder."""
 
 
-def weigh(scores: ArrayLike, collapsed: ArrayLike, rule: Rule) -> Evidence:
+def weigh(gains: ArrayLike, collapsed: ArrayLike, rule: Rule) -> Evidence:
     """Turn confirmation trials into bounds.
 
     Args:
-        scores: shape (..., n_ranks, n_seeds), held-out score; nan where no trial finished; anything where
-            it collapsed.
+        gains: shape (..., n_ranks, n_seeds), held-out score less the base policy's on that seed, or plain scores
+            for a rule that does not look at gains; nan where no trial finished; anything where it collapsed.
         collapsed: same shape, bool.
         rule: as declared.
     """
+    gains = np.asarray(gains, dtype=np.float64)
     collapsed = np.asarray(collapsed, dtype=np.bool_)
-    alive = np.isfinite(np.asarray(scores, dtype=np.float64)) & ~collapsed
+    alive = np.isfinite(gains) & ~collapsed
     n_collapsed = collapsed.sum(axis=-1, dtype=np.int64)
     n_ran = n_collapsed + alive.sum(axis=-1, dtype=np.int64)
     within, above = judge_collapses(n_collapsed, n_ran, rule.collapse_limit, rule.bound_confidence)
-    return Evidence(bounds=bound_differences(scores, alive, rule.bound_confidence), within=within, above=above)
+    bounds = bound_contrasts(gains, alive, rule.shares(gains.shape[-2]), rule.bound_confidence)
+    own = np.diagonal(bounds.lower, axis1=-2, axis2=-1)
+    learned = own > 0 if rule.gains else np.ones(own.shape, dtype=np.bool_)
+    return Evidence(bounds=bounds, learned=learned, within=within, above=above)
 
 
 def step_down(evidence: Evidence, smoothed: ArrayLike, rule: Rule) -> Decision:
@@ -126,9 +173,9 @@ def step_down(evidence: Evidence, smoothed: ArrayLike, rule: Rule) -> Decision:
         rule: as declared.
     """
     judged = ~evidence.above
-    # The diagonal stays in: it lets a rank without rivals pass, unless it has too few seeds of its own.
-    lower = np.where(judged[..., None, :], evidence.bounds.lower, np.inf)
-    score_passes = judged & (lower.min(axis=-1) > -rule.tolerance)
+    # The diagonal stays in: a rank that has too few seeds of its own fails there, rivals or none.
+    clears = evidence.bounds.lower > rule.thresholds(judged.shape[-1])
+    score_passes = judged & (clears | ~judged[..., None, :]).all(axis=-1)
     passes = score_passes & evidence.within
 
     ladder = np.arange(judged.shape[-1])
@@ -145,7 +192,7 @@ def step_down(evidence: Evidence, smoothed: ArrayLike, rule: Rule) -> Decision:
     stopped = candidates.any(axis=-1)
     next_down = np.where(stopped, ladder[-1] - candidates[..., ::-1].argmax(axis=-1), -1)
     upper_of_next = _against_start(evidence.bounds.upper, next_down, start)
-    shown_worse = np.where(stopped, upper_of_next < -rule.tolerance, below.any(axis=-1))
+    shown_worse = np.where(stopped, upper_of_next < -rule.margin, below.any(axis=-1))
     return Decision(
         start=start,
         smallest=smallest,

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from sweep.statistics.assessment import Outcome
 from sweep.statistics.confirmation import Confirmation
 from sweep.statistics.decision import Rule
 from sweep.statistics.verdict import Verdict, judge
+from sweep.units import percent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +25,7 @@ class Horizon:
     moves: bool
     """Two shares, both with an answer, name different ranks."""
     warning: str
-    """One sentence; empty when the answer was the same at every share."""
+    """One sentence; empty when the answer was the same at every share, or there is none at the last."""
 
     @property
     def ranks(self) -> dict[float, int | None]:
@@ -51,21 +53,23 @@ def judge_horizon(confirmations: Mapping[float, Confirmation], rule: Rule) -> Ho
     verdicts = {share: judge(confirmations[share], rule) for share in shares}
     answers = {share: verdict.r for share, verdict in verdicts.items() if verdict.r is not None}
     moves = len(set(answers.values())) > 1
-    return Horizon(verdicts=verdicts, moves=moves, warning=_warn(verdicts, answers, moves=moves))
+    settled = verdicts[shares[-1]].r is not None
+    return Horizon(verdicts=verdicts, moves=moves, warning=_warn(verdicts, answers, moves=moves) if settled else "")
 
 
 def _warn(verdicts: Mapping[float, Verdict], answers: Mapping[float, int], *, moves: bool) -> str:
     if moves:
-        path = ", ".join(f"r={r} at {_percent(share)}" for share, r in answers.items())
+        path = ", ".join(f"r={r} at {percent(share)}" for share, r in answers.items())
         first, *_, last = answers.values()
         advice = "larger" if last > first else "smaller" if last < first else "different"
         moved = f"The smallest rank that is shown to suffice differs by budget ({path})"
         return f"{moved}: a longer run may want a {advice} one."
-    missing = " and ".join(_percent(share) for share in verdicts if share not in answers)
-    if missing:
-        return f"Whether the answer moves with the budget is not known: it is undecided at {missing} of it."
-    return ""
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:g} %"
+    missing = [share for share in verdicts if share not in answers]
+    unlearned = [share for share in missing if verdicts[share].outcome is Outcome.NOTHING_LEARNED]
+    undecided = [share for share in missing if share not in unlearned]
+    why = [
+        f"{said} at {' and '.join(map(percent, shares))} of it"
+        for said, shares in (("nothing is shown to be learned", unlearned), ("it is undecided", undecided))
+        if shares
+    ]
+    return f"Whether the answer moves with the budget is not known: {', and '.join(why)}." if why else ""

@@ -28,23 +28,22 @@ BoolArray = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PairedBounds:
-    """Differences of mean score between every two ranks, with one-sided bounds.
+    """What each rank has over a share of every other, on average over seeds, with one-sided bounds.
 
-    All arrays have shape (..., n_ranks, n_ranks); entry [..., i, j] is about rank i minus rank j, so
-    `lower[i, j] == -upper[j, i]`. The diagonal compares a rank with itself: zero, or unknown
-    (-inf, +inf) when the rank has fewer than two usable seeds.
+    All arrays have shape (..., n_ranks, n_ranks); entry [..., i, j] is about rank i minus a share of rank j.
+    Where the share is 1 it is a plain difference, and `lower[i, j] == -upper[j, i]`.
     """
 
     n_seeds: IntArray
     """Seeds usable for both ranks."""
     mean: FloatArray
-    """Mean difference; nan without a shared seed."""
+    """Mean contrast; nan without a shared seed."""
     sd: FloatArray
-    """Standard deviation of the difference (ddof 1); nan with fewer than two shared seeds."""
+    """Standard deviation of the contrast between seeds (ddof 1); nan with fewer than two shared seeds."""
     lower: FloatArray
-    """One-sided lower bound on the true mean difference."""
+    """One-sided lower bound on the true mean contrast."""
     upper: FloatArray
-    """One-sided upper bound on the true mean difference."""
+    """One-sided upper bound on the true mean contrast."""
 
 
 def bound_differences(scores: ArrayLike, usable: ArrayLike, confidence: float) -> PairedBounds:
@@ -55,11 +54,31 @@ def bound_differences(scores: ArrayLike, usable: ArrayLike, confidence: float) -
             Leading axes are independent studies.
         usable: same shape, bool; False where the trial collapsed or did not run.
         confidence: of each one-sided bound, in (0, 1).
+
+    Returns:
+        Plain differences; the diagonal compares a rank with itself: zero, or unknown (-inf, +inf) when the
+        rank has fewer than two usable seeds.
+    """
+    return bound_contrasts(scores, usable, 1.0, confidence)
+
+
+def bound_contrasts(scores: ArrayLike, usable: ArrayLike, shares: ArrayLike, confidence: float) -> PairedBounds:
+    """Compare every rank with a share of every other over the seeds usable for both.
+
+    A share is fixed beforehand, so the contrast is linear in the scores of a seed and the t bound on its mean
+    is as exact as that of a difference.
+
+    Args:
+        scores: as in `bound_differences`.
+        usable: as in `bound_differences`.
+        shares: of rank j that rank i is held against; broadcasts to (n_ranks, n_ranks).
+        confidence: of each one-sided bound, in (0, 1).
     """
     usable = np.asarray(usable, dtype=np.bool_)
     scores = np.where(usable, np.asarray(scores, dtype=np.float64), 0.0)
     shared = usable[..., :, None, :] & usable[..., None, :, :]
-    n_seeds, mean, sd = _moments(scores[..., :, None, :] - scores[..., None, :, :], shared)
+    share = np.asarray(shares, dtype=np.float64)[..., None]
+    n_seeds, mean, sd = _moments(scores[..., :, None, :] - share * scores[..., None, :, :], shared)
     lower, upper = _t_bounds(n_seeds, mean, sd, confidence)
     return PairedBounds(n_seeds=n_seeds, mean=mean, sd=sd, lower=lower, upper=upper)
 

@@ -5,18 +5,21 @@ distribution with n - 1 degrees of freedom and noncentrality gap * sqrt(n) / sd,
 between the true difference and the bound it has to clear (the tolerance, for equal ranks).
 
 For several rivals the tests share the candidate's own scores and are not independent, so the power is
-simulated. Collapse is not part of it: power here is about scores, given that training does not collapse.
+simulated, as it is where a rank must be shown to have learned too. Collapse is not part of it: power here is
+about scores, given that training does not collapse.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from scipy import stats
 
-from sweep.statistics.paired import bound_differences
+from sweep.statistics.decision import Rule
+from sweep.statistics.paired import bound_contrasts
 
 TARGET_POWER = 0.8
 """The customary power to plan for (Cohen, 1988)."""
@@ -49,32 +52,64 @@ def power_against_one(gap: float, sd_of_difference: float, n_seeds: int, confide
     return float(stats.nct.sf(stats.t.ppf(confidence, n_seeds - 1), n_seeds - 1, noncentrality))
 
 
-def step_power(tolerance: float, sd_of_difference: float, n_seeds: int, n_rivals: int, confidence: float) -> float:
-    """Probability that a rank exactly as good as each of its rivals passes against all of them.
+def step_power(rule: Rule, *, gain: float, noise_sd: float, n_seeds: int, n_rivals: int, base_sd: float = 0.0) -> float:
+    """Probability that a rank exactly as good as each of its rivals passes against all of them, and has learned.
 
-    Exact for one rival. For several, 4,000 seeded studies of equal ranks with normal noise, independent
-    between ranks once seeds are paired, decided by the same bounds as a verdict; standard error <= .008.
+    4,000 seeded studies of equal ranks with normal noise, independent between ranks once seeds are paired, weighed as
+    a verdict weighs them; standard error <= .008.
 
     Args:
-        tolerance: > 0, in units of score.
-        sd_of_difference: standard deviation of the paired difference between any two ranks, >= 0.
+        rule: as declared; its part about scores.
+        gain: true gain of every rank over the base policy, in units of score; nan where it is not known, which only
+            a tolerance can do without.
+        noise_sd: standard deviation of a rank's score between seeds, >= 0.
         n_seeds: seeds per rank.
-        n_rivals: judged ranks besides the candidate, >= 0; without rivals there is nothing to lose against.
-        confidence: in (0, 1).
+        n_rivals: judged ranks besides the candidate, >= 0.
+        base_sd: standard deviation of the base policy's score between seeds, which all ranks of a seed share.
     """
     if n_seeds < 2:
         return 0.0
-    if n_rivals <= 1:
-        return power_against_one(tolerance, sd_of_difference, n_seeds, confidence) if n_rivals else 1.0
+    if math.isnan(gain):
+        rule, gain = replace(rule, gains=False), 0.0
     rng = np.random.default_rng(0)
-    noise_sd = sd_of_difference / math.sqrt(2)
+    shares, thresholds = rule.shares(n_rivals + 1), rule.thresholds(n_rivals + 1)[0]
     passed = 0
     # In slices, so that memory stays small however many seeds are asked about.
     for _ in range(_DRAWS // _DRAWS_AT_ONCE):
-        scores = rng.normal(0.0, noise_sd, size=(_DRAWS_AT_ONCE, n_rivals + 1, n_seeds))
-        lower = bound_differences(scores, np.ones(scores.shape, dtype=np.bool_), confidence).lower
-        passed += int((lower[:, 0, :] > -tolerance).all(axis=-1).sum())
+        gains = gain + rng.normal(0.0, noise_sd, size=(_DRAWS_AT_ONCE, n_rivals + 1, n_seeds))
+        gains -= rng.normal(0.0, base_sd, size=(_DRAWS_AT_ONCE, 1, n_seeds))
+        bounds = bound_contrasts(gains, np.ones(gains.shape, dtype=np.bool_), shares, rule.bound_confidence)
+        passed += int((bounds.lower[:, 0, :] > thresholds).all(axis=-1).sum())
     return passed / _DRAWS
+
+
+def smallest_gap(
+    sd_of_contrast: float, n_seeds: int, n_rivals: int, confidence: float, power: float = TARGET_POWER
+) -> float:
+    """The gap that so many seeds show against all rivals with the given probability: `seeds_for_power`, inverted.
+
+    Args:
+        sd_of_contrast: standard deviation of the contrast between seeds, >= 0.
+        n_seeds: shared seeds.
+        n_rivals: rivals that are this close; >= 1.
+        confidence: in (0, 1).
+        power: in (0, 1).
+
+    Returns:
+        In units of score; inf with fewer than two seeds.
+    """
+    if n_seeds < 2:
+        return math.inf
+    if sd_of_contrast == 0:
+        return 0.0
+    each = 1 - (1 - power) / n_rivals
+    low, high = 0.0, 1.0
+    while power_against_one(high, 1.0, n_seeds, confidence) < each:
+        low, high = high, 2 * high
+    while high - low > 1e-4 * high:
+        middle = (low + high) / 2
+        low, high = (low, middle) if power_against_one(middle, 1.0, n_seeds, confidence) >= each else (middle, high)
+    return high * sd_of_contrast
 
 
 def seeds_for_power(

@@ -1,4 +1,4 @@
-"""How often each rule declares a rank that is too small, in studies whose truth is known.
+"""How often each rule declares a rank that is too small or learned nothing, in studies whose truth is known.
 
 `python -m sweep.statistics.simulate` prints the table. A simulated study draws confirmation scores around
 a planted truth and hands them to the very functions that make a verdict; nothing of the rule is repeated
@@ -29,8 +29,8 @@ NAIVE_RULES: dict[str, Callable[[FloatArray, Rule], IntArray]] = {
 _LEGEND = """\
 verdict     step down from the rank the search favours, while ranks pass against every other rank
 best trial  the rank of the single best trial
-maximum     the smallest rank whose best trial comes within the tolerance of the best trial
-mean        the smallest rank whose mean comes within the tolerance of the best mean
+maximum     the smallest rank whose best trial is as good as the best trial
+mean        the smallest rank whose mean is as good as the best mean
 largest     step down while the paired t lower bound against the largest rank alone holds
 found       the verdict names some rank; smallest: it names the smallest right one
 dismissed   the verdict calls the next rank down worse although it is not"""
@@ -44,11 +44,13 @@ class Setting:
     seeds: tuple[int, ...] = (10,)
     """Seeds per rank at each look, ascending: a study is judged again with more seeds until it is settled.
     The promise holds when the rule declares that many looks."""
-    seed_sd: float = 0.04
+    seed_sd: float = 0.02
     """Standard deviation of the score between seeds."""
+    base_sd: float = 0.015
+    """Standard deviation of the base policy's score between seeds: of sampling alone. Ranks share it on a seed."""
     shared_variance: float = 0.0
     """Share of that variance that all ranks have in common on a seed, in [0, 1); pairing removes it."""
-    search_sd: float = 0.04
+    search_sd: float = 0.02
     """Noise of the smoothed search estimate of a rank."""
 
 
@@ -59,7 +61,7 @@ class Rates:
     truth: Truth
     n_studies: int
     declared_wrongly: float
-    """The verdict names a rank that is too small or collapses too often: at most 1 - confidence."""
+    """The verdict names a rank that is too small, learned nothing or collapses too often: at most 1 - confidence."""
     dismissed_wrongly: float
     """The verdict calls the next rank down worse although it is not: at most 1 - confidence."""
     found: float
@@ -81,11 +83,11 @@ def simulate(truth: Truth, setting: Setting, n_studies: int, *, start: int | Non
         seed: of the whole simulation.
     """
     rng = np.random.default_rng(seed)
-    scores, collapsed = _draw_confirmation(truth, setting, n_studies, rng)
+    gains, collapsed = _draw_confirmation(truth, setting, n_studies, rng)
     smoothed = np.array(truth.means) + rng.normal(0.0, setting.search_sd, (n_studies, len(truth.means)))
     if start is not None:
         smoothed[:, start] = np.inf
-    smallest, dismissed = _judge_until_settled(truth, setting, scores, collapsed, smoothed)
+    smallest, dismissed = _judge_until_settled(truth, setting, gains, collapsed, smoothed)
     wrong = truth.wrong_to_declare(setting.rule)
     right = np.flatnonzero(~wrong)
     return Rates(
@@ -96,21 +98,21 @@ def simulate(truth: Truth, setting: Setting, n_studies: int, *, start: int | Non
         found=float((smallest >= 0).mean()),
         found_smallest=float((smallest == right[0]).mean()) if right.size else 0.0,
         naive_wrongly={
-            name: float(wrong[choose(np.where(collapsed, 0.0, scores), setting.rule)].mean())
+            name: float(wrong[choose(np.where(collapsed, -truth.base, gains), setting.rule)].mean())
             for name, choose in NAIVE_RULES.items()
         },
     )
 
 
 def _judge_until_settled(
-    truth: Truth, setting: Setting, scores: FloatArray, collapsed: BoolArray, smoothed: FloatArray
+    truth: Truth, setting: Setting, gains: FloatArray, collapsed: BoolArray, smoothed: FloatArray
 ) -> tuple[IntArray, BoolArray]:
     """The answer, and whether a fine rank is called worse, at the last look; each of shape (n_studies,)."""
-    n_studies = len(scores)
+    n_studies = len(gains)
     smallest, dismissed = np.full(n_studies, -1), np.zeros(n_studies, dtype=np.bool_)
     settled = np.zeros(n_studies, dtype=np.bool_)
     for n_seeds in setting.seeds:
-        evidence = weigh(scores[..., :n_seeds], collapsed[..., :n_seeds], setting.rule)
+        evidence = weigh(gains[..., :n_seeds], collapsed[..., :n_seeds], setting.rule)
         decision = step_down(evidence, smoothed, setting.rule)
         smallest = np.where(settled, smallest, decision.smallest)
         wrongly = _dismissed(decision, truth.wrong_to_dismiss(setting.rule))
@@ -122,12 +124,13 @@ def _judge_until_settled(
 def _draw_confirmation(
     truth: Truth, setting: Setting, n_studies: int, rng: np.random.Generator
 ) -> tuple[FloatArray, BoolArray]:
-    """Scores and collapses, each of shape (n_studies, n_ranks, n_seeds)."""
+    """Gains and collapses, each of shape (n_studies, n_ranks, n_seeds)."""
     shape = (n_studies, len(truth.means), setting.seeds[-1])
     shared = rng.normal(0.0, setting.seed_sd * math.sqrt(setting.shared_variance), (n_studies, 1, shape[2]))
     own = rng.normal(0.0, setting.seed_sd * math.sqrt(1 - setting.shared_variance), shape)
     collapsed = rng.random(shape) < np.array(truth.collapse_rates)[:, None]
-    return np.array(truth.means)[:, None] + shared + own, collapsed
+    base = rng.normal(0.0, setting.base_sd, (n_studies, 1, shape[2]))
+    return truth.gains[:, None] + shared + own - base, collapsed
 
 
 def _dismissed(decision: Decision, fine: BoolArray) -> BoolArray:
@@ -142,7 +145,7 @@ def format_table(rates: Sequence[Rates]) -> str:
     """One line per truth, every number a percentage of studies, and a legend."""
     columns = ["verdict", *NAIVE_RULES, "found", "smallest", "dismissed"]
     lines = [
-        f"{'':28}{'declares a rank that is too small or collapses':^50}{'the verdict':>25}",
+        f"{'':28}{'declares a rank that is too small, unlearned or collapses':^58}{'the verdict':>17}",
         f"{'truth':28}" + "".join(f"{name:>11}" for name in columns),
     ]
     for row in rates:
@@ -162,18 +165,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m sweep.statistics.simulate", description=__doc__)
     parser.add_argument("--studies", type=int, default=2000, help="simulated studies per truth")
     parser.add_argument("--seeds", type=int, nargs="+", default=[10], help="seeds per rank, at each look")
-    parser.add_argument("--seed-sd", type=float, default=0.04, help="standard deviation of scores between seeds")
-    parser.add_argument("--tolerance", type=float, default=0.05)
+    parser.add_argument("--looks", type=int, help="looks that the rule declares; default: those that are taken")
+    parser.add_argument("--seed-sd", type=float, default=0.02, help="standard deviation of scores between seeds")
+    parser.add_argument("--base-sd", type=float, default=0.015, help="the same of the base policy's scores")
+    asked = parser.add_mutually_exclusive_group()
+    asked.add_argument("--keep", type=float, default=0.85, help="share of the best gain that is as good as the best")
+    asked.add_argument("--tolerance", type=float, help="instead, a distance from the best")
     parser.add_argument("--confidence", type=float, default=0.95)
-    parser.add_argument("--collapse-limit", type=float, default=0.3)
+    parser.add_argument("--collapse-limit", type=float, default=0.35)
     given = parser.parse_args(arguments)
     rule = Rule(
+        keep=None if given.tolerance else given.keep,
         tolerance=given.tolerance,
         confidence=given.confidence,
         collapse_limit=given.collapse_limit,
-        looks=len(given.seeds),
+        looks=given.looks or len(given.seeds),
     )
-    setting = Setting(rule=rule, seeds=tuple(given.seeds), seed_sd=given.seed_sd, search_sd=given.seed_sd)
+    setting = Setting(
+        rule=rule,
+        seeds=tuple(given.seeds),
+        seed_sd=given.seed_sd,
+        base_sd=given.base_sd,
+        search_sd=given.seed_sd,
+    )
     rates = [simulate(truth, setting, given.studies) for truth in planted_truths(rule)]
     print(format_table(rates))
 

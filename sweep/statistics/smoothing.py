@@ -10,6 +10,9 @@ all in powers of two, are r, alpha * learning_rate (the size of an update) and a
 (everything else the pair can say). The axes are turned so because scores rise and collapse along
 alpha * learning_rate, and a kernel with one length scale per axis can only stretch along its own axes.
 
+It is fitted to scores of mean 0 and standard deviation 1, to so many digits that what it picks depends neither on the
+units of the reward nor on where its zero is.
+
 The estimate orders configurations and ranks before confirmation. No claim rests on it: the confirmation
 seeds are fresh.
 """
@@ -31,6 +34,9 @@ _MOST_POINTS_TO_FIT = 300
 
 _LENGTH_SCALE_BOUNDS = (1.0, 20.0)
 """In doublings: neighbours on a ladder always share something; 20 doublings is as good as no effect."""
+
+_DIGITS = 6
+"""Of standardised scores and estimates. What is beyond them is rounding, which must not break a tie between equals."""
 
 _NOISE_BOUNDS = (0.02, 1.0)
 """Share of the variance that is noise; never nearly none, or a few points would be interpolated."""
@@ -148,11 +154,15 @@ def smooth_scores(points: Sequence[SearchPoint]) -> tuple[FloatArray, float]:
     if not alive:
         return np.full(len(points), np.nan), math.nan
     scores = np.array([min(alive) if point.collapsed else point.score for point in points])
-    return _fit_and_predict(_log2_axes(points), scores)
+    middle, scale = float(scores.mean()), float(scores.std())
+    if scale <= 1e-12 * np.abs(scores).max():  # all the same, up to rounding
+        return np.full(len(points), scores[0]), 0.0
+    estimates, noise_sd = _fit_and_predict(_log2_axes(points), np.round((scores - middle) / scale, _DIGITS))
+    return middle + scale * np.round(estimates, _DIGITS), scale * noise_sd
 
 
 def _fit_and_predict(axes: FloatArray, scores: FloatArray) -> tuple[FloatArray, float]:
-    """Posterior mean at the points themselves, and the noise sd; axes has shape (n_points, 3)."""
+    """Posterior mean at the points themselves, and the noise sd; axes has shape (n_points, 3), scores no units."""
     # Imported here: it takes seconds, and only freezing needs it.
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.gaussian_process import GaussianProcessRegressor

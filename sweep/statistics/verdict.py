@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from sweep.statistics.assessment import Assessment, Outcome, assess
 from sweep.statistics.collapse import collapse_bounds
 from sweep.statistics.confirmation import Confirmation
@@ -24,6 +26,12 @@ class RankSummary:
     """Seeds whose score counts: finished and not collapsed."""
     mean: float | None = None
     """Mean score over those seeds: given that training does not collapse."""
+    gain: float | None = None
+    """Mean of the score less the base policy's, over those seeds; None where that was not scored under each."""
+    gain_lower: float | None = None
+    """One-sided lower bound on the gain; has to exceed 0."""
+    kept: float | None = None
+    """The gain as a share of the largest gain of a judged rank; None where there is none above 0."""
     lower: float | None = None
     """Two-sided t interval of the mean, for display: ranks are compared by pairs, not by these."""
     upper: float | None = None
@@ -34,7 +42,8 @@ class RankSummary:
     worst_rival: int | None = None
     """The judged rank, by its r, against which this one has the lowest bound."""
     bound_against_worst_rival: float | None = None
-    """Paired one-sided lower bound of the mean score minus that rival's; has to exceed -tolerance."""
+    """Paired one-sided lower bound of the mean gain minus `keep` times that rival's, which has to exceed 0; with a
+    tolerance, of the mean score minus that rival's, which has to exceed -tolerance."""
     passes: bool = False
     """The rank's own test. The answer is the last that passes on the way down, not any that does."""
     judged: bool = False
@@ -52,8 +61,13 @@ class Verdict:
     alpha: float | None
     learning_rate: float | None
     confidence: float
-    tolerance: float
+    keep: float | None
+    """Declared share of the best rank's gain; None where a tolerance was declared."""
+    tolerance: float | None
+    """Declared distance from the best rank; None where a share was declared."""
     collapse_limit: float
+    base: float | None
+    """Mean score of the base policy over the seeds; None where it was not scored under each."""
     reason: str
     """One plain sentence."""
     per_rank: tuple[RankSummary, ...]
@@ -61,6 +75,13 @@ class Verdict:
     seeds_needed: int | None
     """Total seeds per rank that would likely settle what is open; None when nothing is open, or when more
     seeds are not the remedy."""
+
+    @property
+    def answer(self) -> str:
+        """In a word or two, for a headline."""
+        if self.r is not None:
+            return f"r = {self.r}"
+        return "nothing learned" if self.outcome is Outcome.NOTHING_LEARNED else "undecided"
 
     @property
     def is_smallest(self) -> bool:
@@ -77,15 +98,17 @@ def judge(confirmation: Confirmation, rule: Rule) -> Verdict:
     """
     per_rank = [RankSummary(r=rank.r, why_not_judged=rank.reason) for rank in confirmation.untuned]
     if not confirmation.frozen:
-        return _verdict(rule, Outcome.UNDECIDED, None, NOTHING_TUNED, per_rank, None)
+        return _verdict(confirmation, rule, Outcome.UNDECIDED, None, NOTHING_TUNED, per_rank, None)
     assessment = assess(confirmation, rule)
     seeds_needed = seeds_to_settle(assessment)
     per_rank += [_summarize(assessment, position) for position in range(len(confirmation.frozen))]
     found = confirmation.frozen[assessment.smallest] if assessment.smallest >= 0 else None
-    return _verdict(rule, assessment.outcome, found, explain(assessment, seeds_needed), per_rank, seeds_needed)
+    reason = explain(assessment, seeds_needed)
+    return _verdict(confirmation, rule, assessment.outcome, found, reason, per_rank, seeds_needed)
 
 
 def _verdict(
+    confirmation: Confirmation,
     rule: Rule,
     outcome: Outcome,
     found: FrozenConfiguration | None,
@@ -99,8 +122,10 @@ def _verdict(
         alpha=found.alpha if found else None,
         learning_rate=found.learning_rate if found else None,
         confidence=rule.confidence,
+        keep=rule.keep,
         tolerance=rule.tolerance,
         collapse_limit=rule.collapse_limit,
+        base=_mean_base(confirmation),
         reason=reason,
         per_rank=tuple(sorted(per_rank, key=lambda summary: summary.r)),
         seeds_needed=seeds_needed,
@@ -113,12 +138,17 @@ def _summarize(assessment: Assessment, position: int) -> RankSummary:
     lower, upper = mean_interval(scores.tolist(), rule.confidence)
     n_collapsed, n_ran = int(confirmation.n_collapsed[position]), int(confirmation.n_ran[position])
     judged = bool(decision.judged[position])
+    gain = _gain(assessment, position)
+    best = max((_gain(assessment, int(i)) or 0.0 for i in np.flatnonzero(decision.judged)), default=0.0)
     rival = assessment.worst_rival(position) if judged else -1
     bound = float(assessment.evidence.bounds.lower[position, rival]) if rival >= 0 else math.nan
     return RankSummary(
         r=assessment.r(position),
         n_seeds=len(scores),
         mean=float(scores.mean()) if len(scores) else None,
+        gain=gain,
+        gain_lower=_known(float(assessment.evidence.bounds.lower[position, position])) if rule.gains else None,
+        kept=gain / best if gain is not None and best > 0 else None,
         lower=_known(lower),
         upper=_known(upper),
         collapsed=n_collapsed,
@@ -129,6 +159,18 @@ def _summarize(assessment: Assessment, position: int) -> RankSummary:
         judged=judged,
         why_not_judged="" if judged else count_collapses(confirmation, position),
     )
+
+
+def _gain(assessment: Assessment, position: int) -> float | None:
+    """A rank's mean gain, where gains are looked at and it has a seed."""
+    confirmation = assessment.confirmation
+    gains = confirmation.gains[position][confirmation.alive[position]]
+    return float(gains.mean()) if assessment.rule.gains and len(gains) else None
+
+
+def _mean_base(confirmation: Confirmation) -> float | None:
+    base = confirmation.base
+    return float(base[np.isfinite(base)].mean()) if base is not None and np.isfinite(base).any() else None
 
 
 def _known(bound: float) -> float | None:

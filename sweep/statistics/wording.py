@@ -9,7 +9,9 @@ import numpy as np
 
 from sweep.statistics.assessment import Assessment, Outcome
 from sweep.statistics.confirmation import Confirmation
-from sweep.statistics.power import MOST_SEEDS
+from sweep.statistics.decision import Rule
+from sweep.statistics.power import MOST_SEEDS, smallest_gap
+from sweep.units import figure, percent
 
 NOTHING_TUNED = "No rank was tuned, so there is nothing to compare."
 
@@ -21,7 +23,7 @@ def explain(assessment: Assessment, seeds_needed: int | None) -> str:
         assessment: of the confirmation.
         seeds_needed: total seeds per rank that would likely settle what is open; None for no such advice.
     """
-    found = assessment.outcome is not Outcome.UNDECIDED
+    found = assessment.smallest >= 0
     clauses = _found(assessment) if found else _undecided(assessment)
     clauses += _advice(assessment, seeds_needed)
     for i, configuration in enumerate(assessment.confirmation.frozen):
@@ -41,12 +43,19 @@ def count_collapses(confirmation: Confirmation, position: int) -> str:
 
 
 def _found(assessment: Assessment) -> list[str]:
-    outcome, tolerance = assessment.outcome, assessment.rule.tolerance
-    shown_worse = outcome is Outcome.FOUND_AND_SMALLER_SHOWN_WORSE
-    standing = "the smallest rank" if shown_worse and not _unreached(assessment) else "shown to be"
+    shown_worse = assessment.outcome is Outcome.FOUND_AND_SMALLER_SHOWN_WORSE
+    smallest = shown_worse and not _unreached(assessment)
     r = assessment.r(assessment.smallest)
-    clause = f"r={r} is {standing} within {tolerance:g} of the best ({_basis(assessment, assessment.smallest)})"
+    clause = f"r={r} is {_as_good(assessment.rule, smallest=smallest)} ({_basis(assessment, assessment.smallest)})"
     return [clause, _below(assessment)]
+
+
+def _as_good(rule: Rule, *, smallest: bool) -> str:
+    """What is claimed of the answer; follows its name and `is`."""
+    if rule.keep is None:
+        return f"{'the smallest rank' if smallest else 'shown to be'} within {rule.tolerance:g} of the best"
+    # Short enough for what follows, the confidence and the seeds, to stand on the first line of a terminal.
+    return f"{'the smallest' if smallest else 'shown'} to keep {percent(rule.keep)} of the best gain"
 
 
 def _below(assessment: Assessment) -> str:
@@ -60,18 +69,23 @@ def _below(assessment: Assessment) -> str:
         return "every smaller rank is shown to collapse too often"
     below = f"r={assessment.r(next_down)}"
     if assessment.decision.shown_worse:
-        gap = f"more than {assessment.rule.tolerance:g} below r={assessment.r(assessment.start)}"
+        keep, start = assessment.rule.keep, f"r={assessment.r(assessment.start)}"
+        short = (
+            f"be more than {assessment.rule.tolerance:g} below {start}"
+            if keep is None
+            else f"keep less than {percent(keep)} of that of {start}"
+        )
         unreached = _unreached(assessment)
         beyond = f", and {' and '.join(unreached)} below it {_was(unreached)} not reached" if unreached else ""
-        return f"the next rank down, {below}, is shown to be {gap}{beyond}"
+        return f"the next rank down, {below}, is shown to {short}{beyond}"
     return f"whether {below} would do is open: it {_doubt(assessment, next_down)}"
 
 
 def _unreached(assessment: Assessment) -> list[str]:
     """The judged ranks below the one that the step-down stopped at, unless they are shown to be too low as well."""
-    upper, tolerance = assessment.evidence.bounds.upper[:, assessment.start], assessment.rule.tolerance
+    upper, margin = assessment.evidence.bounds.upper[:, assessment.start], assessment.rule.margin
     lower = [i for i in range(assessment.next_down) if assessment.decision.judged[i]]
-    return [f"r={assessment.r(i)}" for i in lower if not upper[i] < -tolerance]
+    return [f"r={assessment.r(i)}" for i in lower if not upper[i] < -margin]
 
 
 def _was(names: Sequence[object]) -> str:
@@ -84,49 +98,85 @@ def _undecided(assessment: Assessment) -> list[str]:
     start = assessment.start
     if start < 0:
         return ["No rank can be recommended: all are shown to collapse too often"]
+    if assessment.outcome is Outcome.NOTHING_LEARNED:
+        return _nothing_learned(assessment)
     favourite = f"r={assessment.r(start)}, which the search favours,"
     return [f"Undecided ({_basis(assessment, start)}): {favourite} {_doubt(assessment, start)}"]
+
+
+def _nothing_learned(assessment: Assessment) -> list[str]:
+    """That no rank beats the base policy, what could have been seen, and what to change."""
+    clauses = [f"Nothing learned ({_basis(assessment, assessment.start)}): no rank is shown to beat the base policy"]
+    bounds, judged = assessment.evidence.bounds, np.flatnonzero(assessment.decision.judged).tolist()
+    worse = [f"r={assessment.r(i)}" for i in judged if bounds.upper[i, i] < 0]
+    if worse:
+        clauses.append(f"{' and '.join(worse)} {_was(worse)} shown to fall below it: try lower learning rates")
+    else:
+        clauses.append("try higher learning rates, more steps, or a reward in which `sweep try-reward` sees signal")
+    known = [(float(bounds.sd[i, i]), int(bounds.n_seeds[i, i])) for i in judged if bounds.n_seeds[i, i] > 1]
+    # What is left of scores that are all equal once a base policy's is taken off is rounding.
+    rounding = 1e-9 * float(np.nanmax(np.abs(assessment.confirmation.scores)))
+    seen = [smallest_gap(sd, n, 1, assessment.rule.bound_confidence) for sd, n in known if sd > rounding]
+    if seen:
+        clauses.append(f"a gain of {figure(min(seen))} or more would likely have been seen")
+    return clauses
 
 
 def _advice(assessment: Assessment, seeds_needed: int | None) -> list[str]:
     """What to do about the open rank, where more seeds are or might have been the remedy."""
     if seeds_needed is not None:
-        return [f"about {seeds_needed} seeds per rank would likely settle it"]
+        end = "show one, as it looks now" if assessment.outcome is Outcome.NOTHING_LEARNED else "settle it"
+        return [f"about {seeds_needed} seeds per rank would likely {end}"]
     rank = assessment.open_rank
-    if rank < 0 or int(assessment.confirmation.n_alive[rank]) < 2:
+    if assessment.outcome is Outcome.NOTHING_LEARNED or rank < 0 or int(assessment.confirmation.n_alive[rank]) < 2:
         return []
     better = _looks_better(assessment)
     if assessment.smallest < 0 and better >= 0:
-        tolerance = assessment.rule.tolerance
-        return [f"r={assessment.r(better)} looks more than {tolerance:g} better: search on before adding seeds"]
+        by = "too far ahead" if assessment.rule.tolerance is None else f"more than {assessment.rule.tolerance:g} better"
+        return [f"r={assessment.r(better)} looks {by}: search on before adding seeds"]
     return [f"it is too close to call: {MOST_SEEDS} seeds per rank would likely not settle it"]
 
 
 def _looks_better(assessment: Assessment) -> int:
-    """The judged rank whose mean is furthest ahead of the start, if by more than the tolerance; else -1."""
+    """The judged rank that the start falls short of by the most, as it looks; -1 where it does of none."""
     # A pair without a shared seed has no mean difference; zero keeps it out of the running.
     mean = np.nan_to_num(assessment.evidence.bounds.mean[assessment.start])
-    ahead = [j for j in assessment.rivals(assessment.start) if mean[j] < -assessment.rule.tolerance]
+    ahead = [j for j in assessment.rivals(assessment.start) if mean[j] < -assessment.rule.margin]
     return min(ahead, key=lambda j: float(mean[j]), default=-1)
 
 
 def _doubt(assessment: Assessment, position: int) -> str:
     """What kept a rank from passing; follows the rank's name."""
     reasons = []
-    if not assessment.decision.score_passes[position]:
-        rival = assessment.worst_rival(position)
-        bound = float(assessment.evidence.bounds.lower[position, rival])
-        behind = f"could be {-bound:.2g} below r={assessment.r(rival)}"
-        reasons.append(behind if math.isfinite(bound) else "has too few seeds to be compared")
+    if not assessment.evidence.learned[position]:
+        reasons.append(_gain_doubt(assessment, position))
+    elif not assessment.decision.score_passes[position]:
+        reasons.append(_rival_doubt(assessment, position))
     if not assessment.evidence.within[position]:
         seen = count_collapses(assessment.confirmation, position)
         reasons.append(f"{seen}, which does not show a rate of at most {assessment.rule.collapse_limit:g}")
     return " and ".join(reasons)
 
 
+def _gain_doubt(assessment: Assessment, position: int) -> str:
+    known = math.isfinite(float(assessment.evidence.bounds.lower[position, position]))
+    return "is not shown to beat the base policy" if known else "has too few seeds to be compared"
+
+
+def _rival_doubt(assessment: Assessment, position: int) -> str:
+    rival, rule = assessment.worst_rival(position), assessment.rule
+    bound = float(assessment.evidence.bounds.lower[position, rival])
+    if not math.isfinite(bound):
+        return "has too few seeds to be compared"
+    name = f"r={assessment.r(rival)}"
+    if rule.keep is not None:
+        return f"could keep less than {percent(rule.keep)} of the gain of {name}"
+    return f"could be {figure(-bound)} below {name}"
+
+
 def _basis(assessment: Assessment, position: int) -> str:
     n_seeds = int(assessment.confirmation.n_alive[position])
-    return f"{100 * assessment.rule.confidence:g} % confidence, {_count_seeds(n_seeds)}"
+    return f"{percent(assessment.rule.confidence)} confidence, {_count_seeds(n_seeds)}"
 
 
 def _count_seeds(n_seeds: int) -> str:

@@ -24,7 +24,7 @@ from objectives.learners.protocol import TrialFeed
 from objectives.loading import Loaded
 from objectives.rewards import from_trainer
 from objectives.settings import WorkerSettings
-from objectives.trial import TrialSpec, trial_log
+from objectives.trial import HeldOutScore, TrialSpec, trial_log
 
 
 class PackTraining:
@@ -215,7 +215,8 @@ class PackTraining:
                     pruned = self._feed.pruned(run.spec.number)
                 if run.spent or pruned:
                     self._evaluate(run)
-                    self._feed.finish(run.spec.number, run.result(adapter=self._adapters.keep(run.owner)))
+                    base = self._base_score(run)
+                    self._feed.finish(run.spec.number, run.result(adapter=self._adapters.keep(run.owner), base=base))
                     self._release(run)
             except RewardError as error:
                 self._fail(run, error)
@@ -233,6 +234,11 @@ class PackTraining:
         with shared_time([run], "evaluate"):
             version = self._adapters.publish(run.owner, run.adapter, run.spec.lora.r)
             run.scored(self._loaded.evaluator.score(version, step=run.step, seed=run.spec.seed))
+
+    def _base_score(self, run: TrialRun) -> HeldOutScore:
+        self._rollouts.settle()
+        with shared_time([run], "evaluate"):
+            return self._loaded.evaluator.base_score(run.spec.seed)
 
     def _fail(self, run: TrialRun, error: BaseException) -> None:
         run.log_error(error)

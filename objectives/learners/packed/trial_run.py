@@ -13,6 +13,7 @@ import torch
 
 from objectives.engines.protocol import Completion
 from objectives.evaluation import TRAINING, sampling_seeds
+from objectives.figures import decimals
 from objectives.learners.packed.slots import SlotAdapter
 from objectives.trial import HeldOutScore, StepMetrics, TrialResult, TrialSpec, trial_name
 
@@ -78,12 +79,12 @@ class TrialRun:
     def scored(self, score: HeldOutScore) -> None:
         """Keeps a held-out score."""
         self.scores.append(score)
-        self.log(f"step {score.step}: held-out reward {score.sampled:.3f}")
+        self.log(f"step {score.step}: held-out reward {score.sampled:.{decimals(score.spread or 0.0)}f}")
 
     def reported(self, metrics: StepMetrics) -> None:
         """Writes a step's line to the trial's log."""
         self.log(
-            f"step {metrics.step}/{self._budget}: reward {metrics.reward:.3f}, "
+            f"step {metrics.step}/{self._budget}: reward {metrics.reward:.{decimals(metrics.reward_std)}f}, "
             f"{metrics.groups_without_signal:.0%} of groups without signal, {metrics.seconds:.2f} s"
         )
 
@@ -96,8 +97,13 @@ class TrialRun:
         """Appends a traceback to the trial's log."""
         self.log("".join(traceback.format_exception(error)).rstrip())
 
-    def result(self, *, adapter: str | None) -> TrialResult:
-        """What the trial has measured, now that it has ended; `adapter` is where its adapter was kept."""
+    def result(self, *, adapter: str | None, base: HeldOutScore) -> TrialResult:
+        """What the trial has measured, now that it has ended.
+
+        Args:
+            adapter: Where its adapter was kept.
+            base: The base policy's score under its seed.
+        """
         return TrialResult(
             scores=tuple(self.scores),
             steps=self.step,
@@ -106,6 +112,7 @@ class TrialRun:
             adapter_parameters=self.adapter.parameters,
             seconds=dict(self.seconds),
             adapter=adapter,
+            base=base,
         )
 
 
