@@ -1,6 +1,7 @@
 import asyncio
 import inspect
 import math
+import re
 import signal
 import sys
 import threading
@@ -44,7 +45,7 @@ def reward(values):
         (np.array([[1.0], [2.0]]), r"returned an array of shape \(2, 1\); allowed: a list"),
         (np.float64(1.0), r"returned an array of shape \(\); allowed: a list"),
     ],
-    ids=lambda value: str(value)[:40],
+    ids=lambda value: re.sub(r" at 0x.*", "", str(value))[:40],
 )
 def test_a_breach_of_contract_is_named_and_never_becomes_a_reward(values, message):
     with pytest.raises(RewardError, match=f"reward named {message}"):

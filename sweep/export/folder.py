@@ -18,6 +18,7 @@ from sweep.bulk import read_trials
 from sweep.ceilings import engine_ceiling
 from sweep.confirm import Confirmed
 from sweep.errors import StorageError, StudyFileError
+from sweep.export.alone import alone
 from sweep.search import SEED
 from sweep.snippet import checkpointing_argument
 from sweep.storage import log_folder
@@ -109,6 +110,9 @@ def write_export(exported: Exported, study: optuna.Study, folder: Path) -> None:
         if exported.adapter is not None:
             for name in record.ADAPTER_FILES:
                 shutil.copyfile(exported.adapter / name, folder / name)
+        for name, own in content["alone"].files.items() if content["alone"] else ():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(own)
         for template, name in (("train.py.jinja", "train.py"), ("card.md.jinja", "README.md")):
             text = (files("sweep.export") / template).read_text(encoding="utf-8")
             (folder / name).write_text(environment.from_string(text).render(content), encoding="utf-8")
@@ -125,6 +129,7 @@ def _content(exported: Exported, study: optuna.Study) -> dict[str, Any]:
     ends = (
         [end for rank in confirmed.verdict.per_rank for end in (rank.mean, rank.lower, rank.upper)] if confirmed else []
     )
+    standing = alone(config, (Path.cwd(),))
     micro_batch = config.learner.micro_batch_size or config.budget.completions_per_step
     return {
         "study": config.study.name,
@@ -153,6 +158,10 @@ def _content(exported: Exported, study: optuna.Study) -> dict[str, Any]:
         "task": pprint.pformat(config.task.model_dump(mode="json", exclude_defaults=True), sort_dicts=False, width=110),
         "task_name": config.task.name,
         "user_files": ", ".join(map(repr, [*own_modules(config.task), *own_files(config.task)])),
+        "alone": standing,
+        "settings": config.task,
+        "weights": list(getattr(config.task, "reward_weights", ()) or [1.0] * len(config.task.named_rewards())),
+        "rows_want_tokenizer": standing is not None and standing.wants_tokenizer,
         "micro_batch": micro_batch,
         "accumulation": config.budget.completions_per_step // micro_batch,
         "versions": study.user_attrs.get(record.FACTS, {}).get("versions", {}),

@@ -1,0 +1,76 @@
+"""Exported training scripts of studies on the user's own rows and rewards: they run without this project."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from objectives.models.make_random import make_random_model
+from tests.command import sweep
+from tests.test_free_text import STUDY
+
+REWARDS = """
+from own_parts import length
+
+
+def short(completions, answer, **columns):
+    return [-float(length(c)) for c in completions]
+
+
+def rows(tokenizer):
+    assert tokenizer.eos_token_id is not None
+    return [{"q": f"What is {i}?", "answer": str(i)} for i in range(12)]
+"""
+PARTS = "def length(completion):\n    return len(completion[0]['content'])\n"
+FROM_FILE = 'name = "dataset"\ndata = "rows.jsonl"\nchat = true\nprompt_column = "q"\nreward = ["own_rewards:short"]'
+FROM_CODE = FROM_FILE.replace("rows.jsonl", "own_rewards:rows") + '\nsystem_prompt = "Be brief."'
+WITHOUT = (
+    "import runpy, sys\n"
+    "sys.modules['objectives'] = sys.modules['sweep'] = None\n"
+    "sys.argv = sys.argv[1:]\n"
+    "runpy.run_path(sys.argv[0], run_name='__main__')\n"
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder in which a study on rows from a file and one on rows from code have run."""
+    folder = tmp_path_factory.mktemp("alone")
+    make_random_model(folder / "model")
+    (folder / "own_rewards.py").write_text(REWARDS)
+    (folder / "own_parts.py").write_text(PARTS)
+    rows = [{"q": f"What is {i}?", "answer": str(i)} for i in range(12)]
+    (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    for name, task in (("file", FROM_FILE), ("code", FROM_CODE)):
+        text = STUDY.format(name=name, task=task + "\nheld_out_share = 0.3")
+        (folder / f"{name}.toml").write_text(text)
+        done = sweep("run", f"{name}.toml", "--trials", 1, cwd=folder)
+        assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["file", "code"])
+def test_the_script_trains_with_unsloth_trl_and_the_users_files_alone(folder, name):
+    done = sweep("export", name, "--trial", 0, "-o", f"{name}-out", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    out = folder / f"{name}-out"
+    script = (out / "train.py").read_text()
+    assert "objectives" not in script
+    assert {"own_rewards.py", "own_parts.py"} <= {path.name for path in out.iterdir()}
+    assert (out / "train.jsonl").exists() == (name == "file")
+    command = [sys.executable, "-c", WITHOUT, out / "train.py", "--steps", "2", "--output", out / "trained"]
+    environment = {**os.environ, "PYTHONPATH": "", "UNSLOTH_COMPILE_LOCATION": str(out / "unsloth")}
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("'reward':") == 2
+    assert json.loads((out / "trained" / "adapter_config.json").read_text())["peft_type"] == "LORA"
+
+
+@pytest.mark.slow
+def test_rows_from_a_file_are_those_that_the_study_trained_on(folder):
+    rows = [json.loads(line) for line in (folder / "file-out" / "train.jsonl").read_text().splitlines()]
+    assert 0 < len(rows) < 12
+    assert rows[0]["prompt"][0]["role"] == "user"
