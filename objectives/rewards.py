@@ -77,7 +77,9 @@ class RewardSet:
         Raises:
             RewardError: where a function breaks its contract.
         """
-        columns = {key: [row[key] for row in rows] for key in columns_of(rows[0])}
+        # A task of the user's own may have rows that lack what others have.
+        names = dict.fromkeys(name for row in rows for name in columns_of(row))
+        columns = {name: [row.get(name) for row in rows] for name in names}
         return [
             list(
                 function(
