@@ -15,7 +15,7 @@ from typing import Any
 
 from objectives.errors import RewardError, TaskError
 from objectives.reward_limits import TimeLimitError, time_limit
-from objectives.reward_values import FROM_TRAINER, check_signature, own_copy, read_values, shown
+from objectives.reward_values import FROM_TRAINER, check_signature, own_copy, read_values, shown_prompt
 from objectives.task_settings import CommonTaskSettings
 from objectives.tasks.protocol import RewardFunction, Row, Task
 from objectives.user_code import load_reference
@@ -143,7 +143,7 @@ def unscored(rows: Sequence[Row], totals: Sequence[float]) -> Unscored | None:
     without = [row for row, total in zip(rows, totals, strict=True) if math.isnan(total)]
     if not without:
         return None
-    return Unscored(count=len(without), of=len(rows), prompt=shown(without[0]["prompt"]))
+    return Unscored(count=len(without), of=len(rows), prompt=shown_prompt(without[0]["prompt"]))
 
 
 def make_rewards(task: Task, settings: CommonTaskSettings, folders: Sequence[Path], *, max_steps: int = 1) -> RewardSet:
