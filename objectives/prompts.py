@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from objectives.errors import TaskError
-from objectives.reward_values import shown
+from objectives.reward_values import shown_prompt
 from objectives.tasks.protocol import RewardFunction, Row, Task
 
 
@@ -123,7 +123,7 @@ class FittingTask:
         if longest <= self.limit:
             return None
         count = sum(length > self.limit for length in lengths)
-        return TooLong(count=count, of=len(lengths), limit=self.limit, tokens=longest, prompt=shown(prompt))
+        return TooLong(count=count, of=len(lengths), limit=self.limit, tokens=longest, prompt=shown_prompt(prompt))
 
 
 @dataclass(slots=True)
@@ -154,7 +154,9 @@ class _Split:
         # Chat templates refuse in every way that their authors thought of.
         except Exception as error:
             why = " ".join(str(error).split())[:200]
-            raise TaskError(f"the model's chat template refuses the prompt {shown(row['prompt'])}: {why}") from error
+            raise TaskError(
+                f"the model's chat template refuses the prompt {shown_prompt(row['prompt'])}: {why}"
+            ) from error
         self.lengths.append(length)
         if length > self.longest[0]:
             self.longest = (length, row["prompt"])

@@ -113,6 +113,11 @@ def shown(value: Any) -> str:
     return text if len(text) <= SHOWN_LENGTH else f"{text[: SHOWN_LENGTH - 1]}…"
 
 
+def shown_prompt(prompt: Any) -> str:
+    """A prompt as messages quote it: text, or what the last message of a chat says."""
+    return shown(prompt if isinstance(prompt, str) or not prompt else prompt[-1].get("content"))
+
+
 def _allowed(completions: int) -> str:
     return f"a list with one number, or None, for each of the {completions} completions"
 

@@ -16,7 +16,7 @@ from typing import Any
 from objectives import stages
 from objectives.errors import RewardError, TaskError
 from objectives.reward_limits import TimeLimitError, time_limit
-from objectives.reward_values import FROM_TRAINER, check_signature, own_copy, read_values, shown
+from objectives.reward_values import FROM_TRAINER, check_signature, own_copy, read_values, shown_prompt
 from objectives.task_settings import CommonTaskSettings
 from objectives.tasks.protocol import RewardFunction, Row, Task
 from objectives.user_code import load_reference
@@ -78,7 +78,9 @@ class RewardSet:
         Raises:
             RewardError: where a function breaks its contract.
         """
-        columns = {key: [row[key] for row in rows] for key in columns_of(rows[0])}
+        # A task of the user's own may have rows that lack what others have.
+        names = dict.fromkeys(name for row in rows for name in columns_of(row))
+        columns = {name: [row.get(name) for row in rows] for name in names}
         return [
             list(
                 function(
@@ -142,7 +144,7 @@ def unscored(rows: Sequence[Row], totals: Sequence[float]) -> Unscored | None:
     without = [row for row, total in zip(rows, totals, strict=True) if math.isnan(total)]
     if not without:
         return None
-    return Unscored(count=len(without), of=len(rows), prompt=shown(without[0]["prompt"]))
+    return Unscored(count=len(without), of=len(rows), prompt=shown_prompt(without[0]["prompt"]))
 
 
 def make_rewards(task: Task, settings: CommonTaskSettings, folders: Sequence[Path], *, max_steps: int = 1) -> RewardSet:

@@ -12,7 +12,7 @@ from objectives.settings import ModelSettings
 from objectives.task_settings import DatasetSettings
 from objectives.tasks.dataset import dataset_task
 from tests.packed_trials import Engine
-from tests.reward_ways import GROUP, HELD_OUT, PROMPTS, Ways
+from tests.reward_ways import GROUP, HELD_OUT, PROMPTS, STEPS, Ways
 
 ENDS = [4, 70, 90]
 """What ends a completion of the random model: the tokenizer's own token is none of them."""
@@ -68,10 +68,11 @@ class Recorder:
     """A reward that keeps what it is called with."""
 
     def __init__(self):
-        self.calls = []
+        self.calls, self.states = [], []
 
     def __call__(self, prompts, completions, completion_ids, trainer_state, log_extra, log_metric, **columns):
         self.calls.append(copy.deepcopy((prompts, completions, completion_ids, columns)))
+        self.states.append((trainer_state.global_step, trainer_state.max_steps, trainer_state.epoch))
         return [float(sum(ids) % 7) for ids in completion_ids]
 
     def rows(self):
@@ -103,6 +104,9 @@ def test_learners_and_scoring_see_the_same(case, policy, engine, model, tmp_path
         assert all(row in train for row in seen[way].rows()[: PROMPTS * GROUP])
     assert seen["trl"].calls[0] == seen["packed"].calls[0]
     assert asked["trl"].calls[0][0] == asked["packed"].calls[0][0]
+    assert seen["trl"].states == [pytest.approx(state) for state in seen["packed"].states]
+    assert [step for step, *_ in seen["packed"].states] == [0, 1, 0, 0]  # two steps, and a score at the end
+    assert seen["scored"].states == [(0, STEPS, 0.0)] * 2
     assert seen["scored"].rows() == held_out * 2  # sampled, then greedy
     # Training ends with a score: on the same rows again.
     assert seen["trl"].rows()[-HELD_OUT:] == seen["packed"].rows()[-HELD_OUT:] == held_out

@@ -6,7 +6,7 @@ from peft import PeftModelForCausalLM
 
 from objectives.errors import PolicyError
 from objectives.lora import TARGET_MODULES, LoraSpec
-from objectives.policies.protocol import check_adapter
+from objectives.policies.protocol import check_adapter, check_targets
 
 
 @pytest.fixture(params=["unsloth_policy", "peft_policy"])
@@ -102,3 +102,9 @@ def test_a_model_that_is_not_there_is_a_policy_error(tiny, unsloth_policy, tmp_p
     settings = tiny.model_copy(update={"name": str(tmp_path)})
     with pytest.raises(PolicyError, match="could not load"):
         type(unsloth_policy)(settings, max_lora_rank=64, fast_inference=False)
+
+
+def test_a_target_module_that_the_model_lacks_is_named_with_those_that_it_has(peft_policy):
+    check_targets(peft_policy.base, ["q_proj", "down_proj"])
+    with pytest.raises(PolicyError, match=r"target module 'qkv_proj' is not in LlamaForCausalLM; allowed: down_proj, "):
+        check_targets(peft_policy.base, ["q_proj", "qkv_proj"])

@@ -185,9 +185,9 @@ def test_both_learners_see_and_count_completions_without_a_reward(folder, hub):
         study = write(folder, f"without_{learner}", 'reward = "my_rewards:some"', learner)
         done = sweep("run", study, cwd=folder, env=hub)
         assert done.returncode == 0, done.stdout + done.stderr
-        assert "held-out completions have no reward (every function returned None), one to [{'role'" in done.stdout
+        assert "held-out completions have no reward (every function returned None), one to 'say " in done.stdout
         log = (folder / "rank-sweep.logs" / f"without_{learner}" / "trial-0000.log").read_text()
-        assert "of 16 completions have no reward (every function returned None), one to [{'role': 'user'" in log
+        assert "of 16 completions have no reward (every function returned None), one to 'say " in log
     stored = [
         optuna.load_study(study_name=f"without_{learner}", storage=f"sqlite:///{folder}/rank-sweep.db")
         for learner in ("trl", "packed")

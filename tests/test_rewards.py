@@ -127,6 +127,14 @@ def test_reward_functions_get_every_column_and_what_trl_adds_by_name():
     }
 
 
+def test_rows_of_a_tasks_own_making_may_lack_columns():
+    def look(completions, answer, hint, **columns):
+        return [float(a == "x") + float(h is None) for a, h in zip(answer, hint, strict=True)]
+
+    uneven = [{"prompt": "p", "answer": "x"}, {"prompt": "q", "answer": "y", "hint": "z"}]
+    assert rewards(look, weights=(1.0,)).totals(uneven, ["a", "b"], IDS) == [2.0, 0.0]
+
+
 def test_a_call_can_change_nothing_that_others_see():
     row = {"prompt": [{"role": "user", "content": "p"}], "facts": {"a": [1]}, "tags": ["x"]}
     chat = [[{"role": "assistant", "content": "a"}], [{"role": "assistant", "content": "b"}]]

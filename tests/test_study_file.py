@@ -103,3 +103,8 @@ def test_a_file_that_is_not_toml_is_refused_with_its_path(tmp_path):
     path.write_text("[study\n")
     with pytest.raises(StudyFileError, match=r"broken\.toml: not TOML"):
         load_study(str(path))
+
+
+def test_all_linear_stands_for_every_linear_module_as_in_peft():
+    for value in ('"all-linear"', '["all-linear"]'):
+        assert load_study("tiny", [f"model.target_modules={value}"]) == load_study("tiny")
