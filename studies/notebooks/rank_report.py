@@ -41,8 +41,8 @@ figures.get("by-rank")
 # %% [markdown]
 """## What else the study says
 
-What the search's best trials come to on fresh seeds; means by rank and the other parameters; where training collapses; which
-parameter matters.
+What the search's best trials come to on fresh seeds; means by rank and the other parameters; where training collapses;
+which parameter matters.
 """
 
 # %%
