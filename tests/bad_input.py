@@ -134,6 +134,10 @@ STUDY_FILES = [
     key("budget.steps", 1.5, "budget.steps", "1.5"),
     key("budget.group_size", 1, "budget.group_size", "greater than or equal to 2"),
     key("search.trials", 0, "search.trials"),
+    key("verdict.keep", 1, "verdict.keep", "less than 1"),
+    key("verdict.keep", -0.5, "verdict.keep", "greater than 0"),
+    key("verdict", {"keep": 0.9, "tolerance": 0.1}, "keep=0.9 and tolerance=0.1 say one thing in two ways"),
+    key("verdict", {"tolerance": 0}, "verdict.tolerance", "greater than 0"),
     key("search.points_per_rank", 13, "exceeds the 12 combinations", "allowed: 1 to 12"),
     key("serch.trials", 3, "serch: unknown key", "did you mean 'search'"),
 ]
