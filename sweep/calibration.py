@@ -82,7 +82,7 @@ def largest_trial(config: StudyFile) -> TrialSpec:
         number=0,
         lora=LoraSpec(
             r=space.r[-1],
-            alpha=space.alpha[len(space.alpha) // 2],
+            alpha=space.middle_alpha(space.r[-1]),
             target_modules=config.model.target_modules,
             use_rslora=space.use_rslora[0],
         ),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sweep.confirm import horizon_steps
 from sweep.record import COLLAPSED
-from sweep.search import REDONE, SEED, distributions
+from sweep.search import REDONE, SEED, ask
 from sweep.statistics.smoothing import FrozenConfiguration
 from sweep.study_file import StudyFile
 
@@ -43,9 +43,10 @@ class ConfirmSchedule:
         for seed in self._seeds:
             for frozen in self._frozen:
                 if (frozen.r, seed) not in held:
-                    point = {"r": frozen.r, "alpha": frozen.alpha, "learning_rate": frozen.learning_rate}
+                    names = self._config.search_space().with_alpha(frozen.r, round(frozen.alpha))
+                    point = names | {"learning_rate": frozen.learning_rate}
                     study.enqueue_trial(point, user_attrs={SEED: seed})
 
     def next_trial(self, study: optuna.Study) -> optuna.Trial:
         """See `TrialSchedule.next_trial`."""
-        return study.ask(distributions(self._config.search_space()))
+        return ask(study, self._config)

@@ -29,7 +29,7 @@ def settings_in_force(config: StudyFile, name_or_path: str, overrides: list[str]
     for override in overrides:
         apply_override(in_sets, override)
     space = config.search_space()
-    ladders = {"r": list(space.r), "alpha": list(space.alpha)}
+    ladders = {"r": list(space.r), "alpha": list(space.alpha) if space.alpha_per_r is None else None}
     settings = []
     for section, values in config.model_dump(mode="json").items():
         for key, value in values.items():

@@ -22,12 +22,13 @@ from sweep.bulk import wanted_trials
 from sweep.confirm import confirmation_name
 from sweep.errors import StorageError
 from sweep.search import DESIGN, SEED
+from sweep.space import alpha_of
 from sweep.storage import open_storage, open_study
 
 if TYPE_CHECKING:
     import optuna
 
-PARAMETERS = ("r", "alpha", "learning_rate", "use_rslora")
+PARAMETERS = ("r", "alpha_per_r", "learning_rate", "use_rslora")
 KEY = ("study", "phase", "trial")
 EMPTY = [
     *KEY, "state", "r", "alpha", "learning_rate", "seed", "held_out", "held_out_greedy", "gain", "collapsed", "reason",
@@ -47,6 +48,7 @@ class Results:
     | study, phase, trial | its study's name; `search` or `confirm`; its number there |
     | state | Optuna's, in lower case: complete, pruned, fail, running |
     | r, alpha, learning_rate, use_rslora | what was sampled; a parameter that no trial sampled has no column |
+    | alpha_per_r | where alpha was sampled in multiples of r |
     | seed | decides adapter initialisation, prompt order and sampling |
     | design | whether it belongs to the points that every rank gets |
     | held_out, held_out_greedy | mean reward on held-out prompts after its last step, sampled and greedy |
@@ -105,9 +107,10 @@ def load_results(storage: str, study: str | None = None) -> Results:
 
 
 def _parameters(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
-    return {name: trial.params[name] for name in PARAMETERS if name in trial.params} | {
-        "seed": trial.user_attrs.get(SEED)
-    }
+    sampled = {name: trial.params[name] for name in PARAMETERS if name in trial.params}
+    alpha = alpha_of(trial.params)
+    rank = {"r": sampled.pop("r")} if "r" in sampled else {}
+    return rank | ({} if alpha is None else {"alpha": alpha}) | sampled | {"seed": trial.user_attrs.get(SEED)}
 
 
 def _trial_row(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:

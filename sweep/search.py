@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from objectives.lora import LoraSpec
 from objectives.trial import TrialSpec
-from sweep.space import Point, SearchSpace
+from sweep import record
+from sweep.space import Point, SearchSpace, alpha_of
 from sweep.study_file import StudyFile
 
 if TYPE_CHECKING:
@@ -89,9 +90,17 @@ def queue_again(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
 
 def next_trial(study: optuna.Study, config: StudyFile) -> optuna.Trial:
     """Asks for a trial and gives it its seed, so that no (point, seed) comes twice."""
-    trial = study.ask(distributions(config.search_space()))
+    trial = ask(study, config)
     if SEED not in trial.user_attrs:
         trial.set_user_attr(SEED, config.study.seed + _repetitions(study, trial))
+    return trial
+
+
+def ask(study: optuna.Study, config: StudyFile) -> optuna.Trial:
+    """Asks Optuna for a trial. Where alpha is searched in multiples of r, what it comes to is stored with the trial."""
+    trial = study.ask(distributions(config.search_space()))
+    if config.space.alpha_per_r is not None:
+        trial.set_user_attr(record.ALPHA, alpha_of(trial.params))
     return trial
 
 
@@ -102,7 +111,7 @@ def trial_spec(trial: optuna.Trial, config: StudyFile, *, score_after: tuple[int
         number=trial.number,
         lora=LoraSpec(
             r=params["r"],
-            alpha=params["alpha"],
+            alpha=alpha_of(params) or 0,
             target_modules=config.model.target_modules,
             use_rslora=params.get("use_rslora", config.space.use_rslora[0]),
         ),

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 Point = dict[str, int | float | bool]
 """One choice of every parameter, by the names that Optuna stores: r, alpha, learning_rate, ..."""
+
+
+def alpha_of(point: Mapping[str, Any]) -> int | None:
+    """lora_alpha of a point, be it searched by itself or as a multiple of r; None where a point has neither yet."""
+    if "alpha_per_r" in point and "r" in point:
+        alpha_here: int = round(point["alpha_per_r"] * point["r"])
+        return alpha_here
+    alpha = point.get("alpha")
+    return None if alpha is None else int(alpha)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,29 +37,62 @@ class SearchSpace:
     learning_rate: tuple[float, ...]
     use_rslora: tuple[bool, ...] = (False,)
     alpha_above_ceiling: bool = False
+    alpha_per_r: tuple[float, ...] | None = None
+    """lora_alpha in multiples of r. Where it is given, it is searched instead of `alpha`."""
 
     def __post_init__(self) -> None:
-        for name in ("r", "alpha", "learning_rate", "use_rslora"):
+        for name in ("r", self.alpha_name, "learning_rate", "use_rslora"):
             ladder = getattr(self, name)
             if not ladder or any(low >= high for low, high in itertools.pairwise(ladder)):
                 raise ValueError(f"space.{name}={list(ladder)} must hold one value or more, in ascending order")
             if name != "use_rslora" and not (ladder[0] > 0 and math.isfinite(ladder[-1])):
                 raise ValueError(f"space.{name}={list(ladder)} must hold finite values above 0")
-        walled = ("r",) if self.alpha_above_ceiling else ("r", "alpha")
-        for name in walled:
-            top = getattr(self, name)[-1]
-            if top > self.max_lora_rank:
-                hint = "" if name == "r" else "; space.alpha_above_ceiling=true lifts this for alpha"
-                raise ValueError(
-                    f"space.{name}: {name}={top} exceeds max_lora_rank={self.max_lora_rank}; "
-                    f"allowed: 1 to {self.max_lora_rank}{hint}"
-                )
+        self._check_wall("r", self.r[-1])
+        if self.alpha_per_r is not None:
+            self._check_multiples(self.alpha_per_r)
+        elif not self.alpha_above_ceiling:
+            self._check_wall("alpha", self.alpha[-1])
+
+    def _check_wall(self, name: str, top: float) -> None:
+        if top > self.max_lora_rank:
+            hint = "" if name == "r" else "; space.alpha_above_ceiling=true lifts this for alpha"
+            raise ValueError(
+                f"space.{name}: {name}={top:g} exceeds max_lora_rank={self.max_lora_rank}; "
+                f"allowed: 1 to {self.max_lora_rank}{hint}"
+            )
+
+    def _check_multiples(self, multiples: tuple[float, ...]) -> None:
+        """Every rank must have every multiple: the design is the same for all."""
+        for r, times in itertools.product(self.r, multiples):
+            if (alpha := r * times) != round(alpha):
+                raise ValueError(f"space.alpha_per_r: {times:g} x r={r} is {alpha:g}; alpha is a whole number")
+        top = self.r[-1] * multiples[-1]
+        if top > self.max_lora_rank and not self.alpha_above_ceiling:
+            raise ValueError(
+                f"space.alpha_per_r: {multiples[-1]:g} x r={self.r[-1]} is alpha={top:g}, which exceeds "
+                f"max_lora_rank={self.max_lora_rank}; give model.max_lora_rank={top:g} or more, or let alpha exceed it "
+                "with space.alpha_above_ceiling=true"
+            )
+
+    @property
+    def alpha_name(self) -> str:
+        """The parameter that decides alpha."""
+        return "alpha" if self.alpha_per_r is None else "alpha_per_r"
+
+    def with_alpha(self, r: int, alpha: int) -> Point:
+        """A point's r and alpha under the names that are searched."""
+        return {"r": r, "alpha": alpha} if self.alpha_per_r is None else {"r": r, "alpha_per_r": alpha / r}
+
+    def middle_alpha(self, r: int) -> int:
+        """The alpha in the middle of the ladder, for a rank."""
+        ladder = self.alpha if self.alpha_per_r is None else self.alpha_per_r
+        return alpha_of({"r": r, self.alpha_name: ladder[len(ladder) // 2]}) or 0
 
     @property
     def ladders(self) -> dict[str, tuple[Any, ...]]:
         """Every parameter that is searched, r first. `use_rslora` is one only where there is a choice."""
         ladders: dict[str, tuple[Any, ...]] = {
-            "r": self.r, "alpha": self.alpha, "learning_rate": self.learning_rate,
+            "r": self.r, self.alpha_name: getattr(self, self.alpha_name), "learning_rate": self.learning_rate,
         }  # fmt: skip
         if len(self.use_rslora) > 1:
             ladders["use_rslora"] = self.use_rslora

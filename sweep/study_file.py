@@ -30,6 +30,10 @@ ELSEWHERE = {
 """What keys are called in TRL, PEFT and Unsloth, for whoever writes them here."""
 
 
+EITHER = (("verdict", ("keep", "tolerance")), ("space", ("alpha", "alpha_per_r")))
+"""Keys of a section that say one thing in two ways."""
+
+
 class StudySection(Section):
     """What the study is called and where its randomness starts."""
 
@@ -61,8 +65,18 @@ class SpaceSection(Section):
     use_rslora: tuple[bool, ...] = (False,)
     """Scale by alpha / sqrt(r) instead of alpha / r; `[false, true]` searches both."""
 
+    alpha_per_r: tuple[float, ...] | None = None
+    """lora_alpha in multiples of r, as `[1, 2]`: searched instead of `alpha`. Each multiple of each rank must be a
+    whole number."""
+
     alpha_above_ceiling: bool = False
     """Let alpha exceed `model.max_lora_rank`. The engine only ever limits r."""
+
+    @model_validator(mode="after")
+    def _check_alpha(self) -> SpaceSection:
+        if self.alpha is not None and self.alpha_per_r is not None:
+            raise ValueError("alpha and alpha_per_r are two ways to say one thing; give one of them")
+        return self
 
 
 class SearchSection(Section):
@@ -158,6 +172,7 @@ class StudyFile(Section):
             learning_rate=space.learning_rate,
             use_rslora=space.use_rslora,
             alpha_above_ceiling=space.alpha_above_ceiling,
+            alpha_per_r=space.alpha_per_r,
         )
 
     def worker_settings(self, log_folder: Path) -> WorkerSettings:
@@ -248,12 +263,14 @@ def parse_study(content: dict[str, Any], *, source: str) -> StudyFile:
 
 
 def _make_way(content: dict[str, Any], overrides: list[str]) -> None:
-    """Takes the file's way to say what is as good out, where the command line says it in the other way."""
-    verdict, given = content.get("verdict"), {override.partition("=")[0].strip() for override in overrides}
-    ways = {"verdict.keep", "verdict.tolerance"}
-    if isinstance(verdict, dict) and len(given & ways) == 1:
-        [other] = ways - given
-        verdict.pop(other.partition(".")[2], None)
+    """Takes the file's way to say a thing out, where the command line says it in the other way."""
+    given = {override.partition("=")[0].strip() for override in overrides}
+    for section, keys in EITHER:
+        said = [key for key in keys if f"{section}.{key}" in given]
+        table = content.get(section)
+        if len(said) == 1 and isinstance(table, dict):
+            for key in set(keys) - set(said):
+                table.pop(key, None)
 
 
 def apply_override(content: dict[str, Any], override: str) -> None:

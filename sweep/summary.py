@@ -13,6 +13,7 @@ from sweep.bulk import wanted_trials
 from sweep.errors import StorageError
 from sweep.rungs import pruner_warning
 from sweep.search import DESIGN, SEED
+from sweep.space import alpha_of
 from sweep.units import decimals_for
 
 if TYPE_CHECKING:
@@ -197,7 +198,7 @@ def _trial_summary(trial: optuna.trial.FrozenTrial) -> TrialSummary:
         number=trial.number,
         state=trial.state.name.lower(),
         r=trial.params.get("r"),
-        alpha=trial.params.get("alpha"),
+        alpha=alpha_of(trial.params),
         learning_rate=trial.params.get("learning_rate"),
         seed=attributes.get(SEED),
         value=None if score is None else score.sampled,

@@ -21,6 +21,7 @@ from sweep.errors import StorageError, StudyFileError
 from sweep.export.alone import alone
 from sweep.search import SEED
 from sweep.snippet import checkpointing_argument
+from sweep.space import alpha_of
 from sweep.storage import log_folder
 from sweep.summary import stored_config
 from sweep.units import decimals_for
@@ -143,7 +144,7 @@ def _content(exported: Exported, study: optuna.Study) -> dict[str, Any]:
         "warnings": confirmed.warnings if confirmed else (),
         # What a database says becomes source code: it had better be numbers.
         "r": int(trial.params["r"]),
-        "alpha": int(trial.params["alpha"]),
+        "alpha": int(alpha_of(trial.params) or 0),
         "rate": float(trial.params["learning_rate"]),
         "use_rslora": bool(trial.params.get("use_rslora", config.space.use_rslora[0])),
         "seed": int(trial.user_attrs.get(SEED, 0)),
