@@ -51,6 +51,10 @@ class ModelConfigError(TrialError, ValueError):
     kind = "model"
 
 
+class UnknownModelError(ModelConfigError):
+    """A model whose shape is not known here: its config.json is still at the hub, or of a family that has no plan."""
+
+
 def is_out_of_memory(error: BaseException | None) -> bool:
     """Whether memory ran out, on whichever device, be it behind an error of ours."""
     if error is None:

@@ -7,7 +7,7 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-from objectives.errors import ModelConfigError
+from objectives.errors import ModelConfigError, UnknownModelError
 from objectives.settings import SHIPPED_MODELS
 
 SHIPPED_CONFIGS = SHIPPED_MODELS / "configs"
@@ -37,7 +37,8 @@ def find_config(name: str) -> Path:
         for found in (_cached_config(flat), SHIPPED_CONFIGS / f"{flat}.json"):
             if found is not None and found.is_file():
                 return found
-    raise ModelConfigError(
+    is_repository = REPOSITORY.fullmatch(name) is not None and "/" in name and prefix not in ("shipped", ".", "..")
+    raise (UnknownModelError if is_repository else ModelConfigError)(
         f"no config.json for {name!r}; allowed: a model's folder, or a hub id that is in the cache "
         f"({hub_cache()}), where `hf download <id> config.json` puts it"
     )

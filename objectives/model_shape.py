@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from objectives.errors import ModelConfigError
+from objectives.errors import ModelConfigError, UnknownModelError
 from objectives.number_formats import BYTES_PER_ELEMENT, DType
 
 
@@ -144,7 +144,7 @@ def read_shape(path: Path) -> ModelShape:
     try:
         return make_shape(config)
     except ModelConfigError as error:
-        raise ModelConfigError(f"{path}: {error}") from error
+        raise type(error)(f"{path}: {error}") from error
 
 
 def make_shape(config: dict[str, Any]) -> ModelShape:
@@ -156,7 +156,8 @@ def make_shape(config: dict[str, Any]) -> ModelShape:
     model_type = config.get("model_type")
     family = FAMILIES.get(model_type) if isinstance(model_type, str) else None
     if not isinstance(model_type, str) or family is None:
-        raise ModelConfigError(f"model_type={model_type!r} is not planned for; allowed: {', '.join(FAMILIES)}")
+        kind = UnknownModelError if isinstance(model_type, str) else ModelConfigError
+        raise kind(f"model_type={model_type!r} is not planned for; allowed: {', '.join(FAMILIES)}")
     hidden, heads = _size(config, "hidden_size"), _size(config, "num_attention_heads")
     kv_heads = _size(config, "num_key_value_heads", default=family.kv_heads or heads)
     head_dim = _size(config, "head_dim", default=family.head_dim or hidden // heads)

@@ -99,10 +99,20 @@ def plan_model(name: str) -> ModelPlan:
         StudyFileError: where there is none, or none that memory can be planned for.
     """
     try:
-        config = find_config(name)
-        return ModelPlan(name=name, config=config, shape=read_shape(config))
+        return read_model(name)
     except ModelConfigError as error:
         raise StudyFileError(f"model: {error}") from error
+
+
+def read_model(name: str) -> ModelPlan:
+    """The same, with what is wrong told apart.
+
+    Raises:
+        UnknownModelError: where its config.json is not here, or of a family without a plan.
+        ModelConfigError: where there can be none, or it cannot be read.
+    """
+    config = find_config(name)
+    return ModelPlan(name=name, config=config, shape=read_shape(config))
 
 
 def plan_adapters(

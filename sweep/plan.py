@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from objectives.errors import ModelConfigError
+from objectives.errors import ModelConfigError, UnknownModelError
 from objectives.footprint import EngineKind, Fit, Footprint, fit
 from objectives.memory import TrainerMemory, trainer_memory
-from sweep.adapter_plan import AdapterPlan, ModelPlan, plan_adapters, plan_model
+from sweep.adapter_plan import AdapterPlan, ModelPlan, plan_adapters, read_model
 from sweep.devices import Device
 from sweep.errors import StudyFileError
 from sweep.origins import Setting
@@ -61,23 +61,47 @@ class CeilingPlan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryPlan:
+    """What a study holds in memory. Only the packed learner has a `pack`, and only a device a `fit`."""
+
+    model: ModelPlan
+    engine: EngineKind
+    adapters: AdapterPlan
+    ceilings: tuple[CeilingPlan, ...]
+    trainer: tuple[TrainerMemory, ...]
+    pack: PackPlan | None
+    footprint: Footprint
+    fit: Fit | None
+
+    def as_json(self) -> dict[str, Any]:
+        """Its part of what `sweep plan --json` prints."""
+        held = self.footprint
+        return {
+            "model": self.model.as_json(),
+            "engine": {"kind": self.engine, "bytes": held.adapters, **self.adapters.as_json()}
+            | {"ceilings": [asdict(ceiling) for ceiling in self.ceilings]},
+            "trainer": [asdict(rank) | {"bytes": rank.bytes} for rank in self.trainer],
+            "pack": None if self.pack is None else self.pack.as_json(),
+            "estimates": asdict(held) | {"in_engine": held.in_engine, "in_trainer": held.in_trainer},
+            "fit": None if self.fit is None else asdict(self.fit),
+        }
+
+
+WITHOUT_MEMORY: dict[str, Any] = dict.fromkeys(("model", "engine", "trainer", "pack", "estimates", "fit"))
+"""The same where the model's shape is not known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StudyPlan:
-    """All of it. Only the packed learner has a `pack`, only a device a `fit`, and only a calibration `measured`.
+    """All of it. `memory` is None where the model's shape is not known, and only a calibration has `measured`.
 
     `prompts` are known where the data and the model's tokenizer are on this machine.
     """
 
     study: str
-    model: ModelPlan
-    engine: EngineKind
-    adapters: AdapterPlan
+    memory: MemoryPlan | None
     search: SearchPlan
-    ceilings: tuple[CeilingPlan, ...]
-    trainer: tuple[TrainerMemory, ...]
-    pack: PackPlan | None
-    footprint: Footprint
     device: Device | None
-    fit: Fit | None
     per_trial: Spending
     in_all: Spending
     verdict: VerdictPlan
@@ -88,18 +112,11 @@ class StudyPlan:
 
     def as_json(self) -> dict[str, Any]:
         """What `sweep plan --json` prints."""
-        held = self.footprint
         return {
             "study": self.study,
-            "model": self.model.as_json(),
             "search": asdict(self.search),
-            "engine": {"kind": self.engine, "bytes": held.adapters, **self.adapters.as_json()}
-            | {"ceilings": [asdict(ceiling) for ceiling in self.ceilings]},
-            "trainer": [asdict(rank) | {"bytes": rank.bytes} for rank in self.trainer],
-            "pack": None if self.pack is None else self.pack.as_json(),
-            "estimates": asdict(held) | {"in_engine": held.in_engine, "in_trainer": held.in_trainer},
+            **(WITHOUT_MEMORY if self.memory is None else self.memory.as_json()),
             "device": None if self.device is None else asdict(self.device),
-            "fit": None if self.fit is None else asdict(self.fit),
             "prompts": None if self.prompts is None else self.prompts.as_json(),
             "budget": {"per_trial": asdict(self.per_trial), "in_all": asdict(self.in_all)},
             "verdict": asdict(self.verdict),
@@ -118,45 +135,58 @@ def plan_study(config: StudyFile, *, device: Device | None, settings: tuple[Sett
         settings: What is in force, and where from.
 
     Raises:
-        StudyFileError: where the model has no config.json that memory can be planned for.
+        StudyFileError: where the model lacks a target module.
     """
-    model, pack, engine = plan_model(config.model.name), None, study_engine(config, device)
+    memory: MemoryPlan | None = None
+    unknown: tuple[str, ...] = ()
     try:
-        if config.learner.name == "packed":
-            pack = plan_pack(config, model.shape, device)
-            config = with_slots(config, pack.slots)
-        adapters = plan_adapters(
-            model.shape,
-            max_lora_rank=config.model.max_lora_rank,
-            max_loras=config.learner.slots,
-            dtype=config.model.number_format,
-            target_modules=config.model.target_modules,
-        )
-        ranks = tuple(trainer_memory(model.shape, r, config.model.target_modules) for r in config.search_space().r)
-        ceilings = _ceilings(config, model, adapters, device)
-        held = study_footprint(config, model.shape, device)
+        memory = _memory(config, device)
+    except UnknownModelError as error:
+        unknown = (f"Memory is left out: {error}.",)
     except ModelConfigError as error:
         raise StudyFileError(f"model: {error}") from error
-    per_trial = _spending(config, trials=1)
     return StudyPlan(
         study=config.study.name,
-        model=model,
-        engine=engine,
-        adapters=adapters,
+        memory=memory,
         search=_search(config),
-        ceilings=ceilings,
-        trainer=ranks,
-        pack=pack,
-        footprint=held,
         device=device,
-        fit=None if device is None else fit(held, config.model, memory_bytes=device.memory_bytes),
-        per_trial=per_trial,
+        per_trial=_spending(config, trials=1),
         in_all=_spending(config, trials=config.search.trials),
         verdict=plan_verdict(config),
-        notes=plan_notes(
-            config, device=device, engine=engine, adapters=adapters, completion_tokens=completion_tokens(config)
+        notes=unknown
+        + plan_notes(
+            config,
+            device=device,
+            engine=study_engine(config, device),
+            adapters=None if memory is None else memory.adapters,
+            completion_tokens=completion_tokens(config),
         ),
         settings=settings,
+    )
+
+
+def _memory(config: StudyFile, device: Device | None) -> MemoryPlan:
+    model, pack = read_model(config.model.name), None
+    if config.learner.name == "packed":
+        pack = plan_pack(config, model.shape, device)
+        config = with_slots(config, pack.slots)
+    adapters = plan_adapters(
+        model.shape,
+        max_lora_rank=config.model.max_lora_rank,
+        max_loras=config.learner.slots,
+        dtype=config.model.number_format,
+        target_modules=config.model.target_modules,
+    )
+    held = study_footprint(config, model.shape, device)
+    return MemoryPlan(
+        model=model,
+        engine=study_engine(config, device),
+        adapters=adapters,
+        ceilings=_ceilings(config, model, adapters, device),
+        trainer=tuple(trainer_memory(model.shape, r, config.model.target_modules) for r in config.search_space().r),
+        pack=pack,
+        footprint=held,
+        fit=None if device is None else fit(held, config.model, memory_bytes=device.memory_bytes),
     )
 
 

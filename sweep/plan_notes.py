@@ -14,12 +14,17 @@ from sweep.units import size
 
 
 def plan_notes(
-    config: StudyFile, *, device: Device | None, engine: EngineKind, adapters: AdapterPlan, completion_tokens: int
+    config: StudyFile,
+    *,
+    device: Device | None,
+    engine: EngineKind,
+    adapters: AdapterPlan | None,
+    completion_tokens: int,
 ) -> tuple[str, ...]:
     """One sentence each, none for a plan without surprises."""
     return (
         *_search_notes(config),
-        *_ceiling_notes(config, engine, adapters),
+        *(() if adapters is None else _ceiling_notes(config, engine, adapters)),
         *_device_notes(config, device),
         *_pack_notes(config, device),
         *_length_notes(config, completion_tokens),

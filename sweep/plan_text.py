@@ -15,8 +15,9 @@ from objectives.footprint import EngineKind
 from objectives.memory import EngineMemory, TrainerMemory
 from objectives.settings import MOST_SLOTS
 from sweep.adapter_plan import AdapterPlan, ModelPlan
+from sweep.devices import Device
 from sweep.pack_plan import PackPlan
-from sweep.plan import Spending, StudyPlan
+from sweep.plan import MemoryPlan, Spending, StudyPlan
 from sweep.prompt_text import prompt_lines
 from sweep.units import count, duration, signed_size, size
 
@@ -31,12 +32,9 @@ def plan_report(plan: StudyPlan) -> RenderableType:
     """Every part of a plan, one after the other."""
     return Group(
         Text(f"study {plan.study}", style="bold"),
-        *model_lines(plan.model),
+        *(model_lines(plan.memory.model) if plan.memory else ()),
         *_section("search", _search(plan)),
-        *_section("engine: adapters", _engine(plan)),
-        *_section("trainer: each rank", _trainer(plan)),
-        *(_section("pack: trials at once", _pack(plan, plan.pack)) if plan.pack else ()),
-        *_section("memory at its peak", _peak(plan)),
+        *(_memory_sections(plan, plan.memory) if plan.memory else ()),
         *_section("prompts", prompt_lines(plan.prompts)),
         *_section("budget", _budget(plan)),
         *_section("time", _time(plan)),
@@ -44,6 +42,14 @@ def plan_report(plan: StudyPlan) -> RenderableType:
         *(_section("note", [Text(note, style="yellow") for note in plan.notes]) if plan.notes else ()),
         *_section("settings in force", [_settings(plan)]),
     )
+
+
+def _memory_sections(plan: StudyPlan, memory: MemoryPlan) -> Iterator[RenderableType]:
+    yield from _section("engine: adapters", _engine(memory, plan.device))
+    yield from _section("trainer: each rank", _trainer(memory))
+    if memory.pack is not None:
+        yield from _section("pack: trials at once", _pack(memory, memory.pack, plan.device))
+    yield from _section("memory at its peak", _peak(plan, memory))
 
 
 def model_lines(model: ModelPlan) -> Iterator[RenderableType]:
@@ -112,28 +118,28 @@ def _search(plan: StudyPlan) -> Iterator[RenderableType]:
     )
 
 
-def _engine(plan: StudyPlan) -> Iterator[RenderableType]:
-    yield Text(rounding_line(plan.adapters))
-    yield Text(ENGINES[plan.engine])
-    if plan.engine == "transformers":
+def _engine(memory: MemoryPlan, device: Device | None) -> Iterator[RenderableType]:
+    yield Text(rounding_line(memory.adapters))
+    yield Text(ENGINES[memory.engine])
+    if memory.engine == "transformers":
         return
-    adapters = plan.adapters
+    adapters = memory.adapters
     chosen, other = adapters.restricted, adapters.unrestricted
-    if plan.engine == "unsloth":
+    if memory.engine == "unsloth":
         chosen, other = other, chosen
     yield module_table(chosen)
     yield Text(f"{chosen.bytes:,} bytes, exactly. {textbook_line(adapters, chosen)}")
-    if plan.engine == "vllm" and other.bytes != chosen.bytes:
+    if memory.engine == "vllm" and other.bytes != chosen.bytes:
         yield Text(f"The engine that Unsloth starts on a GPU would set aside {size(other.bytes)}.")
-    yield from _ceilings(plan)
+    yield from _ceilings(memory, device)
 
 
-def _ceilings(plan: StudyPlan) -> Iterator[RenderableType]:
+def _ceilings(memory: MemoryPlan, device: Device | None) -> Iterator[RenderableType]:
     """What other ceilings would set aside; with a device, how many sequences of full length the cache then holds."""
     columns = ["ceiling", "set aside", "against now", "serves r up to"]
-    table = figures_table(*columns, *([] if plan.device is None else ["sequences", "fits"]))
-    now = plan.adapters.engine_max_lora_rank
-    for ceiling in plan.ceilings:
+    table = figures_table(*columns, *([] if device is None else ["sequences", "fits"]))
+    now = memory.adapters.engine_max_lora_rank
+    for ceiling in memory.ceilings:
         cells = [
             str(ceiling.max_lora_rank),
             size(ceiling.bytes),
@@ -147,48 +153,49 @@ def _ceilings(plan: StudyPlan) -> Iterator[RenderableType]:
     yield table
 
 
-def _trainer(plan: StudyPlan) -> Iterator[RenderableType]:
-    yield trainer_table(plan.trainer)
-    if plan.pack is not None:
-        yield Text(f"Packed, each takes what r={plan.adapters.engine_max_lora_rank} does: slots are alike.")
+def _trainer(memory: MemoryPlan) -> Iterator[RenderableType]:
+    yield trainer_table(memory.trainer)
+    if memory.pack is not None:
+        top = memory.adapters.engine_max_lora_rank
+        yield Text(f"Packed slots are padded: every rank costs as much as r={top}.")
 
 
-def _pack(plan: StudyPlan, pack: PackPlan) -> Iterator[RenderableType]:
+def _pack(memory: MemoryPlan, pack: PackPlan, device: Device | None) -> Iterator[RenderableType]:
     """How many trials at once, what one more of them takes and, where memory is known, for how many there is room."""
     yield Text(f"{pack.slots} slot{'s' if pack.slots > 1 else ''}: {pack.reason}", style="bold")
-    ceiling, slot = plan.adapters.engine_max_lora_rank, pack.per_slot
+    ceiling, slot = memory.adapters.engine_max_lora_rank, pack.per_slot
     table = figures_table("each further slot", "", "")
-    if plan.engine != "transformers":
+    if memory.engine != "transformers":
         table.add_row("engine: adapters", size(slot.engine_adapters), "exact")
     table.add_row("trainer: adapter, gradients, AdamW", size(slot.trainer), f"exact, padded to r={ceiling}")
     table.add_row("activations", size(slot.activations), "estimate")
     table.add_row("all", size(slot.bytes), "", style="bold")
     yield table
     if pack.fitting is not None:
-        where = "the memory available here" if plan.device is None else plan.device.name
+        where = "the memory available here" if device is None else device.name
         more = " or more" if pack.fitting == MOST_SLOTS else ""
         yield Text(f"{where} has room for {pack.fitting}{more} (estimate)")
 
 
-def _peak(plan: StudyPlan) -> Iterator[RenderableType]:
-    held, four_bit = plan.footprint, any(s.key == "model.load_in_4bit" and s.value for s in plan.settings)
+def _peak(plan: StudyPlan, memory: MemoryPlan) -> Iterator[RenderableType]:
+    held, four_bit = memory.footprint, any(s.key == "model.load_in_4bit" and s.value for s in plan.settings)
     table = figures_table("", "", "", header=False)
     copies = "one copy for both" if held.weights_shared else "a copy each for trainer and engine"
     table.add_row("base weights", size(held.weights), f"{'estimate, 4-bit' if four_bit else 'exact'}; {copies}")
-    if plan.engine != "transformers":
+    if memory.engine != "transformers":
         table.add_row("engine: adapters", size(held.adapters), "exact")
         table.add_row("engine: activations", size(held.engine_activations), "estimate")
     table.add_row("cache, a sequence", size(held.sequence_cache), "estimate")
-    if plan.pack is None:
-        table.add_row("trainer: adapter", size(held.trainer), f"exact, r={plan.trainer[-1].r}")
+    if memory.pack is None:
+        table.add_row("trainer: adapter", size(held.trainer), f"exact, r={memory.trainer[-1].r}")
     else:
         table.add_row(f"trainer: slots x {held.slots}", size(held.trainer), "exact")
     table.add_row("trainer: activations", size(held.training_activations), "estimate")
     yield table
-    if plan.device is None or plan.fit is None:
+    if plan.device is None or memory.fit is None:
         yield Text("No GPU: none named with --device, none found here. What fits is not judged.")
         return
-    fit, device = plan.fit, plan.device
+    fit, device = memory.fit, plan.device
     verdict = "fits (estimate)" if fit.fits else f"does not fit (estimate): {fit.reason}"
     yield Text(f"{device.name}, {size(device.memory_bytes)} ({device.source}): {verdict}", style="bold")
     yield Text(

@@ -30,6 +30,11 @@ def plan(*overrides, device=None):
     return plan_study(config, device=named, settings=settings_in_force(config, "tiny", alone))
 
 
+def memory(*overrides, device=None):
+    """What it holds in memory."""
+    return plan(*overrides, device=device).memory
+
+
 def planned(*arguments, cwd, env=None):
     """What the command prints with --json."""
     done = sweep("plan", *arguments, "--json", cwd=cwd, env=env)
@@ -53,7 +58,7 @@ def test_the_command_plans_a_study_and_leaves_nothing(tmp_path, no_gpu):
         "tpe_trials": 4,
         "trials": 20,
     }
-    assert (plan["device"], plan["fit"], plan["measured"], plan["prompts", "notes"]) == (None, None, None, [])
+    assert (plan["device"], plan["fit"], plan["measured"], plan["notes"]) == (None, None, None, [])
     assert list(tmp_path.iterdir()) == []
 
 
@@ -67,7 +72,7 @@ def test_the_budget_is_counted_in_steps_prompts_episodes_and_tokens(tmp_path):
 
 
 def test_each_ceiling_says_what_it_costs_and_what_it_would_save():
-    rows = {row.max_lora_rank: row for row in plan("model.max_lora_rank=64", "space.r=[1, 4, 32]").ceilings}
+    rows = {row.max_lora_rank: row for row in memory("model.max_lora_rank=64", "space.r=[1, 4, 32]").ceilings}
     assert list(rows) == [1, 8, 16, 32, 64, 128, 256, 320, 512]
     assert (rows[64].bytes, rows[64].saved_bytes) == (1048576, 0)
     assert (rows[32].saved_bytes, rows[128].saved_bytes) == (524288, -1048576)
@@ -105,15 +110,15 @@ def test_a_ladder_that_is_left_out_is_shown_as_what_it_comes_to(tmp_path):
 
 def test_on_a_gpu_unsloth_starts_an_unrestricted_engine(no_gpu):
     overrides = [part for part in LLAMA_1B if part != "--set"]
-    on_cpu, on_gpu = plan(*overrides), plan(*overrides, device="L4")
+    on_cpu, on_gpu = memory(*overrides), memory(*overrides, device="L4")
     assert (on_cpu.engine, on_gpu.engine) == ("vllm", "unsloth")
     assert on_gpu.footprint.adapters - on_cpu.footprint.adapters == 2 * 64 * 2 * (128256 + 2048)
-    assert plan(*overrides, "model.device=gpu").engine == "unsloth"
-    assert plan(*overrides, "model.policy=peft", device="L4").engine == "vllm"
+    assert memory(*overrides, "model.device=gpu").engine == "unsloth"
+    assert memory(*overrides, "model.policy=peft", device="L4").engine == "vllm"
 
 
 def test_generate_sets_nothing_aside():
-    held = plan("model.engine=transformers", device="T4")
+    held = memory("model.engine=transformers", device="T4")
     assert (held.engine, held.footprint.adapters, held.footprint.in_engine) == ("transformers", 0, 0)
     assert held.fit.fits
 
@@ -136,14 +141,15 @@ def test_what_fits_says_what_does_not(overrides, lacks):
         "model.name=unsloth/Llama-3.2-1B-Instruct", "model.dtype=bfloat16", "model.gpu_memory_utilization=0.5",
         "model.max_seq_length=1024", "model.gradient_checkpointing=unsloth", "learner.micro_batch_size=4",
     ]  # fmt: skip
-    fit = plan(*llama, *overrides, device="16GiB").fit
+    fit = memory(*llama, *overrides, device="16GiB").fit
     assert fit.fits == (not lacks)
     assert [part.split(":")[0].split(" for weights")[0] for part in fit.reason.split("; ") if part] == lacks
 
 
 def test_four_bits_hold_less_and_peft_holds_them_twice():
     llama = ["model.name=unsloth/Meta-Llama-3.1-8B-Instruct", "model.dtype=bfloat16", "model.load_in_4bit=true"]
-    unsloth, peft = plan(*llama, device="L4").footprint, plan(*llama, "model.policy=peft", device="L4").footprint
+    unsloth = memory(*llama, device="L4").footprint
+    peft = memory(*llama, "model.policy=peft", device="L4").footprint
     assert unsloth.weights < 0.4 * 2 * 8_030_261_248
     assert (unsloth.weights_shared, peft.weights_shared) == (True, False)
     assert peft.in_trainer - unsloth.in_trainer == peft.weights > unsloth.weights
@@ -219,6 +225,24 @@ def test_a_config_is_found_in_a_folder_or_by_its_own_path(tmp_path):
     assert find_config(str(tmp_path)) == find_config(str(tmp_path / "config.json")) == tmp_path / "config.json"
 
 
+@pytest.mark.parametrize("name", ["someone/some-model", "{folder}/mixtral"])
+def test_a_model_whose_shape_is_not_known_is_planned_without_its_memory(name, tmp_path):
+    (tmp_path / "mixtral").mkdir()
+    (tmp_path / "mixtral" / "config.json").write_text('{"model_type": "mixtral"}')
+    name = name.format(folder=tmp_path)
+    done = sweep("plan", "tiny", "--set", f"model.name={name}", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    plan = json.loads(done.stdout)
+    assert {plan[part] for part in ("model", "engine", "trainer", "pack", "estimates", "fit")} == {None}
+    assert plan["budget"]["per_trial"]["steps"] == 80
+    assert plan["notes"][0].startswith("Memory is left out: ")
+    shown = sweep("plan", "tiny", "--set", f"model.name={name}", cwd=tmp_path).stdout
+    assert "memory at its peak" not in shown
+    assert "Memory is left out" in shown
+    alone = sweep("lora", name, "--max-lora-rank", 8, cwd=tmp_path)
+    assert alone.returncode == 2, "without the model there is nothing to say"
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -226,7 +250,6 @@ def test_a_config_is_found_in_a_folder_or_by_its_own_path(tmp_path):
         ("", "not JSON"),
         ("[]", "holds a list; allowed: a JSON object"),
         ("{}", "model_type=None is not planned for; allowed: llama, qwen2, qwen3, mistral, gemma2, gemma3_text"),
-        ('{"model_type": "mixtral"}', "model_type='mixtral' is not planned for"),
         ('{"model_type": "llama"}', "hidden_size is missing; it must be given"),
     ],
 )
@@ -249,7 +272,7 @@ def test_a_model_that_cannot_be_planned_for_is_exit_code_2_and_one_line(content,
     [
         (["nosuch"], "no study 'nosuch'"),
         (["tiny", "--device", "A100"], "did you mean A100-40 or A100-80?"),
-        (["tiny", "--set", "model.name=nosuch/model"], "no config.json for 'nosuch/model'"),
+        (["tiny", "--set", "model.name=./nosuch"], "no config.json for './nosuch'"),
         (["tiny", "--set", 'model.target_modules=["c_attn"]'], "target module 'c_attn' is not in a llama model"),
         (["tiny", "--set", "model.max_lora_rank=600"], "model.max_lora_rank"),
     ],

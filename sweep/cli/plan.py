@@ -33,6 +33,8 @@ def plan(
 
     Adapter memory is exact, from the model's config.json alone; what is an estimate says so. Nothing is stored.
 
+    Where the model's config.json is not here, or of a family that is not known, memory is left out.
+
     With `--json`, one object: study, model, search (ladders, points_per_rank, design_trials, tpe_trials, trials),
     engine (kind, bytes, max_lora_rank, engine_max_lora_rank, max_loras, dtype, restricted_bytes, unrestricted_bytes,
     textbook_bytes, restricted_modules, unrestricted_modules, ceilings), trainer (one entry a rank), pack (slots,
@@ -67,8 +69,9 @@ def plan(
 
         check_device(config)
         with Console(stderr=True).status("running a few steps of one trial"):
+            pack = None if planned.memory is None else planned.memory.pack
             here = with_dtype(declared, device_here())
-            sized = here if planned.pack is None else with_slots(here, planned.pack.slots)
+            sized = here if pack is None else with_slots(here, pack.slots)
             planned = dataclasses.replace(planned, measured=calibrate(sized))
     if as_json:
         typer.echo(json.dumps(planned.as_json(), indent=2))

@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from objectives.settings import LearnerSettings, ModelSettings
-from objectives.task_settings import DatasetSettings
+from objectives.task_settings import DatasetSettings, Section
 from sweep.init.calls import Call
 from sweep.init.values import UnknownValueError
 from sweep.study_file import SpaceSection
 
-KEYS: dict[str, set[str]] = {
-    "model": set(ModelSettings.model_fields),
-    "space": set(SpaceSection.model_fields),
-    "task": set(DatasetSettings.model_fields),
-    "learner": set(LearnerSettings.model_fields),
+SECTIONS: dict[str, type[Section]] = {
+    "model": ModelSettings,
+    "space": SpaceSection,
+    "task": DatasetSettings,
+    "learner": LearnerSettings,
 }
+KEYS = {name: set(section.model_fields) for name, section in SECTIONS.items()}
 """The keys that a study's sections have."""
+
+
+def _allowed(section: str, key: str, value: Any) -> bool:
+    """Whether a study has such a key, which may have such a value."""
+    field = SECTIONS[section].model_fields.get(key)
+    if field is None:
+        return False
+    try:
+        adapter: TypeAdapter[Any] = TypeAdapter(Annotated[field.annotation, field])  # type: ignore[arg-type]
+        adapter.validate_python(value)
+    except ValidationError:
+        return False
+    return True
 
 
 @dataclass(slots=True)
@@ -50,7 +66,7 @@ class Draft:
 
     def put_if_known(self, section: str, key: str, value: Any, theirs: str) -> None:
         """Sets a key that a study has; else says that it has none for `theirs`."""
-        if key in KEYS[section]:
+        if _allowed(section, key, value):
             self.put(section, key, value, "theirs")
         else:
             self.unsaid.append(theirs)
