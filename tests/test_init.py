@@ -275,6 +275,12 @@ def test_lengths_that_depend_on_the_data_are_said_to(converted):
     assert "max_seq_length - longest, depends on the data" in made.files["REPORT.md"]
 
 
+def test_one_prompt_many_times_over_is_held_out_by_row(converted):
+    data = 'from datasets import Dataset\ndataset = Dataset.from_list([{"prompt": "play", "answer": 0}] * 1000)\n'
+    assert study_of(converted(LOAD, data, REWARD, TRAIN))["task"]["held_out_by"] == "row"
+    assert "held_out_by" not in study_of(converted(LOAD, DATA, REWARD, TRAIN))["task"]
+
+
 @pytest.mark.parametrize(
     ("batch", "accumulation", "group", "prompts"),
     [(1, 4, 4, 1), (8, 1, 4, 2), (1, 1, 6, 1), (4, 8, 8, 4), (2, 1, 2, 1)],

@@ -32,6 +32,8 @@ def convert(path: Path) -> Converted:
     recipe = find_recipe(source)
     task = task_file(recipe)
     draft = draft_study(recipe, name=study_name(path), rewards=task.rewards, data=task.data)
+    if task.one_prompt:
+        draft.put("task", "held_out_by", "row", "theirs is one prompt many times over")
     files = {
         "study.toml": study_toml(draft, source=path.name),
         "task.py": task.text,

@@ -27,6 +27,8 @@ class TaskFile:
     text: str
     rewards: dict[str, str]
     data: str
+    one_prompt: bool
+    """Whether the rows are one row many times over, as `[row] * 1000`."""
     look_at: list[str] = field(default_factory=list)
 
 
@@ -56,6 +58,7 @@ def task_file(recipe: Recipe, *, module: str = "task") -> TaskFile:
         text=_text(recipe, rewards, rows, returned, wrapped, name=name, uses_tokenizer=TOKENIZER in missing),
         rewards={alias: f"{module}:{alias}" for alias in functions},
         data=f"{module}:{name}",
+        one_prompt=any(_repeats_one(node) for node in [*(statement.node for statement in rows), *returned]),
         look_at=_look_at(rewards + rows),
     )
 
@@ -177,6 +180,16 @@ def _rows_name(statements: Sequence[Statement]) -> str:
     return next(name for name in (ROWS, "train_rows", "rows_to_train_on", "sweep_rows") if name not in taken)
 
 
+def _repeats_one(node: ast.AST) -> bool:
+    """Whether a list of one item is multiplied somewhere in it."""
+    return any(
+        isinstance(each, ast.BinOp)
+        and isinstance(each.op, ast.Mult)
+        and any(isinstance(side, ast.List) and len(side.elts) == 1 for side in (each.left, each.right))
+        for each in ast.walk(node)
+    )
+
+
 def _is_none(node: ast.expr) -> bool:
     return isinstance(node, ast.Constant) and node.value is None
 
@@ -191,7 +204,7 @@ def _look_at(statements: Sequence[Statement]) -> list[str]:
         )
     if re.search(r"\bload_dataset\(|snapshot_download\(|requests\.", text):
         notes.append("task.py: it downloads data when the study starts")
-    if re.search(r"\bunsloth\b", text):
+    if re.search(r"^\s*(from|import) unsloth\b(?!_)", "\n".join(map(_without_gpu, statements)), re.MULTILINE):
         notes.append("task.py: it imports Unsloth, which takes some seconds whenever the module is imported")
     if re.search(r"\bparse_args", text):
         notes.append("task.py: it reads a command line, which a sweep has none of: put the values in by hand")
