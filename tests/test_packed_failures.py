@@ -153,7 +153,7 @@ def test_where_memory_runs_short_half_as_many_trials_go_on(make, monkeypatch, un
 def test_an_engine_that_runs_out_of_memory_halves_the_pack_too(make, vllm_engine, tmp_path, when):
     class Crowded(Engine):
         def answer(self, prompts, adapters, *more):
-            packed = len({adapter.name for adapter in adapters}) > 1
+            packed = len({adapter and adapter.name for adapter in adapters}) > 1
             if packed if when == "sampling" else not self.trains(prompts) and len(self.training()) == 2:
                 raise out_of_memory()
             return super().answer(prompts, adapters, *more)

@@ -99,7 +99,7 @@ def test_a_constant_reward_is_called_one(level):
     )
     signal = judge_signal(Preview(groups=groups))
     assert signal.can_learn == "no"
-    assert f"the base policy gets a reward of {level:g} everywhere" in signal.sentence
+    assert f"every completion gets {level:g}" in signal.sentence
 
 
 def test_prompts_that_differ_without_a_signal_are_not_called_constant():
@@ -109,4 +109,4 @@ def test_prompts_that_differ_without_a_signal_are_not_called_constant():
         )
         for level in (-1.0, 1.0)
     )
-    assert "the base policy gets one reward for all of a prompt" in judge_signal(Preview(groups=groups)).sentence
+    assert "the completions of a prompt all get the same" in judge_signal(Preview(groups=groups)).sentence
