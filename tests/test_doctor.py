@@ -85,7 +85,10 @@ def test_little_memory_few_cores_and_a_full_disk_are_told(monkeypatch, tmp_path)
 
 def test_packages_that_are_absent_or_other_than_locked_are_named(tmp_path):
     lock = tmp_path / "cpu.lock"
-    lock.write_text("# a lock\nrich==0.0.1 ; python_full_version < '3.14'\nno-such-package==1.0\n")
+    lock.write_text(
+        "# a lock\nrich==0.0.1 ; python_full_version < '3.99'\nno-such-package==1.0\n"
+        "for-another-python==1.0 ; python_full_version < '3.0'\n"
+    )
     check = one(packages.version_checks(lock), "versions")
     assert check.status is Status.FAULT
     assert "1 of 2 locked packages are absent: no-such-package" in check.found

@@ -12,11 +12,12 @@ from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 
+from packaging.requirements import Requirement
+
 from sweep.doctor.check import Check, fault, ok, warning
 from sweep.worker_death import SIGNALS, last_frame_of
 
 LOCK = Path(__file__).parents[2] / "requirements" / "cpu.lock"
-LINE = re.compile(r"^([A-Za-z0-9_.-]+)==([^\s;]+)\s*(?:;|$)", re.MULTILINE)
 SETUP = "`make setup` installs what is locked"
 HEAVY = {
     "torch": "import torch; torch.ones(8, 8) @ torch.ones(8, 8)",
@@ -59,15 +60,15 @@ def _locked_versions(lock: Path) -> Check:
     if not lock.is_file():
         return ok("versions", f"rank-sweep {version('rank-sweep')}, installed without its lock file")
     absent, other = [], []
-    locked = dict(LINE.findall(lock.read_text(encoding="utf-8")))
-    for name, wanted in locked.items():
+    locked = _locked_here(lock)
+    for wanted in locked:
         try:
-            here = version(name)
+            here = version(wanted.name)
         except PackageNotFoundError:
-            absent.append(name)
+            absent.append(wanted.name)
         else:
-            if here != wanted:
-                other.append(f"{name} {here} instead of {wanted}")
+            if not wanted.specifier.contains(here, prereleases=True):
+                other.append(f"{wanted.name} {here} instead of {wanted.specifier}".replace("==", ""))
     if absent:
         return fault("versions", f"{len(absent)} of {len(locked)} locked packages are absent: {_some(absent)}", SETUP)
     if other:
@@ -75,6 +76,13 @@ def _locked_versions(lock: Path) -> Check:
             "versions", f"{len(other)} of {len(locked)} packages differ from the lock: {_some(other)}", SETUP
         )
     return ok("versions", f"all {len(locked)} packages as locked")
+
+
+def _locked_here(lock: Path) -> list[Requirement]:
+    """The lock's requirements that apply to this Python and system."""
+    lines = [line.partition("#")[0].strip() for line in lock.read_text(encoding="utf-8").splitlines()]
+    found = [Requirement(line) for line in lines if line]
+    return [each for each in found if each.marker is None or each.marker.evaluate()]
 
 
 def _some(names: list[str]) -> str:
