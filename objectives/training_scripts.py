@@ -11,6 +11,8 @@ ARGUMENTS = {"parse_args", "parse_known_args", "parse_args_into_dataclasses", "p
 RUNNERS = {("tyro", "cli"), ("typer", "run"), ("fire", "Fire")}
 """The same in packages that make a command of a function."""
 TRAINERS = re.compile(r"(\w*(GRPO|SFT|DPO|PPO|RLOO|Reward|Seq2Seq|Unsloth))?Trainer")
+TRAINER_NAME = re.compile(r"train|learner", re.IGNORECASE)
+"""What people call a trainer; anything else may have a method `train` of its own, as torch's modules do."""
 LOADERS = {"FastLanguageModel", "FastModel", "FastVisionModel"}
 """Unsloth's classes whose `from_pretrained` loads a model to train."""
 
@@ -63,7 +65,7 @@ def _what(call: ast.Call) -> str | None:
     name, owner = _name(call.func)
     if name in ARGUMENTS or (owner, name) in RUNNERS:
         return "reads a command line"
-    if name == "train" and owner and not call.args:
+    if name == "train" and TRAINER_NAME.search(owner) and not call.args:
         return "trains"
     if TRAINERS.fullmatch(name):
         return "makes a trainer"

@@ -126,11 +126,15 @@ def find_file(name: str, folders: Sequence[Path]) -> Path:
 def _defined_names(tree: ast.Module) -> list[str]:
     """Every name that a module's source may define at its top level; `*` where it imports an unknown set."""
     names: list[str] = []
-    for node in ast.walk(tree):
+    waiting: list[ast.AST] = list(tree.body)
+    while waiting:
+        node = waiting.pop()
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            names.append(node.name)
-        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names.append(node.name)  # what is defined within is not the module's
+            continue
+        if isinstance(node, ast.Import | ast.ImportFrom):
             names += [(alias.asname or alias.name).partition(".")[0] for alias in node.names]
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             names.append(node.id)
+        waiting += ast.iter_child_nodes(node)
     return names

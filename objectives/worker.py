@@ -17,6 +17,7 @@ from pathlib import Path
 
 from objectives import stages
 from objectives.adapters import AdapterFolder
+from objectives.crash_log import log_crashes
 from objectives.errors import RewardError, TrialError, is_out_of_memory
 from objectives.learners.build import make_learner
 from objectives.learners.trial_log import output_to
@@ -136,6 +137,7 @@ def main(
     with output_to(log):
         try:
             loaded = load(settings, max_loras=settings.learner.slots)
+            log_crashes(log)
             if preview_prompts:
                 feed.send(sample(loaded, settings, prompts=preview_prompts))
                 return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from objectives.figures import decimals
 from objectives.preview import Group, Preview
+from objectives.stages import Stage
 from objectives.trial import Failed
 from sweep.errors import TrialsFailedError
 from sweep.study_file import StudyFile
@@ -38,8 +41,13 @@ class Signal:
     sentence: str
 
 
-def check_reward(config: StudyFile, *, prompts: int) -> Preview:
+def check_reward(config: StudyFile, *, prompts: int, tell: Callable[[str], None] = lambda doing: None) -> Preview:
     """Samples the base policy in a worker of its own.
+
+    Args:
+        config: The study.
+        prompts: How many to sample a group of completions for.
+        tell: Is told what the worker is doing.
 
     Raises:
         TrialsFailedError: where the worker cannot load or a reward breaks its contract.
@@ -52,6 +60,8 @@ def check_reward(config: StudyFile, *, prompts: int) -> Preview:
                     message = worker.receive(timeout_s=1.0)
                     if isinstance(message, Preview):
                         return message
+                    if isinstance(message, Stage) and message.doing:
+                        tell(message.doing)
                     if isinstance(message, Failed):
                         raise TrialsFailedError(_with_traceback(message, log))
             except WorkerDiedError as death:
@@ -104,7 +114,8 @@ def preview_report(preview: Preview, *, show: int) -> RenderableType:
     """Some groups in full, then each reward function over all of them."""
     table = Table("reward function", "mean", "spread", box=None, pad_edge=False)
     for name, (mean, std) in preview.by_function().items():
-        table.add_row(name, *("does not apply" if value is None else f"{value:.3f}" for value in (mean, std)))
+        places = decimals(std or 0.0)
+        table.add_row(name, *("does not apply" if value is None else f"{value:.{places}f}" for value in (mean, std)))
     warnings = (Text(warning, style="yellow") for warning in preview.warnings)
     return Lines(*(_group_lines(group) for group in preview.groups[:show]), table, Text(), *warnings)
 

@@ -37,6 +37,8 @@ from sweep.worker_process import WorkerDiedError, WorkerProcess
 if TYPE_CHECKING:
     import optuna
 
+UNREWARDED = "unrewarded"
+"""The kind of failure of a trained policy that no reward function applies to any more."""
 USER_FAULTS = {"reward", "task"}
 """Kinds of failure that every other trial would meet too."""
 MAX_WORKER_DEATHS = 3
@@ -187,7 +189,8 @@ class Supervisor:
         if message.number is None:
             raise TrialsFailedError(f"the worker could not start: {message.message} (log: {worker.log})")
         running = self._running.pop(message.number)
-        if running.collapse is not None:  # then it failed because of that, whatever it failed of
+        # Where it has collapsed it failed because of that, whatever it failed of.
+        if running.collapse is not None or message.kind == UNREWARDED:
             running.trial.set_user_attr(record.COLLAPSED, True)
         # A fault of the user's own is mended, and then the trial is wanted again.
         self._fail(running, printable(message.message), again=message.again or message.kind in USER_FAULTS)

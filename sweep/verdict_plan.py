@@ -82,9 +82,14 @@ class VerdictPlan:
 LEAST = f"(power {POWER:g}, if sampling were all the noise)"
 
 
-def plan_verdict(config: StudyFile) -> VerdictPlan:
-    """What a study's declared verdict can show."""
-    verdict, prompts = config.verdict, config.task.held_out_prompts
+def plan_verdict(config: StudyFile, *, held_out: int | None = None) -> VerdictPlan:
+    """What a study's declared verdict can show.
+
+    Args:
+        config: The study.
+        held_out: Held-out prompts that there are; default: as many as are declared.
+    """
+    verdict, prompts = config.verdict, min(config.task.held_out_prompts, held_out or config.task.held_out_prompts)
     seeds, confidence = verdict.seeds, 1 - (1 - verdict.confidence) / verdict.looks
     rivals = max(1, len(config.search_space().r) - 1)
     keep = verdict.keep or 1.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import faulthandler
 import multiprocessing
 import sys
 from multiprocessing.connection import wait
@@ -10,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, cast
 
+from objectives.crash_log import log_crashes
 from objectives.machine import memory_reached, total_memory
 from objectives.preview import Preview
 from objectives.settings import WorkerSettings
@@ -20,12 +20,6 @@ from sweep.worker_watch import WorkerWatch
 
 QUIET_TRACKER = "ignore::UserWarning:multiprocessing.resource_tracker"
 """multiprocessing's tracker clears away the semaphores of a killed worker, and would say so in three lines."""
-
-
-def log_crashes(log: Path) -> None:
-    """Makes a crash in native code, in whichever import or call, leave Python's frames in the log."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    faulthandler.enable(log.open("a"))
 
 
 def _run(log: Path, *arguments: object) -> None:
@@ -100,14 +94,9 @@ class WorkerProcess:
             self._kill()
         if not self._process.is_alive():
             raise self._death()
-        if (reward := self.watch.hanging_reward) is not None:
+        if told := self.watch.hangs:
             self._kill()
-            raise WorkerDiedError(
-                f"reward {reward} took longer than reward_timeout_s={self.watch.stage.limit_s:g} and could not be "
-                f"interrupted ({self.watch.where})",
-                reward=reward,
-                loading=not self.watch.ready,
-            )
+            raise WorkerDiedError(told, reward=self.watch.stage.reward, loading=not self.watch.ready)
         return None
 
     def _death(self) -> WorkerDiedError:

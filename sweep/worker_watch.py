@@ -48,9 +48,15 @@ class WorkerWatch:
         return ", ".join([*doing, *(["in " + ", ".join(trials)] if trials else [])]) or "between trials"
 
     @property
-    def hanging_reward(self) -> str | None:
-        """The reward function that is over its limit and did not let itself be interrupted."""
-        limit_s = self.stage.limit_s
+    def hangs(self) -> str:
+        """What is over its limit and did not let itself be interrupted, in words; empty where nothing is."""
+        limit_s, reward = self.stage.limit_s, self.stage.reward
         if limit_s is None or time.monotonic() - self._since < limit_s + GRACE_S:
-            return None
-        return self.stage.reward
+            return ""
+        if reward is None:
+            return (
+                f"{self.stage.doing} took longer than {limit_s:g} s: a module of rewards should only define functions"
+            )
+        return (
+            f"reward {reward} took longer than reward_timeout_s={limit_s:g} and could not be interrupted ({self.where})"
+        )

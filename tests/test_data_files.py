@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from objectives.errors import TaskError
 from objectives.task_settings import DatasetSettings
 from objectives.tasks.columns import make_alike
-from objectives.tasks.dataset import dataset_task
+from objectives.tasks.dataset import WRITTEN_MESSAGES, dataset_task
 from objectives.tasks.files import read_file
 from objectives.tasks.rows import read_rows
 
@@ -164,3 +164,39 @@ def test_one_prompt_again_and_again_is_held_out_by_row():
         task = split(rows, tmp, held_out_by="row")
         assert len(task.train_rows(2000)) + len(task.held_out_rows(2000)) == 1000
         assert 70 <= len(task.held_out_rows(2000)) <= 130
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("x.jsonl", '{"a": 1.5}\n{"a": 1' + "0" * 400 + "}", "a whole number too large for the decimals beside it"),
+        ("x.csv", "a,b,a\n1,2,3\n", "two columns are called 'a'"),
+        ("x.jsonl.zst", "not known", "cannot read .zst files"),
+        ("x.zip", "not known", "cannot read .zip files"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_by_its_own_reason(tmp_path, name, content, message):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(TaskError) as refusal:
+        read_rows(name, config=None, split="train", folders=[tmp_path])
+    assert message in str(refusal.value)
+
+
+def test_marks_within_quotes_separate_nothing(tmp_path):
+    (tmp_path / "x.csv").write_text('prompt,"answer;a;b;c"\n"1;2;3,4",5\n')
+    assert read_rows("x.csv", config=None, split="train", folders=[tmp_path]) == [
+        {"prompt": "1;2;3,4", "answer;a;b;c": "5"}
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{'role': 'user', 'content': 'hi'}",
+        "[{'name': 'x', 'role': 'user', 'content': 'hi'}]",
+        '{"role": "user", "content": "hi"}',
+    ],
+)
+def test_any_message_written_as_text_is_a_message_again(text):
+    assert WRITTEN_MESSAGES.match(text)
+    assert not WRITTEN_MESSAGES.match("[1, 2] and {'role'} are no messages")

@@ -191,3 +191,27 @@ def test_the_whole_command_looks_at_everything_and_counts(tmp_path):
     assert "fault   study: no study 'no-such-study'" in done.stdout
     assert "ok      import TRL" in done.stdout
     assert "2 faults" in done.stdout.splitlines()[-1]
+
+
+def test_a_database_that_is_only_looked_at_stays_as_it_is(tmp_path):
+    import sqlite3
+
+    other = tmp_path / "other.db"
+    with sqlite3.connect(other) as connection:
+        connection.execute("CREATE TABLE mine (x)")
+    connection.close()
+    before = other.read_bytes()
+    [check] = storage.storage_checks(f"sqlite:///{other}")
+    assert (check.status, "would make its tables" in check.found) == (Status.OK, True)
+    assert other.read_bytes() == before
+    [check] = storage.storage_checks("sqlite:///:memory:")
+    assert check.status is Status.FAULT
+
+
+def test_a_storage_of_ours_is_told_with_its_studies_and_its_journal(tmp_path):
+    import optuna
+
+    url = f"sqlite:///{tmp_path}/plain.db"
+    optuna.create_study(storage=url, study_name="x")
+    [check] = storage.storage_checks(url)
+    assert (check.status, "1 study, journal mode delete" in check.found) == (Status.WARNING, True)

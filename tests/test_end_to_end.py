@@ -207,6 +207,23 @@ def test_a_killed_supervisor_takes_its_worker_along_and_loses_nothing_finished(s
     assert trials[2].params == trials[1].params
 
 
+CRASHING = """
+import ctypes
+
+def crashes(completions, **columns):
+    ctypes.string_at(0)
+"""
+
+
+def test_a_crash_in_a_loaded_worker_names_its_last_frame(tmp_path):
+    (tmp_path / "mine.py").write_text(CRASHING)
+    done = sweep("run", "tiny", *SMALL, "--set", "task.reward=['mine:crashes']", cwd=tmp_path)
+    assert done.returncode == 5
+    assert "killed by SIGSEGV" in done.stderr
+    assert "calling the reward crashes" in done.stderr
+    assert "ctypes/__init__.py:" in done.stderr or "__init__.py:" in done.stderr
+
+
 HANGING = """
 import time
 

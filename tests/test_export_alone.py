@@ -8,6 +8,8 @@ import sys
 import pytest
 
 from objectives.models.make_random import make_random_model
+from sweep.export.alone import alone
+from sweep.study_file import load_study
 from tests.command import sweep
 from tests.test_free_text import STUDY
 
@@ -74,3 +76,26 @@ def test_rows_from_a_file_are_those_that_the_study_trained_on(folder):
     rows = [json.loads(line) for line in (folder / "file-out" / "train.jsonl").read_text().splitlines()]
     assert 0 < len(rows) < 12
     assert rows[0]["prompt"][0]["role"] == "user"
+
+
+def config_of(tmp_path, monkeypatch, task):
+    monkeypatch.chdir(tmp_path)
+    text = STUDY.format(name="x", task=task).replace('name = "model"', f'name = "{tmp_path}/model"')
+    (tmp_path / "x.toml").write_text(text)
+    return load_study("x.toml")
+
+
+def test_packages_aliases_and_strange_line_ends_survive(tmp_path, monkeypatch):
+    make_random_model(tmp_path / "model")
+    (tmp_path / "own_pkg").mkdir()
+    (tmp_path / "own_pkg" / "__init__.py").write_text("from own_pkg.parts import right\n")
+    (tmp_path / "own_pkg" / "parts.py").write_text("def right(completions, **_): return [0.0]\n")
+    rows = [{"prompt": f"a\u2028b\x85c {i}"} for i in range(20)] + [{"prompt": "long " * 400}]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    task = 'name = "dataset"\ndata = "rows.jsonl"\nreward = { rows = "own_pkg:right", class = "own_pkg.parts:right" }'
+    made = alone(config_of(tmp_path, monkeypatch, task + "\nmax_prompt_tokens = 64\nheld_out_share = 0.2"), [tmp_path])
+    assert {"own_pkg/__init__.py", "own_pkg/parts.py", "train.jsonl"} == set(made.files)
+    assert [alias for alias, _, _ in made.rewards] == ["reward_rows", "reward_class"]
+    kept = [json.loads(line) for line in made.files["train.jsonl"].decode().split("\n") if line]
+    assert all(row["prompt"].startswith("a\u2028b\x85c") for row in kept)
+    assert 0 < len(kept) <= 20

@@ -79,3 +79,15 @@ def test_a_group_without_a_limit_limits_nothing(groups):
 def test_bfloat16_is_native_where_the_processor_says_so(monkeypatch, cpuinfo, native):
     monkeypatch.setattr(machine, "_cpuinfo", lambda: cpuinfo)
     assert machine.has_native_bfloat16() == native
+
+
+def test_the_tightest_of_nested_groups_counts_by_what_is_left_in_it(tmp_path, monkeypatch):
+    own, parent = tmp_path / "a" / "b", tmp_path / "a"
+    own.mkdir(parents=True)
+    (parent / "memory.max").write_text(f"{8 << 30}")
+    (parent / "memory.current").write_text(f"{7 << 30}")
+    (own / "memory.max").write_text(f"{10 << 30}")
+    (own / "memory.current").write_text("0")
+    monkeypatch.setattr(machine, "_groups", lambda controller: [own, parent])
+    assert machine.available_memory() == 1 << 30
+    assert machine.memory_limit() == 8 << 30

@@ -65,3 +65,15 @@ def test_completions_without_a_reward_are_left_out_and_null_in_json():
     assert tried.mean == pytest.approx(5 / 3)
     content = json.loads(json.dumps(preview_json(tried), allow_nan=False))
     assert content["groups"][0]["totals"] == [1.0, None]
+
+
+def test_the_spread_is_that_of_completions_that_have_a_reward():
+    shown = preview(["mine"], [("a", 1.0), ("b", None)], [("c", 3.0), ("d", None)])
+    assert (shown.mean, shown.spread) == (2.0, 1.0)
+
+
+def test_small_rewards_are_shown_with_the_digits_that_they_need():
+    assert "0.000000" in printed(preview(["mine"], [("a", 1e-7), ("b", 3e-7)])) or "e-" in printed(
+        preview(["mine"], [("a", 1e-7), ("b", 3e-7)])
+    )
+    assert "0.000 " not in printed(preview(["mine"], [("a", 1e-7), ("b", 3e-7)]))

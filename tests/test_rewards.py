@@ -245,10 +245,10 @@ def test_an_alarm_that_a_reward_leaves_set_goes_off_nowhere_else():
 
 
 def test_a_limit_that_expires_late_interrupts_nothing():
-    function = checked(reward([1.0]), timeout_s=0.05)
+    function = checked(reward([1.0]), timeout_s=2.0)
     for _ in range(50):
         assert function(prompts=["p"], completions=["a"]) == [1.0]
-    time.sleep(0.2)
+    time.sleep(2.2)
     assert threading.active_count() < 20
 
 
@@ -350,3 +350,21 @@ def test_a_function_named_twice_is_refused_with_how_to_do_it():
     with pytest.raises(ValueError, match=r"reward names 'm:f' twice; to use it twice, name each use"):
         settings(reward=["m:f", "m:f"])
     assert settings(reward="m:f").named_rewards() == {"f": "m:f"}
+
+
+def test_a_reward_can_change_nothing_of_the_trainers_state():
+    from transformers import TrainerState
+
+    def pen(completions, trainer_state, **_):
+        trainer_state.global_step = trainer_state.max_steps = 10**9
+        return [0.0] * len(completions)
+
+    state = TrainerState(global_step=3, max_steps=5)
+    checked(pen)(prompts=["p"], completions=["a"], trainer_state=state)
+    assert (state.global_step, state.max_steps) == (3, 5)
+
+
+def test_rewards_too_large_to_add_up_are_refused():
+    both = RewardSet(functions=(checked(reward([1e308])),) * 2, weights=(1.0, 1.0))
+    with pytest.raises(RewardError, match="add up to more than a number can hold"):
+        both.weigh([[1e308], [1e308]])

@@ -5,7 +5,7 @@ from multiprocessing import Pipe
 
 from rich.console import Console
 
-from objectives.errors import PackTooLargeError
+from objectives.errors import PackTooLargeError, UnrewardedError
 from objectives.trial import SlotFree
 from objectives.worker import ConnectionFeed
 from sweep import record
@@ -58,3 +58,28 @@ def test_a_search_that_ends_within_its_design_compares_no_ranks(supervise):
     console = Console(file=io.StringIO(), width=120)
     console.print(study_table(summary))
     assert "* no rank has been given its whole design, so none is to be compared" in console.file.getvalue()
+
+
+class Unrewarded(ScriptedWorker):
+    """Its first trial ends with a policy that no reward function applies to."""
+
+    told = False
+
+    def _round(self):
+        if self.told:
+            super()._round()
+            return
+        self.told = True
+        number = next(iter(self._specs))
+        del self._specs[number]
+        self._out += [sent(number, UnrewardedError("collapsed: no held-out completion has a reward")), SlotFree()]
+
+
+def test_a_policy_without_any_reward_has_collapsed_and_the_study_goes_on(supervise):
+    config = load_study("tiny", ["space.r=[1, 16]", "search.points_per_rank=3", "search.trials=8", "budget.steps=4"])
+    study = supervise(config, Unrewarded(lambda spec, step: 0.5 + spec.lora.r / 100 + step / 1000))
+    states = [trial.state.name for trial in study.trials]
+    assert (states.count("FAIL"), states.count("COMPLETE"), len(states)) == (1, 7, 8)
+    [failed] = [trial for trial in study.trials if trial.state.name == "FAIL"]
+    assert failed.user_attrs[record.COLLAPSED] is True
+    assert REDONE not in failed.user_attrs

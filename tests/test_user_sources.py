@@ -83,3 +83,17 @@ def test_a_module_that_ends_as_it_is_imported_is_named(tmp_path, monkeypatch, so
     (tmp_path / f"{name}.py").write_text(source)
     with pytest.raises(TaskError, match=message):
         load_reference(f"{name}:right", [tmp_path])
+
+
+def test_a_function_within_another_is_not_the_modules(tmp_path):
+    (tmp_path / "outer.py").write_text(
+        "def outer():\n    def right(completions, **_): return [0.0]\n    return right\n"
+    )
+    check_reference("outer:outer", [tmp_path])
+    with pytest.raises(TaskError, match="defines no 'right'"):
+        check_reference("outer:right", [tmp_path])
+
+
+@pytest.mark.parametrize(("source", "is_script"), [("model.train()", False), ("trainer.train()", True)])
+def test_only_a_trainer_trains(source, is_script):
+    assert (find_script(ast.parse(source)) is not None) == is_script

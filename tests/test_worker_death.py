@@ -4,12 +4,14 @@ import time
 
 import pytest
 
+from objectives.stages import Stage
 from objectives.trial import SlotFree, Start, TrialSpec
 from sweep.errors import TrialsFailedError
 from sweep.storage import open_storage, open_study
 from sweep.study_file import load_study
 from sweep.worker_death import explain_death, last_frame
 from sweep.worker_process import WorkerDiedError, WorkerProcess
+from sweep.worker_watch import WorkerWatch
 from tests import dying_worker
 
 WHERE = {
@@ -130,3 +132,12 @@ def supervise_process(monkeypatch, supervise, tmp_path):
             return WorkerProcess(settings, log)
 
     return Counted()
+
+
+def test_an_import_that_hangs_is_told_once_its_limit_is_over(monkeypatch):
+    watch = WorkerWatch()
+    watch.received(Stage(doing="importing mine:right", limit_s=300.0))
+    assert watch.hangs == ""
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 303)
+    assert watch.hangs.startswith("importing mine:right took longer than 300 s")

@@ -46,7 +46,10 @@ def _alike(values: Sequence[Any], numbers: Sequence[int], where: str) -> list[An
         raise TaskError(f"{where} holds {first} in row {row} and {second} in row {other}; allowed: one kind a column")
     kind = next(iter(kinds), None)
     if kind == "a number" and any(isinstance(value, float) for value in values):
-        return [None if value is None else float(value) for value in values]
+        try:
+            return [None if value is None else float(value) for value in values]
+        except OverflowError as error:
+            raise TaskError(f"{where} holds a whole number too large for the decimals beside it") from error
     if kind == "a list":
         return _alike_lists(values, numbers, where)
     return _alike_objects(values, numbers, where) if kind == "an object" else list(values)

@@ -16,8 +16,10 @@ from objectives.tasks.protocol import Row
 from objectives.tasks.rows import held_out_source, hold_out, read_rows, require_columns, without
 from objectives.tasks.text_task import TextTask, as_chat
 
-WRITTEN_MESSAGES = re.compile(r"""\s*\[\s*\{\s*['"](role|content)['"]\s*:""")
-"""How a text begins that was a list of messages before pandas wrote it to a CSV file."""
+WRITTEN_MESSAGES = re.compile(
+    r"""(?=.*['"]role['"]\s*:)(?=.*['"]content['"]\s*:)\s*(array\()?\[?\s*\{\s*['"]""", re.DOTALL
+)
+"""How a text begins that was a message or a list of them before pandas wrote it to a CSV file."""
 
 
 def dataset_task(

@@ -9,6 +9,7 @@ import gzip
 import io
 import json
 import lzma
+import re
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -117,11 +118,15 @@ def _from_columns(content: dict[str, Any]) -> list[Any]:
 
 def _read_csv(text: str, path: Path) -> list[Row]:
     csv.field_size_limit(LONGEST_FIELD)
-    header = text.partition("\n")[0]
+    # What stands in quotes separates nothing.
+    header = re.sub(r'"[^"]*"', "", text).partition("\n")[0]
     delimiter = "\t" if _suffix(path) == ".tsv" else max(DELIMITERS, key=lambda mark: (header.count(mark), mark == ","))
     try:
         reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
         rows: list[Row] = []
+        names = list(reader.fieldnames or ())
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise TaskError(f"{path}: two columns are called {twice!r}")
         for row in reader:
             if None in row or None in row.values():
                 raise TaskError(f"{path}, line {reader.line_num}: more or fewer fields than the header has")

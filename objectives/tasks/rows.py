@@ -19,11 +19,11 @@ HoldOutBy = Literal["prompt", "row"]
 
 
 def is_local(data: str, folders: Sequence[Path] = ()) -> bool:
-    """Whether a study's `data` names a file, or a folder that is in one of these; anything else is a hub id."""
+    """Whether a study's `data` names a file, or is in one of these folders; anything else is a hub id."""
     if is_file_suffix(data) or data.startswith((".", "/")):
         return True
     with suppress(OSError, ValueError):  # a name that no file can have
-        return any((folder / data).is_dir() for folder in folders)
+        return any((folder / data).exists() for folder in folders)
     return False
 
 

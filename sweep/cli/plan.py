@@ -51,6 +51,7 @@ def plan(
     from sweep.origins import settings_in_force
     from sweep.plan import plan_study
     from sweep.study_file import load_study
+    from sweep.verdict_plan import plan_verdict
 
     planned_for = present_device() if device is None else named_device(device)
     declared = load_study(study, overrides)
@@ -60,7 +61,9 @@ def plan(
         device=planned_for,
         settings=settings_in_force(config, study, overrides),
     )
-    planned = dataclasses.replace(planned, prompts=check_study(config))
+    prompts = check_study(config)
+    reach = plan_verdict(config, held_out=None if prompts is None else prompts.held_out)
+    planned = dataclasses.replace(planned, prompts=prompts, verdict=reach)
     if measure:
         from rich.console import Console
 

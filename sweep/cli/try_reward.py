@@ -36,13 +36,15 @@ def try_reward(
     from sweep.verdict_plan import plan_verdict
 
     config = with_dtype(load_study(study, overrides), device_here())
-    check_study(config)
+    planned = check_study(config)
     check_device(config)
     check_generator(config)
-    console = Console()
-    Console(stderr=True).print("loading the model and the engine: about a minute on a CPU", style="dim")
-    preview = check_reward(config, prompts=prompts)
-    reach = plan_verdict(config).against(preview.spread)
+    console, told = Console(), Console(stderr=True)
+    told.print("loading the model and the engine: about a minute on a CPU", style="dim")
+    preview = check_reward(
+        config, prompts=prompts, tell=lambda doing: told.print(doing, style="dim", markup=False, highlight=False)
+    )
+    reach = plan_verdict(config, held_out=None if planned is None else planned.held_out).against(preview.spread)
     if as_json:
         typer.echo(json.dumps({**preview_json(preview), "spread": preview.spread, "verdict": reach}, indent=2))
     else:

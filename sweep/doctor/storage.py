@@ -7,12 +7,14 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from sweep.doctor.check import Check, fault, ok
-from sweep.errors import StorageError
-from sweep.storage import hide_password, open_storage, sqlite_path
+from sweep.doctor.check import Check, fault, ok, warning
+from sweep.storage import hide_password, sqlite_path
 
 SHARED = re.compile(r"^(nfs\d?|cifs|smb3|lustre|ceph|gpfs|beegfs|glusterfs|9p|fuse\..*|fuse)$")
 """File systems on which SQLite's write-ahead log is not safe (https://www.sqlite.org/wal.html)."""
+
+
+REMEDY = "see what else uses it, or name another with --storage"
 
 
 def storage_checks(url: str) -> Iterator[Check]:
@@ -22,6 +24,9 @@ def storage_checks(url: str) -> Iterator[Check]:
         url: As `--storage` takes it.
     """
     path = sqlite_path(url)
+    if path is not None and str(path) in (":memory:", ""):
+        yield fault("storage", f"{url} is gone when a command ends", "name a file: sqlite:///rank-sweep.db")
+        return
     if path is None:
         yield _opens(url)
         return
@@ -58,9 +63,23 @@ def file_system(folder: Path) -> str:
 
 
 def _opens(url: str) -> Check:
+    """Looks into a storage that is there, without writing to it."""
+    from sqlalchemy import create_engine, inspect, text
+    from sqlalchemy.exc import SQLAlchemyError
+
+    path = sqlite_path(url)
     try:
-        opened = open_storage(url, create=False)
-        studies = len(opened.get_all_studies())
-    except StorageError as error:
-        return fault("storage", str(error), "see what else uses it, or name another with --storage")
-    return ok("storage", f"{hide_password(url)} opens, {studies} {'study' if studies == 1 else 'studies'}")
+        # Opened as it stands: Optuna's own way would make its tables where there are none.
+        engine = create_engine(url if path is None else f"sqlite:///file:{path.absolute()}?mode=ro&uri=true")
+        with engine.connect() as connection:
+            if "studies" not in inspect(connection).get_table_names():
+                return ok("storage", f"{hide_password(url)} opens; `sweep run` would make its tables there")
+            studies = connection.execute(text("SELECT count(*) FROM studies")).scalar_one()
+            journal = "" if path is None else connection.execute(text("PRAGMA journal_mode")).scalar_one()
+    except (SQLAlchemyError, ImportError, OSError, ValueError) as error:
+        first = (str(error).replace(url, hide_password(url)).splitlines() or [type(error).__name__])[0]
+        return fault("storage", f"cannot open {hide_password(url)}: {first}", REMEDY)
+    told = f"{hide_password(url)} opens, {studies} {'study' if studies == 1 else 'studies'}"
+    if path is not None and journal != "wal":
+        return warning("storage", f"{told}, journal mode {journal}", "`sweep run` sets WAL, so that others can read")
+    return ok("storage", told)

@@ -14,8 +14,10 @@ from objectives.task_settings import DatasetSettings
 from objectives.tasks.build import build_task
 from objectives.tasks.code_rows import TOKENIZER, is_code
 from objectives.tasks.own import own_modules
+from objectives.tasks.protocol import Task
 from objectives.tasks.rows import is_local
 from objectives.user_sources import own_sources
+from sweep.prompt_plan import find_tokenizer, fitting
 from sweep.study_file import StudyFile
 
 ROWS = "train.jsonl"
@@ -52,11 +54,13 @@ def alone(config: StudyFile, folders: Sequence[Path]) -> Alone | None:
         sources = own_sources(own_modules(task), folders)
         if set(own_modules(task)) - sources.keys() and is_code(task.data):
             return None
-        files = {f"{module.replace('.', '/')}.py": path.read_bytes() for module, path in sources.items()}
+        files = {_file_of(module, path): path.read_bytes() for module, path in sources.items()}
         source: Literal["file", "code", "hub"] = "code" if is_code(task.data) else "hub"
         if source == "hub" and is_local(task.data, folders):
             source = "file"
-            made = build_task(task, seed=config.study.seed, folders=folders, chat=True)
+            made: Task = build_task(task, seed=config.study.seed, folders=folders, chat=True)
+            tokenizer = find_tokenizer(config.model.path)
+            made = made if tokenizer is None else fitting(made, config, tokenizer)
             rows = [json.dumps(row, ensure_ascii=False) for row in made.train_rows(task.train_prompts)]
             files[ROWS] = ("\n".join(rows) + "\n").encode()
     except (TaskError, OSError, TypeError):  # a row that JSON cannot hold, too
@@ -80,6 +84,12 @@ def _wants_tokenizer(source: Path, function: str) -> bool:
     return False
 
 
+def _file_of(module: str, path: Path) -> str:
+    """Where a module's file lies, from the folder that its import starts from."""
+    place = module.replace(".", "/")
+    return f"{place}/__init__.py" if path.name == "__init__.py" else f"{place}.py"
+
+
 def _identifier(alias: str) -> str:
-    """An alias as a name in Python; where functions share a name, it is a whole reference."""
-    return "".join(c if c.isalnum() else "_" for c in alias)
+    """An alias as a name of its own in the script; TRL logs a function by the name that it was defined with."""
+    return "reward_" + "".join(c if c.isalnum() else "_" for c in alias)

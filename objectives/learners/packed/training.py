@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from objectives.adapters import AdapterFolder
-from objectives.errors import EngineError, PackTooLargeError, RewardError, is_out_of_memory
+from objectives.errors import EngineError, PackTooLargeError, RewardError, UnrewardedError, is_out_of_memory
 from objectives.evaluation import completion_texts
 from objectives.learners.packed.alternation import Rollout, Rollouts
 from objectives.learners.packed.rollouts import Samples
@@ -221,7 +221,7 @@ class PackTraining:
             except RewardError as error:
                 self._fail(run, error)
                 raise
-            except EngineError as error:
+            except (EngineError, UnrewardedError) as error:
                 if is_out_of_memory(error):
                     raise
                 self._fail(run, error)
