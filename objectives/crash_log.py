@@ -12,4 +12,5 @@ def log_crashes(log: Path) -> None:
     To be asked for again once everything is loaded: tvm_ffi, which vLLM 0.32 imports, puts a handler of its own there.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
+    faulthandler.disable()  # while it is on, enabling it again would leave the other's handler in place
     faulthandler.enable(log.open("a"))
