@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from objectives import stages
-from objectives.engines.protocol import Engine
+from objectives.engines.protocol import Engine, Sampling
 from objectives.errors import EngineError, PolicyError, TaskError
 from objectives.evaluation import Evaluator
 from objectives.footprint import MAX_SEQUENCES
@@ -75,9 +75,8 @@ def load(settings: WorkerSettings, *, max_loras: int = 1) -> Loaded:
         engine=engine,
         tokenizer=policy.tokenizer,
         rewards=rewards,
-        max_completion_tokens=task.max_completion_tokens,
         rows=rows,
-        temperature=settings.learner.temperature,
+        sampling=Sampling.of(settings.learner, max_tokens=task.max_completion_tokens),
     )
     facts = _facts(policy, engine, settings) | {"load_seconds": time.perf_counter() - began}
     facts["prompts"] = {"training": len(training), "held_out": len(rows)}

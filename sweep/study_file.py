@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
-from objectives.settings import BudgetSettings, LearnerSettings, ModelSettings, WorkerSettings
+from objectives.learner_settings import LearnerSettings
+from objectives.settings import BudgetSettings, ModelSettings, WorkerSettings
 from objectives.task_settings import Section, TaskSettings
 from sweep.ceilings import engine_ceiling
 from sweep.errors import StudyFileError

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from objectives.settings import LearnerSettings, ModelSettings
+from objectives.learner_settings import LearnerSettings
+from objectives.settings import ModelSettings
 from objectives.task_settings import DatasetSettings
 from sweep.init.calls import Call
 from sweep.init.values import UnknownValueError
