@@ -3,11 +3,11 @@
 import threading
 
 from objectives.adapters import AdapterFolder
-from objectives.errors import EngineError
 from objectives.engines.protocol import Sampling
+from objectives.errors import EngineError
 from objectives.evaluation import Evaluator
-from objectives.learners.packed.learner import PackedLearner
 from objectives.learner_settings import LearnerSettings
+from objectives.learners.packed.learner import PackedLearner
 from objectives.loading import Loaded
 from objectives.lora import LoraSpec
 from objectives.rewards import RewardSet, checked

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from objectives.adapters import AdapterFolder
-from objectives.errors import RewardError
 from objectives.engines.protocol import Sampling
+from objectives.errors import RewardError
 from objectives.evaluation import Evaluator
 from objectives.learner_settings import LearnerSettings
 from objectives.learners.build import make_learner

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from objectives.adapters import AdapterFolder
-from objectives.errors import RewardError
 from objectives.engines.protocol import Sampling
+from objectives.errors import RewardError
 from objectives.evaluation import Evaluator
 from objectives.learner_settings import LearnerSettings
 from objectives.loading import Loaded

@@ -48,8 +48,8 @@ class Sampling:
 class Completion:
     """One sampled completion, end-of-sequence token included where it came to one.
 
-    `logprobs` are those of the distribution that was sampled from, temperature and all else applied: one per token, where
-    they were asked for.
+    `logprobs` are those of the distribution that was sampled from, temperature and all else applied: one per token,
+    where they were asked for.
     """
 
     token_ids: tuple[int, ...]
