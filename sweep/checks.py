@@ -109,7 +109,7 @@ def _check_task(study: StudyFile) -> PromptPlan | None:
         return None
     if isinstance(task, ReasoningGymSettings | CustomTaskSettings):  # one is slow to make, the other the user's code
         return None
-    tokenizer = find_tokenizer(study.model.path)
+    tokenizer = find_tokenizer(study)
     chat = tokenizer is None or tokenizer.chat_template is not None
     made = build_task(task, seed=study.study.seed, folders=folders, chat=chat)
     _check_number(study, made)

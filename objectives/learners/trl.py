@@ -24,7 +24,7 @@ from objectives.learners.protocol import TrialFeed
 from objectives.learners.trackers import run_name, tracked
 from objectives.learners.trial_log import trial_boundary
 from objectives.learners.trl_metrics import step_metrics
-from objectives.learners.trl_objective import check_objective, objective_arguments
+from objectives.learners.trl_objective import check_objective, objective_arguments, restate
 from objectives.learners.trl_rewards import RolloutRewards
 from objectives.loading import Loaded, training_rows
 from objectives.prompts import prompt_ids
@@ -131,8 +131,7 @@ class TrlLearner:
             project=self._settings.study,
             disable_tqdm=True,
         )
-        # Unsloth 2026.10 sets it to False under Dr. GRPO's loss; the trainer takes it from here.
-        arguments.scale_rewards = learner.scale_rewards
+        restate(learner, arguments)
         return arguments
 
 

@@ -7,6 +7,9 @@ from typing import Any
 from objectives.errors import PolicyError
 from objectives.learner_settings import LearnerSettings
 
+ADAMW = ("adamw_torch", "adamw_torch_fused")
+"""One update, computed by one kernel or by several."""
+
 
 def objective_arguments(learner: LearnerSettings) -> dict[str, Any]:
     """GRPOConfig's arguments that decide what is optimised and how, every one stated.
@@ -40,6 +43,15 @@ def objective_arguments(learner: LearnerSettings) -> dict[str, Any]:
     }
 
 
+def restate(learner: LearnerSettings, arguments: Any) -> None:
+    """Sets what Unsloth 2026.10 changes in a GRPOConfig even where it is stated; the trainer takes it from there."""
+    # It turns scaling off under Dr. GRPO's loss.
+    arguments.scale_rewards = learner.scale_rewards
+    # On a CPU it takes torch's fused AdamW for every other, 8-bit ones included, which bitsandbytes has there, too.
+    if learner.optim not in ADAMW:
+        arguments.optim = type(arguments.optim)(learner.optim)
+
+
 def check_objective(stated: dict[str, Any], arguments: Any) -> None:
     """Compares what a trainer was told with what it goes by.
 
@@ -53,7 +65,11 @@ def check_objective(stated: dict[str, Any], arguments: Any) -> None:
     changed = [
         f"{name}={getattr(arguments, name, None)!r} instead of {value!r}"
         for name, value in stated.items()
-        if getattr(arguments, name, None) != value
+        if not _same(getattr(arguments, name, None), value)
     ]
     if changed:
         raise PolicyError(f"the trainer would not optimise what the study says: {', '.join(changed)}")
+
+
+def _same(found: Any, stated: Any) -> bool:
+    return bool(found == stated) or (found in ADAMW and stated in ADAMW)
