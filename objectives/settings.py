@@ -39,6 +39,16 @@ class ModelSettings(Section):
     target_modules: tuple[str, ...] = Field(default=TARGET_MODULES, min_length=1)
     """The linear modules that get an adapter; "all-linear", as in PEFT, stands for those of the default."""
 
+    lora_dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of an adapter's inputs that training leaves out at random, by the trial's seed; rollouts and scores leave
+    out none. `trl` only: packed trials have none."""
+
+    bias: Literal["none"] = "none"
+    """Biases that are trained: none. vLLM serves adapters without them only."""
+
+    use_dora: Literal[False] = False
+    """DoRA: never. vLLM serves plain adapters only."""
+
     load_in_4bit: bool = False
     """Keep the frozen base in 4 bits (bitsandbytes)."""
 
@@ -60,6 +70,20 @@ class ModelSettings(Section):
     @classmethod
     def _all_linear(cls, modules: Any) -> Any:
         return TARGET_MODULES if modules in ("all-linear", ["all-linear"], ("all-linear",)) else modules
+
+    @field_validator("bias", mode="before")
+    @classmethod
+    def _no_bias(cls, bias: Any) -> Any:
+        if bias != "none":
+            raise ValueError("vLLM serves no adapters with biases, so that rollouts would lack them; allowed: 'none'")
+        return bias
+
+    @field_validator("use_dora", mode="before")
+    @classmethod
+    def _no_dora(cls, use_dora: Any) -> Any:
+        if use_dora is not False:
+            raise ValueError("vLLM serves no DoRA adapters, so that rollouts would be another policy's; allowed: false")
+        return use_dora
 
     @property
     def number_format(self) -> DType:
@@ -120,6 +144,15 @@ class WorkerSettings(Section):
     def episodes(self) -> int:
         """Completions that one trial may sample in training: its episode budget."""
         return self.rollouts * self.budget.completions_per_step
+
+    @model_validator(mode="after")
+    def _check_dropout(self) -> WorkerSettings:
+        if self.model.lora_dropout and self.learner.name == "packed":
+            raise ValueError(
+                f"model.lora_dropout={self.model.lora_dropout:g} needs learner.name = 'trl': packed trials run a "
+                "prompt once for its group, which then would share one mask; allowed: 0"
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_micro_batch(self) -> WorkerSettings:

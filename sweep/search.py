@@ -104,6 +104,7 @@ def trial_spec(trial: optuna.Trial, config: StudyFile, *, score_after: tuple[int
             r=params["r"],
             alpha=params["alpha"],
             target_modules=config.model.target_modules,
+            dropout=config.model.lora_dropout,
             use_rslora=params.get("use_rslora", config.space.use_rslora[0]),
         ),
         learning_rate=params["learning_rate"],

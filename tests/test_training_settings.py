@@ -9,7 +9,9 @@ from objectives.learner_settings import LearnerSettings
 from objectives.learners.packed.learner import PackedLearner
 from objectives.learners.trl import TrlLearner
 from objectives.learners.trl_objective import check_objective, objective_arguments
+from sweep.calibration import largest_trial
 from sweep.errors import StudyFileError
+from sweep.snippet import paste_calls
 from sweep.study_file import load_study
 from tests.packed_trials import Engine, Feed, learners, spec
 
@@ -114,6 +116,41 @@ def test_a_trainer_that_goes_by_something_else_fails_its_trial_by_name(make, mon
     make(TrlLearner, steps=1).serve(feed)
     assert isinstance(feed.failures[0], PolicyError)
     assert f"{field}={value!r} instead of" in str(feed.failures[0])
+
+
+def test_dropout_is_a_function_of_the_trials_seed_and_is_left_out_of_rollouts(make):
+    def trained(number, dropout, seed=0):
+        made = spec(number, seed=seed)
+        feed = Feed(replace(made, lora=replace(made.lora, dropout=dropout)))
+        make(TrlLearner, steps=2).serve(feed)
+        assert not feed.failures
+        return feed.of(number)
+
+    plain, dropped, again, other = trained(0, 0.0), trained(1, 0.3), trained(2, 0.3), trained(3, 0.3, seed=3)
+    assert dropped[0].reward == plain[0].reward  # the same rollout: an adapter is served whole, and starts at nothing
+    assert dropped[0].grad_norm != pytest.approx(plain[0].grad_norm, rel=1e-3)
+    assert [m.grad_norm for m in dropped] == pytest.approx([m.grad_norm for m in again], rel=1e-4)
+    assert other[0].grad_norm != pytest.approx(dropped[0].grad_norm, rel=1e-3)
+
+
+def test_a_studys_trials_have_its_dropout():
+    config = load_study("tiny", ["learner.name=trl", "model.lora_dropout=0.1"])
+    assert largest_trial(config).lora.dropout == 0.1
+    assert "lora_dropout=0.1," in paste_calls(config, r=4, alpha=8)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("lora_dropout=0.1", "model.lora_dropout=0.1 needs learner.name = 'trl'"),
+        ("lora_dropout=1", "lora_dropout.*less than 1"),
+        ("bias=lora_only", "bias: vLLM serves no adapters with biases.*allowed: 'none' .given: 'lora_only'"),
+        ("use_dora=true", "use_dora: vLLM serves no DoRA adapters.*allowed: false .given: True"),
+    ],
+)
+def test_adapters_that_no_engine_serves_or_no_pack_trains_are_refused_with_the_reason(override, message):
+    with pytest.raises(StudyFileError, match=message):
+        load_study("tiny", [f"model.{override}"])
 
 
 @pytest.mark.parametrize("optim", ["adamw_torch_fused", "adamw_8bit", "paged_adamw_8bit", "paged_adamw_32bit"])
