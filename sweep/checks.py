@@ -41,6 +41,7 @@ def check_study(study: StudyFile) -> PromptPlan | None:
     check_model(study.model.name, study.model.path)
     _check_targets(study)
     _check_trackers(study)
+    _check_optimizer(study)
     try:
         return _check_task(study)
     except TaskError as error:
@@ -83,6 +84,14 @@ def _check_trackers(study: StudyFile) -> None:
     for tracker in study.learner.report_to:
         if not any(map(importlib.util.find_spec, packages.get(tracker, (tracker,)))):
             raise StudyFileError(f"learner.report_to: {tracker!r} is not installed; `pip install {tracker}` brings it")
+
+
+def _check_optimizer(study: StudyFile) -> None:
+    optim = study.learner.optim
+    if optim.endswith(("8bit", "32bit")) and not importlib.util.find_spec("bitsandbytes"):
+        raise StudyFileError(
+            f"learner.optim: {optim!r} needs bitsandbytes, which is not installed; `pip install bitsandbytes` brings it"
+        )
 
 
 def _check_config(name: str, config: Path) -> None:

@@ -27,6 +27,9 @@ ELSEWHERE = {
     "num_generations": "group_size",
     "max_completion_length": "max_completion_tokens",
     "model_name": "name",
+    "stop_strings": "stop",
+    "lr_scheduler_kwargs": "min_lr_rate",
+    "epsilon_low": "epsilon",
 }
 """What keys are called in TRL, PEFT and Unsloth, for whoever writes them here."""
 

@@ -1,7 +1,5 @@
 """Prompts as tokens: the same in a plan, which reads files alone, and in a worker; and which are too long."""
 
-import sys
-
 import pytest
 from transformers import AutoTokenizer
 
@@ -204,11 +202,11 @@ def own_study(tmp_path, monkeypatch):
     """A study on a chat model, in a folder of its own, and how to load it with more in its task."""
     make_random_model(tmp_path / "model")
     (tmp_path / "rows.jsonl").write_text("\n".join(f'{{"prompt": "{n}"}}' for n in range(40)))
-    (tmp_path / "own_rewards.py").write_text("def f(completions, **_):\n    return [1.0 for _ in completions]\n")
+    module = f"rewards_{tmp_path.name}"  # a process imports a name once
+    (tmp_path / f"{module}.py").write_text("def f(completions, **_):\n    return [1.0 for _ in completions]\n")
     (tmp_path / "own.jinja").write_text(OWN)
-    (tmp_path / "study.toml").write_text(STUDY)
+    (tmp_path / "study.toml").write_text(STUDY.replace("own_rewards", module))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delitem(sys.modules, "own_rewards", raising=False)
     return lambda *overrides: load_study("study.toml", list(overrides))
 
 

@@ -1,5 +1,9 @@
 """Settings that people train with, from the study file to both learners: asked for, obeyed, or refused by name."""
 
+import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -10,6 +14,7 @@ from objectives.learners.packed.learner import PackedLearner
 from objectives.learners.trl import TrlLearner
 from objectives.learners.trl_objective import check_objective, objective_arguments
 from sweep.calibration import largest_trial
+from sweep.checks import check_study
 from sweep.errors import StudyFileError
 from sweep.snippet import paste_calls
 from sweep.study_file import load_study
@@ -153,6 +158,42 @@ def test_adapters_that_no_engine_serves_or_no_pack_trains_are_refused_with_the_r
         load_study("tiny", [f"model.{override}"])
 
 
+UNSLOTH = """
+import json, sys
+import objectives.policies.unsloth
+from unsloth.models.rl import _patch_trl_rl_trainers_impl
+_patch_trl_rl_trainers_impl("grpo_trainer")  # what importing it does on a GPU
+import trl
+from objectives.learner_settings import LearnerSettings
+from objectives.learners.trl_objective import check_objective, objective_arguments, restate
+batch = dict(output_dir="out", use_cpu=True, per_device_train_batch_size=8, num_generations=4, report_to="none")
+theirs = trl.GRPOConfig(loss_type="dapo", **batch)
+print("THEIRS", theirs.epsilon_high, theirs.mask_truncated_completions, theirs.weight_decay)
+for said in json.loads(sys.argv[1]):
+    learner = LearnerSettings(**said)
+    arguments = trl.GRPOConfig(**objective_arguments(learner), **batch)
+    restate(learner, arguments)
+    check_objective(objective_arguments(learner), arguments)
+    print("KEPT", said)
+"""
+
+
+@pytest.mark.slow
+def test_what_unsloth_makes_of_TRLs_config_on_a_gpu_is_what_the_study_says(tmp_path):
+    said = [
+        {}, {"loss_type": "dr_grpo"}, {"loss_type": "grpo", "scale_rewards": "none"}, {"optim": "adamw_8bit"},
+        {"loss_type": "bnpo", "beta": 0.01, "weight_decay": 0.1, "delta": 3.0, "warmup_ratio": 0.1,
+         "lr_scheduler_type": "cosine_with_min_lr", "min_lr_rate": 0.1},
+    ]  # fmt: skip
+    environment = {**os.environ, "UNSLOTH_COMPILE_LOCATION": str(tmp_path / "unsloth")}
+    command = [sys.executable, "-c", UNSLOTH, json.dumps(said)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+    # Where it is not told, it has settings of its own: the reason for all this.
+    assert "THEIRS 0.28 True 0.001" in done.stdout
+    assert done.stdout.count("KEPT") == len(said)
+
+
 @pytest.mark.parametrize("optim", ["adamw_torch_fused", "adamw_8bit", "paged_adamw_8bit", "paged_adamw_32bit"])
 def test_optimizers_train_in_TRL_and_are_refused_in_packs(make, optim):
     feed = Feed(spec(0))
@@ -199,3 +240,15 @@ def test_warm_up_is_counted_as_Transformers_does(said, steps):
     learner = LearnerSettings(lr_scheduler_type="linear", **said)
     assert learner.count_warmup_steps(25) == steps
     assert TrainingArguments(warmup_steps=learner.warmup).get_warmup_steps(25) == steps
+
+
+def test_an_optimizer_whose_package_is_absent_is_refused_by_plan(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(StudyFileError, match="learner.optim: 'adamw_8bit' needs bitsandbytes.*pip install"):
+        check_study(load_study("tiny", ["learner.name=trl", "learner.optim=adamw_8bit"]))
+
+
+@pytest.mark.parametrize(("theirs", "ours"), [("stop_strings", "stop"), ("lr_scheduler_kwargs", "min_lr_rate")])
+def test_names_from_elsewhere_lead_to_ours(theirs, ours):
+    with pytest.raises(StudyFileError, match=f"learner.{theirs}: unknown key; did you mean '{ours}'"):
+        load_study("tiny", [f"learner.{theirs}=1"])
