@@ -237,6 +237,15 @@ def test_a_template_that_cannot_be_used_is_refused_by_name(own_study, override, 
         check_study(own_study(override))
 
 
+@pytest.mark.parametrize("override", ["chat_template='own.jinja'", "chat_template_kwargs={ style = 'x' }"])
+def test_a_template_for_prompts_that_are_plain_text_is_refused(own_study, override):
+    message = "is for chat prompts, and task dataset_rows has plain text; `chat = true` makes messages of them"
+    with pytest.raises(StudyFileError, match=message):
+        check_study(own_study(f"task.{override}", "task.chat=false"))
+    with pytest.raises(StudyFileError, match="is for chat prompts, and task string_ops has plain text"):
+        check_study(load_study("tiny", [f"task.{override}"]))
+
+
 def test_another_template_is_another_study(own_study, tmp_path):
     before = source_hashes(own_study("task.chat_template='own.jinja'"))
     (tmp_path / "own.jinja").write_text(OWN + "!")

@@ -244,7 +244,7 @@ def test_warm_up_is_counted_as_Transformers_does(said, steps):
 
 def test_an_optimizer_whose_package_is_absent_is_refused_by_plan(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(StudyFileError, match="learner.optim: 'adamw_8bit' needs bitsandbytes.*pip install"):
+    with pytest.raises(StudyFileError, match=r"learner.optim: 'adamw_8bit' needs bitsandbytes.*pip install"):
         check_study(load_study("tiny", ["learner.name=trl", "learner.optim=adamw_8bit"]))
 
 
