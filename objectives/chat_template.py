@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Mapping
 from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -16,7 +17,14 @@ MARK = "END_OF_WHAT_IS_CONTINUED "
 the space off."""
 
 
-def render(template: str, messages: list[dict[str, Any]], *, continued: bool, special_tokens: dict[str, str]) -> str:
+def render(
+    template: str,
+    messages: list[dict[str, Any]],
+    *,
+    continued: bool,
+    special_tokens: dict[str, str],
+    given: Mapping[str, Any],
+) -> str:
     """A chat as text.
 
     Args:
@@ -24,6 +32,7 @@ def render(template: str, messages: list[dict[str, Any]], *, continued: bool, sp
         messages: The chat.
         continued: Stop within the last message, instead of opening one of the assistant's after it.
         special_tokens: As `bos_token`, which templates name.
+        given: What a study gives the template besides.
 
     Raises:
         jinja2.TemplateError: where the template is none, or refuses the messages.
@@ -34,7 +43,7 @@ def render(template: str, messages: list[dict[str, Any]], *, continued: bool, sp
         add_generation_prompt=not continued,
         tools=None,
         documents=None,
-        **special_tokens,
+        **special_tokens | dict(given),
     )
     if not continued:
         return text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -46,9 +46,8 @@ class Evaluator:
     engine: Engine
     tokenizer: Any
     rewards: RewardSet
-    max_completion_tokens: int
     rows: Sequence[Row]
-    temperature: float
+    sampling: Sampling
     _base: dict[int, HeldOutScore] = field(default_factory=dict, init=False)
 
     def score(self, adapter: AdapterVersion, *, step: int, seed: int) -> HeldOutScore:
@@ -60,7 +59,9 @@ class Evaluator:
             RewardError: where a function breaks its contract.
             UnrewardedError: where none applies to any completion.
         """
-        return self._score(self._rewards(adapter, self.temperature, seed), self._rewards(adapter, 0.0, seed), step=step)
+        return self._score(
+            self._rewards(adapter, self.sampling, seed), self._rewards(adapter, self._greedy, seed), step=step
+        )
 
     def base_score(self, seed: int) -> HeldOutScore:
         """The base policy's score. A seed is sampled once; what is greedy is the same for all.
@@ -69,11 +70,15 @@ class Evaluator:
             RewardError: where a function breaks its contract, or none applies to any completion.
         """
         if seed not in self._base:
-            sampled = self._rewards(None, self.temperature, seed)
+            sampled = self._rewards(None, self.sampling, seed)
             known = next(iter(self._base.values()), None)
-            greedy = self._rewards(None, 0.0, seed) if known is None else [known.greedy]
+            greedy = self._rewards(None, self._greedy, seed) if known is None else [known.greedy]
             self._base[seed] = self._score(sampled, greedy, step=0)
         return self._base[seed]
+
+    @property
+    def _greedy(self) -> Sampling:
+        return replace(self.sampling, temperature=0.0)
 
     def _score(self, sampled: Sequence[float], greedy: Sequence[float], *, step: int) -> HeldOutScore:
         without = unscored(self.rows, sampled)
@@ -87,12 +92,12 @@ class Evaluator:
             unscored_prompt=without.prompt if without else "",
         )
 
-    def _rewards(self, adapter: AdapterVersion | None, temperature: float, seed: int) -> list[float]:
+    def _rewards(self, adapter: AdapterVersion | None, sampling: Sampling, seed: int) -> list[float]:
         """A reward for every held-out prompt; NaN where no function applies."""
         completions = self.engine.rollout(
             [prompt_ids(self.tokenizer, row["prompt"]) for row in self.rows],
             [adapter] * len(self.rows),
-            Sampling(temperature=temperature, max_tokens=self.max_completion_tokens),
+            sampling,
             sampling_seeds(seed, EVALUATION, n=len(self.rows)),
         )
         texts = completion_texts(self.tokenizer, self.rows, completions)

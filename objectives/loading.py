@@ -11,18 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from objectives import stages
-from objectives.engines.protocol import Engine
+from objectives.engines.protocol import Engine, Sampling
 from objectives.errors import EngineError, PolicyError, TaskError
 from objectives.evaluation import Evaluator
 from objectives.footprint import MAX_SEQUENCES
 from objectives.hub import hub_offline
 from objectives.machine import cores, processor_name
 from objectives.policies.protocol import Policy, check_targets
-from objectives.prompts import FittingTask, prompt_ids, prompt_limit
+from objectives.prompts import FittingTask, prompt_ids, prompt_limit, use_template
 from objectives.rewards import RewardSet, make_rewards
 from objectives.settings import ModelSettings, WorkerSettings
 from objectives.tasks.build import build_task
-from objectives.tasks.own import own_references
+from objectives.tasks.own import own_references, own_template
 from objectives.tasks.protocol import Row, Task
 from objectives.user_code import load_reference
 
@@ -66,6 +66,7 @@ def load(settings: WorkerSettings, *, max_loras: int = 1) -> Loaded:
         policy = _load_policy(model, on_gpu=on_gpu)
     with stages.during(f"preparing the task {settings.task.name}"):
         check_targets(policy.base, model.target_modules)
+        use_template(policy.tokenizer, own_template(settings.task, folders), settings.task.chat_template_kwargs)
         task = _fitting_task(settings, policy)
         rewards = make_rewards(task, settings.task, folders, max_steps=settings.budget.steps)
         training = task.train_rows(settings.task.train_prompts)
@@ -77,9 +78,8 @@ def load(settings: WorkerSettings, *, max_loras: int = 1) -> Loaded:
         engine=engine,
         tokenizer=policy.tokenizer,
         rewards=rewards,
-        max_completion_tokens=task.max_completion_tokens,
         rows=rows,
-        temperature=settings.learner.temperature,
+        sampling=Sampling.of(settings.learner, max_tokens=task.max_completion_tokens),
     )
     facts = _facts(policy, engine, settings) | {"load_seconds": time.perf_counter() - began}
     facts["prompts"] = {"training": len(training), "held_out": len(rows)}

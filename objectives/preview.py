@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from objectives.engines.end_tokens import end_tokens
 from objectives.engines.protocol import Sampling
 from objectives.errors import RewardError
 from objectives.evaluation import TRAINING, completion_texts, sampling_seeds
@@ -87,7 +86,7 @@ def sample(loaded: Loaded, settings: WorkerSettings, *, prompts: int) -> Preview
     completions = loaded.engine.rollout(
         [prompt_ids(tokenizer, row["prompt"]) for row in repeated],
         [None] * len(repeated),
-        Sampling(temperature=settings.learner.temperature, max_tokens=loaded.task.max_completion_tokens),
+        Sampling.of(settings.learner, max_tokens=loaded.task.max_completion_tokens),
         sampling_seeds(settings.seed, TRAINING, n=len(repeated)),
     )
     texts = completion_texts(tokenizer, repeated, completions)
@@ -105,8 +104,6 @@ def sample(loaded: Loaded, settings: WorkerSettings, *, prompts: int) -> Preview
         warnings.append(f"{without}.")
     if left_out := loaded.facts.get("prompts", {}).get("left_out"):
         warnings.append(f"{left_out}.")
-    ends = end_tokens(tokenizer, loaded.policy.base)
-    cut = [not ends.intersection(completion.token_ids[-1:]) for completion in completions]
     size = settings.budget.group_size
     return Preview(
         groups=tuple(
@@ -115,7 +112,7 @@ def sample(loaded: Loaded, settings: WorkerSettings, *, prompts: int) -> Preview
                 completions=tuple(texts[part]),
                 rewards=_part(loaded.rewards.names, table, part),
                 totals=tuple(totals[part]),
-                truncated=sum(cut[part]),
+                truncated=sum(completion.truncated for completion in completions[part]),
             )
             for row, part in zip(rows, (slice(i * size, (i + 1) * size) for i in range(len(rows))), strict=True)
         ),

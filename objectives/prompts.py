@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +28,20 @@ def prompt_ids(tokenizer: Any, prompt: Any) -> list[int]:
         return_dict=True,
     )
     return list(encoded["input_ids"])
+
+
+def use_template(tokenizer: Any, template: str | None, given: Mapping[str, Any]) -> None:
+    """Makes a tokenizer render chats as a study says, whoever asks it to.
+
+    Args:
+        tokenizer: The policy's.
+        template: Instead of its own; None for its own.
+        given: What the template is given besides the messages.
+    """
+    if template is not None:
+        tokenizer.chat_template = template
+    if given:
+        tokenizer.apply_chat_template = functools.partial(tokenizer.apply_chat_template, **given)
 
 
 def goes_on(messages: Sequence[dict[str, Any]]) -> bool:

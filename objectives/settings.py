@@ -10,15 +10,12 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from objectives.learner_settings import LearnerSettings
 from objectives.lora import TARGET_MODULES
 from objectives.number_formats import DType
 from objectives.task_settings import Section, TaskSettings
 
 SHIPPED_MODELS = Path(__file__).parent / "models"
-CPU_SLOTS = 4
-"""Trials that a pack runs at once on a CPU, unless the study names another number."""
-MOST_SLOTS = 64
-"""The most trials that a pack may run at once."""
 
 
 class ModelSettings(Section):
@@ -42,6 +39,16 @@ class ModelSettings(Section):
     target_modules: tuple[str, ...] = Field(default=TARGET_MODULES, min_length=1)
     """The linear modules that get an adapter; "all-linear", as in PEFT, stands for those of the default."""
 
+    lora_dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of an adapter's inputs that training leaves out at random, by the trial's seed; rollouts and scores leave
+    out none. `trl` only: packed trials have none."""
+
+    bias: Literal["none"] = "none"
+    """Biases that are trained: none. vLLM serves adapters without them only."""
+
+    use_dora: Literal[False] = False
+    """DoRA: never. vLLM serves plain adapters only."""
+
     load_in_4bit: bool = False
     """Keep the frozen base in 4 bits (bitsandbytes)."""
 
@@ -64,6 +71,20 @@ class ModelSettings(Section):
     def _all_linear(cls, modules: Any) -> Any:
         return TARGET_MODULES if modules in ("all-linear", ["all-linear"], ("all-linear",)) else modules
 
+    @field_validator("bias", mode="before")
+    @classmethod
+    def _no_bias(cls, bias: Any) -> Any:
+        if bias != "none":
+            raise ValueError("vLLM serves no adapters with biases, so that rollouts would lack them; allowed: 'none'")
+        return bias
+
+    @field_validator("use_dora", mode="before")
+    @classmethod
+    def _no_dora(cls, use_dora: Any) -> Any:
+        if use_dora is not False:
+            raise ValueError("vLLM serves no DoRA adapters, so that rollouts would be another policy's; allowed: false")
+        return use_dora
+
     @property
     def number_format(self) -> DType:
         """`dtype`, once it is known what `auto` comes to.
@@ -80,74 +101,6 @@ class ModelSettings(Section):
         """What a loader is given: a folder for shipped models, else the name as it stands."""
         prefix, _, rest = self.name.partition("/")
         return str(SHIPPED_MODELS / rest) if prefix == "shipped" else self.name
-
-
-class LearnerSettings(Section):
-    """GRPO (Shao et al., 2024: DeepSeekMath) and its optimizer."""
-
-    name: Literal["trl", "packed"] = "trl"
-    """Who trains: `trl` is TRL's GRPOTrainer, one trial at a time; `packed` trains several trials at once."""
-
-    pack_size: int | None = Field(default=None, ge=1, le=MOST_SLOTS)
-    """Trials that the packed learner runs at once. Default: as many as there is memory for, at most 8 on a GPU and 4
-    on a CPU, and no more than there are trials a rank."""
-
-    loss_type: Literal["grpo", "dapo", "dr_grpo"] = "dapo"
-    """How token losses are averaged, as TRL names them."""
-
-    beta: float = Field(default=0.0, ge=0)
-    """Weight of the KL penalty towards the base policy."""
-
-    temperature: float = Field(default=1.0, gt=0)
-    """Sampling temperature of training rollouts and of the held-out score."""
-
-    scale_rewards: Literal["group", "batch", "none"] = "group"
-    """What advantages are divided by: the standard deviation of the group, of the batch, or nothing."""
-
-    epsilon: float = Field(default=0.2, gt=0)
-    """Clipping range of the probability ratio."""
-
-    num_iterations: int = Field(default=1, ge=1)
-    """Steps that are taken on each rollout batch: a trial samples `budget.steps / num_iterations` batches."""
-
-    micro_batch_size: int | None = Field(default=None, ge=1)
-    """Completions a forward and backward pass. Must divide the completions of a step; default: all of them."""
-
-    max_grad_norm: float = Field(default=1.0, gt=0)
-    """Gradient norm above which gradients are scaled down."""
-
-    lr_scheduler_type: Literal["constant", "linear", "cosine"] = "constant"
-    """How a trial's learning rate goes over its steps: it stays, or falls to zero along a line or a cosine."""
-
-    importance_sampling_correction: Literal[
-        "none", "sequence_mask", "sequence_truncate", "token_mask", "token_truncate"
-    ] = "none"
-    """Correction for the engine and the trainer disagreeing on log-probabilities, as TRL names them. `packed` only: TRL
-    applies one in its own vLLM modes, never to rollouts that it is handed."""
-
-    report_to: tuple[Literal["tensorboard", "wandb", "trackio", "mlflow"], ...] = ()
-    """Trackers that TRL reports each step to, one run a trial, named study/trial/seed. Their packages are yours to
-    install, their own environment variables hold. `trl` only."""
-
-    @model_validator(mode="after")
-    def _check_trackers(self) -> LearnerSettings:
-        if self.report_to and self.name != "trl":
-            raise ValueError(f"report_to={list(self.report_to)} is TRL's own reporting; it needs name = 'trl'")
-        return self
-
-    @model_validator(mode="after")
-    def _check_correction(self) -> LearnerSettings:
-        if self.importance_sampling_correction != "none" and self.name != "packed":
-            raise ValueError(
-                f"importance_sampling_correction={self.importance_sampling_correction!r} needs name = 'packed': TRL "
-                "corrects in its own vLLM modes only"
-            )
-        return self
-
-    @property
-    def slots(self) -> int:
-        """Trials that run at once. A pack whose size nobody has chosen yet has that of one on a CPU."""
-        return (self.pack_size or CPU_SLOTS) if self.name == "packed" else 1
 
 
 class BudgetSettings(Section):
@@ -191,6 +144,15 @@ class WorkerSettings(Section):
     def episodes(self) -> int:
         """Completions that one trial may sample in training: its episode budget."""
         return self.rollouts * self.budget.completions_per_step
+
+    @model_validator(mode="after")
+    def _check_dropout(self) -> WorkerSettings:
+        if self.model.lora_dropout and self.learner.name == "packed":
+            raise ValueError(
+                f"model.lora_dropout={self.model.lora_dropout:g} needs learner.name = 'trl': packed trials run a "
+                "prompt once for its group, which then would share one mask; allowed: 0"
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_micro_batch(self) -> WorkerSettings:

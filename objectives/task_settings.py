@@ -17,6 +17,13 @@ def _check_reference(text: str) -> str:
     return text
 
 
+TAKEN = frozenset({
+    "add_generation_prompt", "chat_template", "continue_final_message", "conversation", "documents", "max_length",
+    "messages", "padding", "return_assistant_tokens_mask", "return_dict", "return_tensors", "tokenize",
+    "tokenizer_kwargs", "tools", "truncation",
+})  # fmt: skip
+"""What `apply_chat_template` does not hand on to the template, or what a prompt decides."""
+
 Reference = Annotated[str, AfterValidator(_check_reference)]
 Alias = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.-]*$")]
 
@@ -62,6 +69,13 @@ class CommonTaskSettings(Section):
     """The longest prompt to use, in tokens: rows with longer ones are left out, and counted. Default: what leaves room
     for the longest completion in `model.max_seq_length`."""
 
+    chat_template: str | None = Field(default=None, min_length=1)
+    """A chat template instead of the model's own: a file, looked for beside the study file, then in the working folder,
+    or the template itself."""
+
+    chat_template_kwargs: dict[str, Any] = {}
+    """What the chat template is given besides the messages, as `{ enable_thinking = false }`."""
+
     @property
     def weights(self) -> tuple[float, ...]:
         """The weight of each function in `reward`."""
@@ -84,6 +98,13 @@ class CommonTaskSettings(Section):
     @classmethod
     def _one_reward(cls, reward: Any) -> Any:
         return (reward,) if isinstance(reward, str) else reward
+
+    @field_validator("chat_template_kwargs")
+    @classmethod
+    def _check_kwargs(cls, given: dict[str, Any]) -> dict[str, Any]:
+        if taken := sorted(given.keys() & TAKEN):
+            raise ValueError(f"{taken[0]!r} is the tokenizer's own argument; allowed: names that the template reads")
+        return given
 
     @model_validator(mode="after")
     def _check_rewards(self) -> CommonTaskSettings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,13 @@ from objectives.prompts import as_told, goes_on
 class TokenizerFiles:
     """What counts the tokens of prompts as the model's tokenizer does."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, template: str | None = None, given: Mapping[str, Any] | None = None) -> None:
         """Reads a model's folder.
+
+        Args:
+            folder: The model's.
+            template: A chat template instead of the model's.
+            given: What the template is given besides the messages.
 
         Raises:
             ImportError: where the package tokenizers is not installed.
@@ -31,7 +37,8 @@ class TokenizerFiles:
         self._tokenizer.no_padding()
         config = _read(folder / "tokenizer_config.json")
         self._special_tokens = _special_tokens(_read(folder / "special_tokens_map.json") | config)
-        self.chat_template = _chat_template(folder, config)
+        self.chat_template = _chat_template(folder, config) if template is None else template
+        self._given = given or {}
         """Its text; None where the model has none."""
 
     def count(self, prompt: Any) -> int:
@@ -46,7 +53,11 @@ class TokenizerFiles:
         if self.chat_template is None:
             raise ValueError("the model's tokenizer has no chat template")
         text = render(
-            self.chat_template, as_told(prompt), continued=goes_on(prompt), special_tokens=self._special_tokens
+            self.chat_template,
+            as_told(prompt),
+            continued=goes_on(prompt),
+            special_tokens=self._special_tokens,
+            given=self._given,
         )
         return len(self._tokenizer.encode(text, add_special_tokens=False).ids)
 

@@ -84,6 +84,7 @@ def largest_trial(config: StudyFile) -> TrialSpec:
             r=space.r[-1],
             alpha=space.middle_alpha(space.r[-1]),
             target_modules=config.model.target_modules,
+            dropout=config.model.lora_dropout,
             use_rslora=space.use_rslora[0],
         ),
         learning_rate=space.learning_rate[len(space.learning_rate) // 2],

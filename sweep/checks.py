@@ -41,6 +41,7 @@ def check_study(study: StudyFile) -> PromptPlan | None:
     check_model(study.model.name, study.model.path)
     _check_targets(study)
     _check_trackers(study)
+    _check_optimizer(study)
     try:
         return _check_task(study)
     except TaskError as error:
@@ -85,6 +86,14 @@ def _check_trackers(study: StudyFile) -> None:
             raise StudyFileError(f"learner.report_to: {tracker!r} is not installed; `pip install {tracker}` brings it")
 
 
+def _check_optimizer(study: StudyFile) -> None:
+    optim = study.learner.optim
+    if optim.endswith(("8bit", "32bit")) and not importlib.util.find_spec("bitsandbytes"):
+        raise StudyFileError(
+            f"learner.optim: {optim!r} needs bitsandbytes, which is not installed; `pip install bitsandbytes` brings it"
+        )
+
+
 def _check_config(name: str, config: Path) -> None:
     try:
         content = json.loads(config.read_text(encoding="utf-8"))
@@ -109,7 +118,7 @@ def _check_task(study: StudyFile) -> PromptPlan | None:
         return None
     if isinstance(task, ReasoningGymSettings | CustomTaskSettings):  # one is slow to make, the other the user's code
         return None
-    tokenizer = find_tokenizer(study.model.path)
+    tokenizer = find_tokenizer(study)
     chat = tokenizer is None or tokenizer.chat_template is not None
     made = build_task(task, seed=study.study.seed, folders=folders, chat=chat)
     _check_number(study, made)

@@ -7,9 +7,9 @@ from typing import Any
 
 from objectives.errors import ModelConfigError
 from objectives.footprint import EngineKind, Footprint, Workload, engine_kind, fit, footprint, host_bytes
+from objectives.learner_settings import CPU_SLOTS, MOST_SLOTS
 from objectives.machine import available_memory
 from objectives.model_shape import ModelShape
-from objectives.settings import CPU_SLOTS, MOST_SLOTS
 from sweep.adapter_plan import plan_model
 from sweep.devices import Device, present_device
 from sweep.errors import StudyFileError

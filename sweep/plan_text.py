@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from objectives.footprint import EngineKind
+from objectives.learner_settings import MOST_SLOTS
 from objectives.memory import EngineMemory, TrainerMemory
-from objectives.settings import MOST_SLOTS
 from sweep.adapter_plan import AdapterPlan, ModelPlan
 from sweep.devices import Device
 from sweep.pack_plan import PackPlan

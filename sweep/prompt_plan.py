@@ -9,6 +9,7 @@ from typing import Any
 from objectives.errors import ModelConfigError
 from objectives.model_configs import find_config
 from objectives.prompts import FittingTask, TooLong, prompt_limit
+from objectives.tasks.own import own_template
 from objectives.tasks.protocol import Task
 from objectives.tokenizer_files import TokenizerFiles
 from sweep.study_file import StudyFile
@@ -35,10 +36,16 @@ class PromptPlan:
         return asdict(self) | {"left_out": left_out, "longest_prompt": self.too_long.prompt if self.too_long else None}
 
 
-def find_tokenizer(name: str) -> TokenizerFiles | None:
-    """The tokenizer of a model, by the name that a study gives it; None where its files are not on this machine."""
+def find_tokenizer(study: StudyFile) -> TokenizerFiles | None:
+    """The tokenizer of a study's model, with the study's chat template; None where its files are not on this machine.
+
+    Raises:
+        TaskError: where the study names a template that is not there.
+    """
+    template = own_template(study.task, study.code_folders)
     try:
-        return TokenizerFiles(find_config(name).parent)
+        folder = find_config(study.model.path).parent
+        return TokenizerFiles(folder, template=template, given=study.task.chat_template_kwargs)
     except (ModelConfigError, ImportError, ValueError):
         return None
 

@@ -113,6 +113,7 @@ def trial_spec(trial: optuna.Trial, config: StudyFile, *, score_after: tuple[int
             r=params["r"],
             alpha=alpha_of(params) or 0,
             target_modules=config.model.target_modules,
+            dropout=config.model.lora_dropout,
             use_rslora=params.get("use_rslora", config.space.use_rslora[0]),
         ),
         learning_rate=params["learning_rate"],

@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
-from objectives.settings import BudgetSettings, LearnerSettings, ModelSettings, WorkerSettings
+from objectives.learner_settings import LearnerSettings
+from objectives.settings import BudgetSettings, ModelSettings, WorkerSettings
 from objectives.task_settings import Section, TaskSettings
 from sweep.ceilings import engine_ceiling
 from sweep.errors import StudyFileError
@@ -26,6 +27,9 @@ ELSEWHERE = {
     "num_generations": "group_size",
     "max_completion_length": "max_completion_tokens",
     "model_name": "name",
+    "stop_strings": "stop",
+    "lr_scheduler_kwargs": "min_lr_rate",
+    "epsilon_low": "epsilon",
 }
 """What keys are called in TRL, PEFT and Unsloth, for whoever writes them here."""
 

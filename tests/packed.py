@@ -25,6 +25,7 @@ SIZES = {
     "eos_token_id": 1,
     "bos_token_id": None,
 }
+END = SIZES["eos_token_id"]
 FAMILIES = ("Llama", "Qwen3", "Mistral", "Gemma2", "Gemma3Text")
 
 
@@ -124,6 +125,8 @@ class Recorded:
     longest_prompt: int = 6
     longest_completion: int = 5
     equal_prompts: bool = False
+    ends: bool = False
+    """Let about half of the completions come to an end of their own."""
     rollouts: list = field(default_factory=list)
 
     def rollout(self, i):
@@ -141,6 +144,8 @@ class Recorded:
                 )
                 for _ in range(self.group):
                     tokens = draw(2, VOCABULARY, draw(1, self.longest_completion + 1)[0])
+                    if self.ends and draw(0, 2)[0]:
+                        tokens[-1] = END
                     prompts.append(prompt)
                     completions.append(tokens)
                     logprobs.append((-4 + torch.rand(len(tokens), generator=generator)).tolist())
@@ -176,6 +181,7 @@ def trl_run(model, recorded, *, steps, tokenizer, learning_rate=1e-2, correction
         ids, completions, logprobs = recorded.rollout(next(rounds))
         return {"prompt_ids": ids, "completion_ids": completions, "logprobs": logprobs}
 
+    config = {"loss_type": "dapo", "optim": "adamw_torch", "lr_scheduler_type": "constant"} | config
     n = recorded.prompts * recorded.group
     micro = config.pop("micro_batch_size", None) or n
     with tempfile.TemporaryDirectory() as folder:
@@ -189,7 +195,6 @@ def trl_run(model, recorded, *, steps, tokenizer, learning_rate=1e-2, correction
                 steps_per_generation=n // micro,
                 num_generations=recorded.group,
                 learning_rate=learning_rate,
-                optim="adamw_torch",
                 use_cpu=True,
                 bf16=False,
                 gradient_checkpointing=False,
@@ -199,7 +204,7 @@ def trl_run(model, recorded, *, steps, tokenizer, learning_rate=1e-2, correction
                 report_to="none",
                 disable_tqdm=True,
                 max_completion_length=recorded.longest_completion,
-                **{"lr_scheduler_type": "constant"} | config,
+                **config,
             ),
             reward_funcs=[reward],
             train_dataset=Dataset.from_list([{"prompt": "A:abcd>"} for _ in range(64)]),

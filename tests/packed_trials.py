@@ -3,13 +3,15 @@
 import threading
 
 from objectives.adapters import AdapterFolder
+from objectives.engines.protocol import Sampling
 from objectives.errors import EngineError
 from objectives.evaluation import Evaluator
+from objectives.learner_settings import LearnerSettings
 from objectives.learners.packed.learner import PackedLearner
 from objectives.loading import Loaded
 from objectives.lora import LoraSpec
 from objectives.rewards import RewardSet, checked
-from objectives.settings import BudgetSettings, LearnerSettings, WorkerSettings
+from objectives.settings import BudgetSettings, WorkerSettings
 from objectives.task_settings import StringOpsSettings
 from objectives.tasks.string_ops import StringOps
 from objectives.trial import TrialSpec, trial_name
@@ -101,9 +103,8 @@ def learners(*, model, policy, vllm_engine, folder):
             engine=engine,
             tokenizer=policy.tokenizer,
             rewards=rewards,
-            max_completion_tokens=task.max_completion_tokens,
             rows=task.held_out_rows(64),
-            temperature=1.0,
+            sampling=Sampling.of(settings.learner, max_tokens=task.max_completion_tokens),
         )
         loaded = Loaded(policy=policy, engine=engine, task=task, rewards=rewards, evaluator=evaluator, facts={})
         made = kind(

@@ -4,14 +4,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from objectives.adapters import AdapterFolder
+from objectives.engines.protocol import Sampling
 from objectives.errors import RewardError
 from objectives.evaluation import Evaluator
+from objectives.learner_settings import LearnerSettings
 from objectives.learners.build import make_learner
 from objectives.loading import Loaded
 from objectives.lora import LoraSpec
 from objectives.preview import sample
 from objectives.rewards import RewardSet, checked
-from objectives.settings import BudgetSettings, LearnerSettings, ModelSettings, WorkerSettings
+from objectives.settings import BudgetSettings, ModelSettings, WorkerSettings
 from objectives.task_settings import StringOpsSettings
 from objectives.trial import TrialSpec
 from tests.packed_trials import Feed
@@ -80,9 +82,8 @@ class Ways:
             engine=self.engine,
             tokenizer=self.policy.tokenizer,
             rewards=rewards,
-            max_completion_tokens=self.task.max_completion_tokens,
             rows=self.task.held_out_rows(HELD_OUT),
-            temperature=1.0,
+            sampling=Sampling.of(LearnerSettings(), max_tokens=self.task.max_completion_tokens),
         )
         return Loaded(
             policy=self.policy, engine=self.engine, task=self.task, rewards=rewards, evaluator=evaluator, facts={}

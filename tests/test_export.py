@@ -61,7 +61,9 @@ def test_vllm_loads_the_folder_and_scores_it_as_the_trial_was_scored(folder, exp
     from transformers import AutoTokenizer
 
     from objectives.adapters import AdapterVersion
+    from objectives.engines.protocol import Sampling
     from objectives.evaluation import Evaluator
+    from objectives.learner_settings import LearnerSettings
     from objectives.rewards import RewardSet
     from objectives.tasks.string_ops import StringOps
 
@@ -70,9 +72,8 @@ def test_vllm_loads_the_folder_and_scores_it_as_the_trial_was_scored(folder, exp
         engine=vllm_engine,
         tokenizer=AutoTokenizer.from_pretrained(tiny.path),
         rewards=RewardSet(functions=tuple(task.reward_functions), weights=(1.0,)),
-        max_completion_tokens=task.max_completion_tokens,
         rows=task.held_out_rows(64),
-        temperature=1.0,
+        sampling=Sampling.of(LearnerSettings(), max_tokens=task.max_completion_tokens),
     )
     trial = stored_trial(folder, 1)
     version = AdapterVersion(id=900_001, name="exported", path=exported, r=4)

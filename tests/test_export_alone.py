@@ -1,5 +1,6 @@
 """Exported training scripts of studies on the user's own rows and rewards: they run without this project."""
 
+import ast
 import json
 import os
 import subprocess
@@ -28,6 +29,25 @@ def rows(tokenizer):
 PARTS = "def length(completion):\n    return len(completion[0]['content'])\n"
 FROM_FILE = 'name = "dataset"\ndata = "rows.jsonl"\nchat = true\nprompt_column = "q"\nreward = ["own_rewards:short"]'
 FROM_CODE = FROM_FILE.replace("rows.jsonl", "own_rewards:rows") + '\nsystem_prompt = "Be brief."'
+TEMPLATE = "{% for message in messages %}{{ style }}: {{ message.content }}\n{% endfor %}Answer:"
+OWN = '\nchat_template = "own.jinja"\nchat_template_kwargs = { style = "Asked" }'
+SETTINGS = """
+[learner]
+top_p = 0.9
+top_k = 50
+min_p = 0.01
+repetition_penalty = 1.1
+stop = ["zz", "END"]
+epsilon_high = 0.28
+delta = 4.0
+mask_truncated_completions = true
+loss_type = "dr_grpo"
+lr_scheduler_type = "cosine_with_min_lr"
+min_lr_rate = 0.1
+warmup_ratio = 0.5
+weight_decay = 0.01
+adam_beta2 = 0.99
+"""
 WITHOUT = (
     "import runpy, sys\n"
     "sys.modules['objectives'] = sys.modules['sweep'] = None\n"
@@ -45,8 +65,9 @@ def folder(tmp_path_factory):
     (folder / "own_parts.py").write_text(PARTS)
     rows = [{"q": f"What is {i}?", "answer": str(i)} for i in range(12)]
     (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    for name, task in (("file", FROM_FILE), ("code", FROM_CODE)):
-        text = STUDY.format(name=name, task=task + "\nheld_out_share = 0.3")
+    (folder / "own.jinja").write_text(TEMPLATE)
+    for name, task, more in (("file", FROM_FILE, ""), ("code", FROM_CODE, ""), ("settings", FROM_FILE + OWN, SETTINGS)):
+        text = STUDY.format(name=name, task=task + "\nheld_out_share = 0.3") + more
         (folder / f"{name}.toml").write_text(text)
         done = sweep("run", f"{name}.toml", "--trials", 1, cwd=folder)
         assert done.returncode == 0, done.stdout + done.stderr
@@ -54,7 +75,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["file", "code"])
+@pytest.mark.parametrize("name", ["file", "code", "settings"])
 def test_the_script_trains_with_unsloth_trl_and_the_users_files_alone(folder, name):
     done = sweep("export", name, "--trial", 0, "-o", f"{name}-out", cwd=folder)
     assert done.returncode == 0, done.stderr
@@ -62,7 +83,7 @@ def test_the_script_trains_with_unsloth_trl_and_the_users_files_alone(folder, na
     script = (out / "train.py").read_text()
     assert "objectives" not in script
     assert {"own_rewards.py", "own_parts.py"} <= {path.name for path in out.iterdir()}
-    assert (out / "train.jsonl").exists() == (name == "file")
+    assert (out / "train.jsonl").exists() == (name != "code")
     command = [sys.executable, "-c", WITHOUT, out / "train.py", "--steps", "2", "--output", out / "trained"]
     environment = {**os.environ, "PYTHONPATH": "", "UNSLOTH_COMPILE_LOCATION": str(out / "unsloth")}
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=environment)
@@ -99,3 +120,25 @@ def test_packages_aliases_and_strange_line_ends_survive(tmp_path, monkeypatch):
     kept = [json.loads(line) for line in made.files["train.jsonl"].decode().split("\n") if line]
     assert all(row["prompt"].startswith("a\u2028b\x85c") for row in kept)
     assert 0 < len(kept) <= 20
+
+
+@pytest.mark.slow
+def test_the_script_trains_with_the_studys_settings(folder):
+    tree = ast.parse((folder / "settings-out" / "train.py").read_text())
+    [call] = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "GRPOConfig"]
+    given = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+    said = {
+        "top_p": 0.9, "top_k": 50, "min_p": 0.01, "repetition_penalty": 1.1, "epsilon": 0.2, "epsilon_high": 0.28,
+        "delta": 4.0, "loss_type": "dr_grpo", "lr_scheduler_type": "cosine_with_min_lr",
+        "lr_scheduler_kwargs": {"min_lr_rate": 0.1}, "warmup_steps": 0.5, "weight_decay": 0.01, "adam_beta1": 0.9,
+        "adam_beta2": 0.99, "optim": "adamw_torch", "chat_template_kwargs": {"style": "Asked"},
+        # TRL's own would mask what ends at a stop text, too.
+        "mask_truncated_completions": False,
+    }  # fmt: skip
+    assert {name: ast.literal_eval(given[name]) for name in said} == said
+    assert given["generation_kwargs"] == "{'stop' if on_gpu else 'stop_strings': ['zz', 'END']}"
+    card = (folder / "settings-out" / "README.md").read_text()
+    assert "cosine_with_min_lr down to 0.1 of it, warm-up over 0.5 of the steps" in card
+    assert "T=1, top_p=0.9, top_k=50, min_p=0.01, repetition_penalty=1.1, stop=['zz', 'END']" in card
+    assert "adamw_torch, betas 0.9 and 0.99, weight decay 0.01" in card
+    assert "ratios within 0.8 to 1.28, delta 4, cut completions left out" in card

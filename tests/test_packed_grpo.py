@@ -8,6 +8,7 @@ import torch
 from transformers import AutoTokenizer
 
 from objectives.engines.protocol import Completion
+from objectives.learner_settings import LearnerSettings
 from objectives.learners.packed import scoring
 from objectives.learners.packed.grpo import (
     Objective,
@@ -16,15 +17,18 @@ from objectives.learners.packed.grpo import (
     groups_with_signal,
     slot_losses,
 )
+from objectives.learners.packed.learner import learner_adamw, learner_objective
 from objectives.learners.packed.linear import pack
 from objectives.learners.packed.optimizer import PackedAdamW
 from objectives.learners.packed.rollouts import Samples
-from objectives.learners.packed.schedule import schedule
+from objectives.learners.packed.schedule import learner_schedule, schedule
 from objectives.learners.packed.scoring import to_batch
 from objectives.learners.packed.step import Stepper
+from objectives.learners.trl_objective import objective_arguments
 from objectives.lora import TARGET_MODULES
 from objectives.settings import SHIPPED_MODELS
 from tests.packed import (
+    END,
     Recorded,
     differences,
     fill_B,
@@ -41,6 +45,8 @@ LORAS = (lora(2, 8), lora(8, 16))
 RATES = (1e-2, 3e-3)
 EXACT = 1e-10
 """In float64, where both run the very same sequences."""
+ADVANTAGES = 1e-7
+"""The same, with advantages that both compute in float32, in another order."""
 CLOSE = 2e-6
 """In float64, where positions or attention's shapes differ: norms and rotary embeddings of these models are computed
 in float32 whatever their weights are in. A step moves weights by up to 1e-2."""
@@ -72,7 +78,10 @@ def packed_batch(trials, rollout, goal, dtype=torch.float32, rewards=None):
     samples = []
     for recorded in trials:
         prompts, completions, logprobs = recorded.rollout(rollout)
-        sampled = [Completion(token_ids=t, logprobs=p) for t, p in zip(completions, logprobs, strict=True)]
+        sampled = [
+            Completion(token_ids=t, logprobs=p, truncated=t[-1] != END)
+            for t, p in zip(completions, logprobs, strict=True)
+        ]
         samples.append(Samples(rows=[], prompts=prompts, completions=sampled))
     rewards = recorded_rewards(trials, rollout) if rewards is None else rewards
     batch, silent = to_batch(samples, rewards, goal, pad=0, device=torch.device("cpu"))
@@ -81,14 +90,14 @@ def packed_batch(trials, rollout, goal, dtype=torch.float32, rewards=None):
     return batch, silent
 
 
-def start(dtype, trials, goal, *, order=None, max_grad_norm=1.0, filled=True, rates=None, **stepper):
+def start(dtype, trials, goal, *, order=None, max_grad_norm=1.0, filled=True, rates=None, adamw=None, **stepper):
     """A pack whose slots hold the adapters of some of LORAS, and the PEFT models that hold the same."""
     base, order = random_model(dtype=dtype), range(len(trials)) if order is None else order
     models = [peft_model(base, LORAS[i], seed=i) for i in order]
     if filled:
         models = [fill_B(model, i) for model, i in zip(models, order, strict=True)]
     packed = pack(base, TARGET_MODULES, slots=len(models), r_max=8)
-    optimizer = PackedAdamW(packed.weights, packed.gradients)
+    optimizer = PackedAdamW(packed.weights, packed.gradients, **adamw or {})
     for k, i in enumerate(order):
         take_from(packed, k, models[k], LORAS[i].scaling)
         optimizer.reset(k, RATES[i], rates or schedule("constant", steps=1))
@@ -152,29 +161,70 @@ def test_weights_after_several_steps_are_those_of_TRL_alone(tokenizer, loss_type
         {"beta": 0.1, "num_iterations": 2, "micro_batch_size": 8, "loss_type": "grpo"},
         {"scale_rewards": "batch"},
         {"scale_rewards": "none", "temperature": 0.7, "epsilon": 0.05, "num_iterations": 2},
+        {"epsilon": 0.3, "epsilon_high": 0.01, "num_iterations": 2},
+        {"epsilon": 0.01, "epsilon_high": 0.02, "delta": 1.03, "num_iterations": 2},
+        {"mask_truncated_completions": True},
+        {"mask_truncated_completions": True, "loss_type": "grpo", "micro_batch_size": 8},
+        {"mask_truncated_completions": True, "loss_type": "dr_grpo", "num_iterations": 2},
+        {"mask_truncated_completions": True, "loss_type": "bnpo", "beta": 0.1},
+        {"weight_decay": 0.5},
+        {"adam_beta1": 0.5, "adam_beta2": 0.8},
         {"lr_scheduler_type": "linear"},
         {"lr_scheduler_type": "cosine", "num_iterations": 2},
+        {"lr_scheduler_type": "constant_with_warmup", "warmup_steps": 2},
+        {"lr_scheduler_type": "cosine", "warmup_ratio": 0.3},
+        {"lr_scheduler_type": "cosine_with_min_lr", "min_lr_rate": 0.5, "warmup_steps": 0.2},
     ],
 )
 def test_every_other_setting_does_what_it_does_in_TRL(tokenizer, options):
-    trials = [Recorded(seed=k) for k in range(2)]
-    micro, iterations = options.get("micro_batch_size"), options.get("num_iterations", 1)
-    others = {"micro_batch_size", "num_iterations", "lr_scheduler_type"}
-    goal = objective(trials[0], **{k: v for k, v in options.items() if k not in others})
-    # TRL's reference is the adapter as it was handed over; a trial's starts at nothing, so that it is the base.
-    rates = schedule(options.get("lr_scheduler_type", "constant"), steps=4)
-    packed, models, stepper = start(torch.float64, trials, goal, rates=rates, micro_batch_size=micro, filled=False)
-    measured = train(packed, stepper, trials, goal, steps=4, iterations=iterations, dtype=torch.float64)
+    trials = [Recorded(seed=k, equal_prompts=True, ends=True) for k in range(2)]
+    packed, models, measured = packed_with(trials, options)
+    without, _, _ = packed_with(trials, {})
+    assert (packed.weights - without.weights).abs().max() > 1e-4
+    arguments = objective_arguments(LearnerSettings(**options)) | {
+        # A study's trainer gets these from the engine, with the rollout.
+        "mask_truncated_completions": options.get("mask_truncated_completions", False)
+    }
     for k, model in enumerate(models):
-        logs = trl_run(model, trials[k], steps=4, tokenizer=tokenizer, learning_rate=RATES[k], **options)
-        assert differences(packed, k, model, LORAS[k].r) < CLOSE
+        logs = trl_run(
+            model,
+            trials[k],
+            steps=4,
+            tokenizer=tokenizer,
+            learning_rate=RATES[k],
+            micro_batch_size=options.get("micro_batch_size"),
+            **arguments,
+        )
+        assert differences(packed, k, model, LORAS[k].r) < ADVANTAGES
         for log, (ours, _) in zip(logs, measured, strict=True):
             assert ours.loss[k] == pytest.approx(log["loss"], abs=1e-6)
-            if "beta" in options and micro is None:
+            if "beta" in options and "micro_batch_size" not in options:
                 assert ours.kl[k] == pytest.approx(log["kl"], rel=1e-5)
             assert (ours.kl is None) == ("beta" not in options)
     if "epsilon" in options:
         assert any(ours.clip_ratio[0] > 0 for ours, _ in measured)
+
+
+def packed_with(trials, options):
+    """Four steps of a pack on recorded rollouts under a study's settings, its models, and what was measured."""
+    learner = LearnerSettings(name="packed", **options)
+    goal = learner_objective(learner, group_size=trials[0].group, max_completion_tokens=trials[0].longest_completion)
+    # TRL's reference is the adapter as it was handed over; a trial's starts at nothing, so that it is the base.
+    packed, models, stepper = start(
+        torch.float64,
+        trials,
+        goal,
+        rates=learner_schedule(learner, steps=4),
+        adamw=learner_adamw(learner),
+        micro_batch_size=learner.micro_batch_size,
+        prompt_once=False,
+        filled=False,
+    )
+    return (
+        packed,
+        models,
+        train(packed, stepper, trials, goal, steps=4, iterations=learner.num_iterations, dtype=torch.float64),
+    )
 
 
 @pytest.mark.parametrize("correction", CORRECTIONS)

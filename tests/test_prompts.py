@@ -4,12 +4,17 @@ import pytest
 from transformers import AutoTokenizer
 
 from objectives.errors import TaskError
-from objectives.models.make_random import make_tokenizer
-from objectives.prompts import FittingTask, prompt_ids, prompt_limit
+from objectives.loading import load
+from objectives.models.make_random import make_random_model, make_tokenizer
+from objectives.prompts import FittingTask, prompt_ids, prompt_limit, use_template
 from objectives.settings import SHIPPED_MODELS
 from objectives.tasks.string_ops import StringOps
 from objectives.tasks.text_task import TextTask
 from objectives.tokenizer_files import TokenizerFiles
+from sweep.checks import check_study
+from sweep.errors import StudyFileError
+from sweep.sources import source_hashes
+from sweep.study_file import load_study
 
 PLAIN = (
     "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}<|end|>{% endfor %}"
@@ -147,3 +152,101 @@ def test_the_limit_is_what_leaves_room_for_a_completion():
         prompt_limit(stated=71, **room)
     with pytest.raises(TaskError, match="completions of 100 tokens leave no room for a prompt"):
         prompt_limit(stated=None, max_seq_length=100, max_completion_tokens=100)
+
+
+OWN = "{{ style }}:{% for message in messages %}{{ message.content }}{% endfor %}{% if think is defined %}T{% endif %}>"
+
+
+@pytest.mark.parametrize("template", [None, OWN, TRIMMING])
+@pytest.mark.parametrize("given", [{}, {"style": "brief", "think": False}, {"bos_token": "<|user|>"}])
+def test_a_studys_template_and_what_it_is_given_count_alike_in_plan_and_worker(folder, template, given):
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    use_template(tokenizer, template, given)
+    files = TokenizerFiles(folder, template=template, given=given)
+    for prompt in CHATS[:1]:
+        assert files.count(prompt) == len(prompt_ids(tokenizer, prompt))
+    if template == OWN:
+        expected = "brief:helloT>" if "style" in given else ":hello>"
+        assert tokenizer.decode(prompt_ids(tokenizer, CHATS[0])) == expected
+
+
+STUDY = """
+[study]
+name = "own"
+[model]
+name = "model"
+policy = "peft"
+engine = "transformers"
+max_lora_rank = 8
+dtype = "float32"
+[space]
+r = [4]
+learning_rate = [1e-3, 2e-3, 3e-3]
+[task]
+name = "dataset"
+data = "rows.jsonl"
+chat = true
+reward = ["own_rewards:f"]
+held_out_share = 0.4
+max_completion_tokens = 4
+chat_template_kwargs = { style = "brief" }
+[budget]
+steps = 1
+prompts_per_step = 2
+group_size = 2
+"""
+
+
+@pytest.fixture
+def own_study(tmp_path, monkeypatch):
+    """A study on a chat model, in a folder of its own, and how to load it with more in its task."""
+    make_random_model(tmp_path / "model")
+    (tmp_path / "rows.jsonl").write_text("\n".join(f'{{"prompt": "{n}"}}' for n in range(40)))
+    module = f"rewards_{tmp_path.name}"  # a process imports a name once
+    (tmp_path / f"{module}.py").write_text("def f(completions, **_):\n    return [1.0 for _ in completions]\n")
+    (tmp_path / "own.jinja").write_text(OWN)
+    (tmp_path / "study.toml").write_text(STUDY.replace("own_rewards", module))
+    monkeypatch.chdir(tmp_path)
+    return lambda *overrides: load_study("study.toml", list(overrides))
+
+
+@pytest.mark.parametrize("said", ["own.jinja", OWN])
+def test_a_worker_asks_in_the_studys_own_template(own_study, said, tmp_path):
+    study = own_study(f"task.chat_template={said!r}")
+    planned = check_study(study)
+    loaded = load(study.worker_settings(tmp_path / "logs"))
+    lengths = {len(prompt_ids(loaded.policy.tokenizer, row["prompt"])) for row in loaded.task.train_rows(40)}
+    assert planned.longest == max(lengths)
+    shown = loaded.policy.tokenizer.decode(prompt_ids(loaded.policy.tokenizer, loaded.task.train_rows(1)[0]["prompt"]))
+    assert shown.startswith("brief:")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("task.chat_template='none.jinja'", r"no file 'none.jinja'; looked in"),
+        ("task.chat_template='{{ oops'", r"chat template refuses the prompt"),
+        (
+            "task.chat_template_kwargs={ tools = [] }",
+            "'tools' is the tokenizer's own argument; allowed: names that",
+        ),
+    ],
+)
+def test_a_template_that_cannot_be_used_is_refused_by_name(own_study, override, message):
+    with pytest.raises(StudyFileError, match=message):
+        check_study(own_study(override))
+
+
+@pytest.mark.parametrize("override", ["chat_template='own.jinja'", "chat_template_kwargs={ style = 'x' }"])
+def test_a_template_for_prompts_that_are_plain_text_is_refused(own_study, override):
+    message = "is for chat prompts, and task dataset_rows has plain text; `chat = true` makes messages of them"
+    with pytest.raises(StudyFileError, match=message):
+        check_study(own_study(f"task.{override}", "task.chat=false"))
+    with pytest.raises(StudyFileError, match="is for chat prompts, and task string_ops has plain text"):
+        check_study(load_study("tiny", [f"task.{override}"]))
+
+
+def test_another_template_is_another_study(own_study, tmp_path):
+    before = source_hashes(own_study("task.chat_template='own.jinja'"))
+    (tmp_path / "own.jinja").write_text(OWN + "!")
+    assert source_hashes(own_study("task.chat_template='own.jinja'")) != before

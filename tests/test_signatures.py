@@ -6,6 +6,8 @@ import inspect
 from pathlib import Path
 
 import objectives
+from objectives.learner_settings import LearnerSettings
+from objectives.learners.trl_objective import objective_arguments
 
 SOURCES = Path(objectives.__file__).parent
 
@@ -69,6 +71,7 @@ def test_vllm_samples_by_the_names_we_use():
 def test_trl_is_configured_by_the_names_we_use(unsloth_policy):
     from trl import GRPOConfig
 
-    assert keywords("learners/trl.py", "GRPOConfig") <= set(inspect.signature(GRPOConfig).parameters)
+    accepted = set(inspect.signature(GRPOConfig).parameters)
+    assert keywords("learners/trl.py", "GRPOConfig") | objective_arguments(LearnerSettings()).keys() <= accepted
     accepted = defined("trl", "trainer/grpo_trainer.py", "GRPOTrainer.__init__")
     assert keywords("learners/trl.py", "GRPOTrainer") <= accepted

@@ -6,12 +6,14 @@ import pytest
 import torch
 
 from objectives.adapters import AdapterFolder
+from objectives.engines.protocol import Sampling
 from objectives.errors import RewardError
 from objectives.evaluation import Evaluator
+from objectives.learner_settings import LearnerSettings
 from objectives.loading import Loaded
 from objectives.lora import LoraSpec
 from objectives.rewards import RewardSet, checked
-from objectives.settings import BudgetSettings, LearnerSettings, WorkerSettings
+from objectives.settings import BudgetSettings, WorkerSettings
 from objectives.task_settings import StringOpsSettings
 from objectives.tasks.string_ops import StringOps
 from objectives.trial import TrialSpec
@@ -67,9 +69,8 @@ def make_learner(tiny, unsloth_policy, vllm_engine, tmp_path):
             engine=engine,
             tokenizer=unsloth_policy.tokenizer,
             rewards=rewards,
-            max_completion_tokens=task.max_completion_tokens,
             rows=task.held_out_rows(64),
-            temperature=1.0,
+            sampling=Sampling.of(settings.learner, max_tokens=task.max_completion_tokens),
         )
         loaded = Loaded(policy=unsloth_policy, engine=engine, task=task, rewards=rewards, evaluator=evaluator, facts={})
         return TrlLearner(settings=settings, loaded=loaded, adapters=AdapterFolder(tmp_path / "adapters"))

@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer, BatchEncoding, BitsAndBytesConfig
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer, BatchEncoding, BitsAndBytesConfig, StoppingCriteria
 
 from objectives.adapters import AdapterVersion
 from objectives.engines.end_tokens import end_tokens
@@ -36,6 +37,7 @@ class TransformersEngine:
             tokenizer = AutoTokenizer.from_pretrained(settings.path)
         except (ValueError, OSError) as error:
             raise EngineError(f"Transformers could not load {settings.name!r}: {error}") from error
+        self._tokenizer = tokenizer
         self._ends = end_tokens(tokenizer, self._base)
         self._pad: int = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
 
@@ -84,8 +86,8 @@ class TransformersEngine:
             **BatchEncoding({"input_ids": ids, "attention_mask": mask}).to(self._device),
             max_new_tokens=sampling.max_tokens,
             do_sample=not greedy,
-            # Transformers' own default of top_k=50 would sample from another distribution than the learner's.
-            **({} if greedy else {"temperature": sampling.temperature, "top_k": 0, "top_p": 1.0}),
+            **({} if greedy else _distribution(sampling)),
+            stopping_criteria=[_AtText(self._tokenizer, sampling.stop, start=width)] if sampling.stop else None,
             pad_token_id=self._pad,
             eos_token_id=sorted(self._ends),
             output_scores=True,
@@ -94,13 +96,44 @@ class TransformersEngine:
         logprobs = torch.stack(output.scores, dim=1).log_softmax(-1)
         tokens = output.sequences[:, width:]
         chosen = logprobs.gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
-        return [self._until_end(t, p) for t, p in zip(tokens.tolist(), chosen.tolist(), strict=True)]
+        return [self._until_end(t, p, sampling.stop) for t, p in zip(tokens.tolist(), chosen.tolist(), strict=True)]
 
-    def _until_end(self, tokens: list[int], logprobs: list[float]) -> Completion:
-        end = next((i + 1 for i, token in enumerate(tokens) if token in self._ends), len(tokens))
-        return Completion(token_ids=tuple(tokens[:end]), logprobs=tuple(logprobs[:end]))
+    def _until_end(self, tokens: list[int], logprobs: list[float], stop: Sequence[str]) -> Completion:
+        ends = (
+            i
+            for i in range(1, len(tokens) + 1)
+            if tokens[i - 1] in self._ends or (stop and _holds(self._tokenizer.decode(tokens[:i]), stop))
+        )
+        end = next(ends, None)
+        return Completion(token_ids=tuple(tokens[:end]), logprobs=tuple(logprobs[:end]), truncated=end is None)
 
     def close(self) -> None:
         """Frees the base model."""
         del self._base
         gc.collect()
+
+
+def _distribution(sampling: Sampling) -> dict[str, float | int | None]:
+    """What `generate` samples from, all of it stated: its default of top_k=50 is not the learner's."""
+    return {
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "top_k": sampling.top_k,
+        "min_p": sampling.min_p or None,
+        "repetition_penalty": sampling.repetition_penalty,
+    }
+
+
+def _holds(text: str, stop: Sequence[str]) -> bool:
+    return any(end in text for end in stop)
+
+
+class _AtText(StoppingCriteria):  # type: ignore[misc]
+    """Ends a completion whose text holds one of some texts. Transformers' own would look into the prompt, too."""
+
+    def __init__(self, tokenizer: Any, stop: Sequence[str], *, start: int) -> None:
+        self._tokenizer, self._stop, self._start = tokenizer, stop, start
+
+    def __call__(self, input_ids: Tensor, scores: Any, **_: Any) -> Tensor:
+        texts = self._tokenizer.batch_decode(input_ids[:, self._start :])
+        return torch.tensor([_holds(text, self._stop) for text in texts], device=input_ids.device)

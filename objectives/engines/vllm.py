@@ -89,16 +89,24 @@ class VllmEngine:
         seeds: Sequence[int],
     ) -> list[Completion]:
         """See `Engine.rollout`."""
+        sampled = sampling.temperature > 0
         shared = SamplingParams(
             temperature=sampling.temperature,
+            top_p=sampling.top_p if sampled else 1.0,
+            top_k=sampling.top_k if sampled else 0,
+            min_p=sampling.min_p if sampled else 0.0,
+            repetition_penalty=sampling.repetition_penalty if sampled else 1.0,
+            stop=list(sampling.stop),
             max_tokens=sampling.max_tokens,
             logprobs=0 if sampling.logprobs else None,
-            detokenize=False,
+            # Texts are looked for in text.
+            detokenize=bool(sampling.stop),
+            skip_special_tokens=not sampling.stop,
             output_kind=RequestOutputKind.FINAL_ONLY,
             skip_clone=True,  # nobody else holds them
         )
         params = [copy.copy(shared) for _ in seeds]  # 0.6 us each; made anew, 20
-        if sampling.temperature > 0:
+        if sampled:
             for own, seed in zip(params, seeds, strict=True):
                 own.seed = seed
         requests = {
@@ -136,8 +144,8 @@ class VllmEngine:
 
 
 def _completion(output: Any) -> Completion:
-    token_ids = tuple(output.token_ids)
+    token_ids, truncated = tuple(output.token_ids), output.finish_reason == "length"
     if output.logprobs is None:
-        return Completion(token_ids=token_ids)
+        return Completion(token_ids=token_ids, truncated=truncated)
     logprobs = tuple(step[token].logprob for step, token in zip(output.logprobs, token_ids, strict=True))
-    return Completion(token_ids=token_ids, logprobs=logprobs)
+    return Completion(token_ids=token_ids, logprobs=logprobs, truncated=truncated)

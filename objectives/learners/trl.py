@@ -24,6 +24,7 @@ from objectives.learners.protocol import TrialFeed
 from objectives.learners.trackers import run_name, tracked
 from objectives.learners.trial_log import trial_boundary
 from objectives.learners.trl_metrics import step_metrics
+from objectives.learners.trl_objective import check_objective, objective_arguments, restate
 from objectives.learners.trl_rewards import RolloutRewards
 from objectives.loading import Loaded, training_rows
 from objectives.prompts import prompt_ids
@@ -78,6 +79,7 @@ class TrlLearner:
                     rollout_func=run.rollout,
                     callbacks=[run],
                 )
+                check_objective(objective_arguments(self._settings.learner), trainer.args)
                 trainer.remove_callback(PrinterCallback)  # it would print every metric of every step
                 with clock.section("train"):
                     trainer.train()
@@ -105,30 +107,19 @@ class TrlLearner:
         learner, budget, model = self._settings.learner, self._settings.budget, self._settings.model
         micro_batch = learner.micro_batch_size or budget.completions_per_step
         accumulation = budget.completions_per_step // micro_batch
-        return GRPOConfig(
+        arguments = GRPOConfig(
+            **objective_arguments(learner),
             output_dir=folder,
             seed=spec.seed,
             data_seed=spec.seed,
             learning_rate=spec.learning_rate,
-            lr_scheduler_type=learner.lr_scheduler_type,
-            warmup_steps=0,
             max_steps=budget.steps,
             per_device_train_batch_size=micro_batch,
             gradient_accumulation_steps=accumulation,
             steps_per_generation=accumulation,
             num_generations=budget.group_size,
             max_completion_length=self._task.max_completion_tokens,
-            temperature=learner.temperature,
-            beta=learner.beta,
-            epsilon=learner.epsilon,
-            loss_type=learner.loss_type,
-            scale_rewards=learner.scale_rewards,
-            num_iterations=learner.num_iterations,
-            max_grad_norm=learner.max_grad_norm,
             reward_weights=list(self._rewards.weights),
-            # Unsloth turns TRL's vLLM mode on where the model has an engine; the correction stays the study's to state.
-            vllm_importance_sampling_correction=False,
-            optim="adamw_torch",
             bf16=model.number_format == "bfloat16" and torch.cuda.is_available(),
             fp16=model.number_format == "float16" and torch.cuda.is_available(),
             use_cpu=not torch.cuda.is_available(),
@@ -140,6 +131,8 @@ class TrlLearner:
             project=self._settings.study,
             disable_tqdm=True,
         )
+        restate(learner, arguments)
+        return arguments
 
 
 class _Run(TrainerCallback):  # type: ignore[misc]
@@ -161,6 +154,7 @@ class _Run(TrainerCallback):  # type: ignore[misc]
         self.scores: list[HeldOutScore] = []
         self.tokens = 0
         self._rollouts = 0
+        self._completion_length = 0.0
         self._step_began = time.perf_counter()
 
     def rollout(self, prompts: list[str], trainer: GRPOTrainer) -> dict[str, list[list[Any]] | None]:
@@ -172,21 +166,22 @@ class _Run(TrainerCallback):  # type: ignore[misc]
             completions = learner._engine.rollout(
                 ids,
                 [version] * len(ids),
-                Sampling(
-                    temperature=learner._settings.learner.temperature,
-                    max_tokens=learner._task.max_completion_tokens,
-                ),
+                Sampling.of(learner._settings.learner, max_tokens=learner._task.max_completion_tokens),
                 sampling_seeds(self._spec.seed, TRAINING, self._rollouts, n=len(ids)),
             )
         self._rewards.sampled(rows, completions)
         self._rollouts += 1
         self.tokens += sum(len(completion.token_ids) for completion in completions)
-        return {
+        self._completion_length = sum(len(completion.token_ids) for completion in completions) / len(completions)
+        rollout: dict[str, list[list[Any]] | None] = {
             "prompt_ids": ids,
             "completion_ids": [list(completion.token_ids) for completion in completions],
             # TRL would correct for the engine by them, and is told to leave that off.
             "logprobs": None,
         }
+        if learner._settings.learner.mask_truncated_completions:
+            rollout["env_mask"] = [[int(not c.truncated)] * len(c.token_ids) for c in completions]
+        return rollout
 
     def score(self, step: int) -> None:
         """Scores the policy as it is now on held-out prompts."""
@@ -210,6 +205,7 @@ class _Run(TrainerCallback):  # type: ignore[misc]
                 state.global_step,
                 logs,
                 tokens=self.tokens,
+                completion_length=self._completion_length,
                 seconds=now - self._step_began,
                 unscored=without.count if without else None,
             )

@@ -9,14 +9,22 @@ from typing import Any
 from objectives.trial import StepMetrics
 
 
-def step_metrics(step: int, logs: dict[str, Any], *, tokens: int, seconds: float, unscored: int | None) -> StepMetrics:
+def step_metrics(
+    step: int,
+    logs: dict[str, Any],
+    *,
+    tokens: int,
+    completion_length: float,
+    seconds: float,
+    unscored: int | None,
+) -> StepMetrics:
     """Reads a step's metrics from what TRL 1.13 logs, but for what it does not log: those that are given."""
     return StepMetrics(
         step=step,
         reward=_number(logs["reward"], default=math.nan),
         reward_std=_number(logs["reward_std"], default=math.nan),
         groups_without_signal=_number(logs["frac_reward_zero_std"], default=0.0),
-        completion_length=_number(logs["completions/mean_length"], default=0.0),
+        completion_length=completion_length,
         tokens=tokens,
         seconds=seconds,
         entropy=logs.get("entropy"),

@@ -17,6 +17,8 @@ from objectives.task_settings import (
 from objectives.tasks.protocol import Task
 from objectives.user_code import load_reference
 
+LOOKED_AT = 64
+"""Rows that tell what a task's prompts are."""
 ATTRIBUTES = ("name", "max_completion_tokens", "reward_functions", "reward_weights", "train_rows", "held_out_rows")
 
 
@@ -27,7 +29,16 @@ def build_task(
     task = make_task(settings, seed=seed, folders=folders, chat=chat, tokenizer=tokenizer)
     if not chat and any(not isinstance(row["prompt"], str) for row in task.train_rows(1)):
         raise TaskError(f"task {task.name} has chat prompts, and the model's tokenizer has no chat template")
+    if settings.chat_template or settings.chat_template_kwargs:
+        _check_chat(settings, task)
     return task
+
+
+def _check_chat(settings: TaskSettings, task: Task) -> None:
+    if all(isinstance(row["prompt"], str) for row in task.train_rows(LOOKED_AT)):
+        key = "chat_template" if settings.chat_template else "chat_template_kwargs"
+        hint = "; `chat = true` makes messages of them" if isinstance(settings, DatasetSettings) else ""
+        raise TaskError(f"{key} is for chat prompts, and task {task.name} has plain text{hint}")
 
 
 def make_task(

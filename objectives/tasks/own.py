@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from objectives.errors import TaskError
 from objectives.task_settings import CustomTaskSettings, DatasetSettings, Gsm8kSettings, TaskSettings
 from objectives.tasks.code_rows import is_code
 from objectives.tasks.rows import is_local
+from objectives.user_code import find_file
 
 
 def own_references(task: TaskSettings) -> list[str]:
@@ -23,7 +25,27 @@ def own_modules(task: TaskSettings) -> list[str]:
 
 
 def own_files(task: TaskSettings, folders: Sequence[Path] = ()) -> list[str]:
-    """Data files that the study names; folders of data only where these are given, in which they are looked for."""
+    """Files that the study names; folders of data only where these are given, in which they are looked for."""
+    templates = [] if task.chat_template is None or _is_template(task.chat_template) else [task.chat_template]
     if not isinstance(task, DatasetSettings | Gsm8kSettings):
-        return []
-    return [name for name in (task.data, task.held_out_split) if name and is_local(name, folders)]
+        return templates
+    return [name for name in (task.data, task.held_out_split) if name and is_local(name, folders)] + templates
+
+
+def own_template(task: TaskSettings, folders: Sequence[Path]) -> str | None:
+    """The chat template that the study names instead of the model's, as text; None where it names none.
+
+    Raises:
+        TaskError: where it is a file that is not there, or cannot be read.
+    """
+    if task.chat_template is None or _is_template(task.chat_template):
+        return task.chat_template
+    path = find_file(task.chat_template, folders)
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise TaskError(f"chat_template: {path} cannot be read: {error}") from error
+
+
+def _is_template(text: str) -> bool:
+    return "{{" in text or "{%" in text

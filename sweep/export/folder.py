@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pprint
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -12,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, StrictUndefined
 
-from objectives.tasks.own import own_files, own_modules
+from objectives.errors import TaskError
+from objectives.tasks.own import own_files, own_modules, own_template
 from sweep import record
 from sweep.bulk import read_trials
 from sweep.ceilings import engine_ceiling
@@ -23,6 +25,7 @@ from sweep.search import SEED
 from sweep.snippet import checkpointing_argument
 from sweep.space import alpha_of
 from sweep.storage import log_folder
+from sweep.study_file import StudyFile
 from sweep.summary import stored_config
 from sweep.units import decimals_for
 
@@ -161,12 +164,20 @@ def _content(exported: Exported, study: optuna.Study) -> dict[str, Any]:
         "user_files": ", ".join(map(repr, [*own_modules(config.task), *own_files(config.task)])),
         "alone": standing,
         "settings": config.task,
+        "template": _template(config),
         "weights": list(getattr(config.task, "reward_weights", ()) or [1.0] * len(config.task.named_rewards())),
         "rows_want_tokenizer": standing is not None and standing.wants_tokenizer,
         "micro_batch": micro_batch,
         "accumulation": config.budget.completions_per_step // micro_batch,
         "versions": study.user_attrs.get(record.FACTS, {}).get("versions", {}),
     }
+
+
+def _template(config: StudyFile) -> str | None:
+    """The study's own chat template, where it has one and its file is here."""
+    with suppress(TaskError):
+        return own_template(config.task, (Path.cwd(),))
+    return None
 
 
 def hub_id(name: str) -> str | None:

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from objectives.settings import LearnerSettings, ModelSettings
+from objectives.learner_settings import LearnerSettings
+from objectives.settings import ModelSettings
 from objectives.task_settings import DatasetSettings, Section
 from sweep.init.calls import Call
 from sweep.init.values import UnknownValueError

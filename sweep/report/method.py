@@ -49,12 +49,14 @@ def _run_rows(evidence: Evidence) -> list[tuple[str, str]]:
         ("policy, engine", f"{facts.get('policy', config.model.policy)}, {facts.get('engine', config.model.engine)}"),
         ("learner", LEARNERS[config.learner.name].format(pack_size=facts.get("slots", config.learner.slots))),
         ("importance-sampling correction", config.learner.importance_sampling_correction),
-        ("learning rate over a trial", config.learner.lr_scheduler_type),
+        ("learning rate over a trial", config.learner.schedule),
+        ("optimizer", config.learner.optimizer),
+        ("loss", f"{config.learner.loss_type}, {config.learner.clipping}"),
         (
             "episode budget of a trial",
             f"{episodes:,} completions: {budget.steps} steps, {budget.prompts_per_step} prompts x {budget.group_size}",
         ),
-        ("held-out prompts", f"{config.task.held_out_prompts:,} at most, sampled at T={config.learner.temperature:g}"),
+        ("held-out prompts", f"{config.task.held_out_prompts:,} at most, sampled at {config.learner.sampling}"),
         (
             "search",
             f"a design of {config.search.points_per_rank} points a rank, spread over the ladders, the same for all; "

@@ -17,7 +17,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-LossType = Literal["grpo", "dapo", "dr_grpo"]
+LossType = Literal["grpo", "dapo", "dr_grpo", "bnpo"]
 Correction = Literal["none", "sequence_mask", "sequence_truncate", "token_mask", "token_truncate"]
 
 STD_EPSILON = 1e-4
@@ -33,6 +33,9 @@ class Objective:
     max_completion_tokens: int
     temperature: float = 1.0
     epsilon: float = 0.2
+    epsilon_high: float | None = None
+    delta: float | None = None
+    mask_truncated_completions: bool = False
     beta: float = 0.0
     scale_rewards: Literal["group", "batch", "none"] = "group"
     correction: Correction = "none"
@@ -151,20 +154,24 @@ def token_loss(
     reference: Tensor | None = None,
     correction: Tensor | None = None,
 ) -> TokenLoss:
-    """-min(ratio A, clip(ratio, 1 - eps, 1 + eps) A) + beta KL, DeepSeekMath eq. 3, before any averaging.
+    """-min(ratio A, clip(ratio, 1 - eps, 1 + eps_high) A) + beta KL, DeepSeekMath eq. 3, before any averaging.
+
+    With delta, the ratio that is not clipped is at most that (Prime Intellect, 2025, INTELLECT-2, arXiv:2505.07291).
 
     Args:
         new: Log-probabilities under the policy that is trained, shape [..., C]. The only one with gradients.
         old: The same under the policy that sampled.
         advantage: Shape [...].
-        objective: Says eps and beta.
+        objective: Says eps, delta and beta.
         reference: Log-probabilities under the base policy, where beta is above 0.
         correction: Importance weights, where there are any.
     """
     advantage = advantage.unsqueeze(-1)
     ratio = (new - old).exp()
-    low, high = 1 - objective.epsilon, 1 + objective.epsilon
-    loss = -torch.min(ratio * advantage, ratio.clamp(low, high) * advantage)
+    low = 1 - objective.epsilon
+    high = 1 + (objective.epsilon if objective.epsilon_high is None else objective.epsilon_high)
+    bounded = ratio if objective.delta is None else ratio.clamp(max=objective.delta)
+    loss = -torch.min(bounded * advantage, ratio.clamp(low, high) * advantage)
     if correction is not None:
         loss = loss * correction
     kl = None
@@ -186,7 +193,7 @@ def slot_losses(loss: Tensor, mask: Tensor, *, completions: int, tokens: Tensor,
         loss: Shape [K, m, C]: of m completions of each trial.
         mask: Shape [K, m, C].
         completions: How many each trial has sampled in all.
-        tokens: Shape [K]: how many tokens they have.
+        tokens: Shape [K]: how many tokens they have, less those that are masked.
         objective: Says how tokens are averaged.
 
     Returns:
@@ -197,4 +204,4 @@ def slot_losses(loss: Tensor, mask: Tensor, *, completions: int, tokens: Tensor,
         return (loss.sum(2) / mask.sum(2).clamp(min=1)).sum(1) / completions
     if objective.loss_type == "dr_grpo":  # a constant: long completions weigh as much a token as short ones
         return loss.sum((1, 2)) / (completions * objective.max_completion_tokens)
-    return loss.sum((1, 2)) / tokens.clamp(min=1)  # dapo: a mean over all tokens
+    return loss.sum((1, 2)) / tokens.clamp(min=1)  # dapo, and bnpo in one batch: a mean over all tokens

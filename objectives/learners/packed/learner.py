@@ -11,6 +11,7 @@ import torch
 
 from objectives.adapters import AdapterFolder
 from objectives.errors import PolicyError, RewardError, is_out_of_memory
+from objectives.learner_settings import LearnerSettings
 from objectives.learners.packed.alternation import Rollouts
 from objectives.learners.packed.grpo import Objective
 from objectives.learners.packed.linear import Pack, pack
@@ -46,15 +47,8 @@ class PackedLearner:
         self._rows = training_rows(loaded, settings)
         if settings.model.number_format == "float16" and torch.cuda.is_available():
             raise PolicyError("packed trials do not scale losses, which float16 needs; use bfloat16")
-        self._objective = Objective(
-            loss_type=learner.loss_type,
-            group_size=budget.group_size,
-            max_completion_tokens=task.max_completion_tokens,
-            temperature=learner.temperature,
-            epsilon=learner.epsilon,
-            beta=learner.beta,
-            scale_rewards=learner.scale_rewards,
-            correction=learner.importance_sampling_correction,
+        self._objective = learner_objective(
+            learner, group_size=budget.group_size, max_completion_tokens=task.max_completion_tokens
         )
         self._sampler = Sampler(settings=settings, loaded=loaded, adapters=adapters, rows=self._rows)
 
@@ -104,13 +98,35 @@ class PackedLearner:
             packed.model.gradient_checkpointing_disable()
         return Stepper(
             packed,
-            PackedAdamW(packed.weights, packed.gradients),
+            PackedAdamW(packed.weights, packed.gradients, **learner_adamw(learner)),
             self._objective,
             max_grad_norm=learner.max_grad_norm,
             micro_batch_size=learner.micro_batch_size,
             prompt_once=not checkpointing,
             autocast=functools.partial(_autocast, packed.weights.device, model.number_format),
         )
+
+
+def learner_objective(learner: LearnerSettings, *, group_size: int, max_completion_tokens: int) -> Objective:
+    """What a study's trials optimise."""
+    return Objective(
+        loss_type=learner.loss_type,
+        group_size=group_size,
+        max_completion_tokens=max_completion_tokens,
+        temperature=learner.temperature,
+        epsilon=learner.epsilon,
+        epsilon_high=learner.epsilon_high,
+        delta=learner.delta,
+        mask_truncated_completions=learner.mask_truncated_completions,
+        beta=learner.beta,
+        scale_rewards=learner.scale_rewards,
+        correction=learner.importance_sampling_correction,
+    )
+
+
+def learner_adamw(learner: LearnerSettings) -> dict[str, Any]:
+    """The optimizer's options of a study."""
+    return {"betas": (learner.adam_beta1, learner.adam_beta2), "weight_decay": learner.weight_decay}
 
 
 def _autocast(device: torch.device, dtype: str) -> AbstractContextManager[Any]:

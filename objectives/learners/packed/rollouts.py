@@ -77,8 +77,8 @@ class Sampler:
             self.loaded.engine.rollout(
                 [ids for request in requests for ids in request.prompts],
                 [version for request, version in zip(requests, versions, strict=True) for _ in request.prompts],
-                Sampling(
-                    temperature=self.settings.learner.temperature,
+                Sampling.of(
+                    self.settings.learner,
                     max_tokens=self.loaded.task.max_completion_tokens,
                     logprobs=self.settings.learner.importance_sampling_correction != "none",
                 ),

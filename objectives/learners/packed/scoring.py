@@ -117,6 +117,13 @@ def to_batch(
         padded = [[fill] * (width - len(row)) + row if left else row + [fill] * (width - len(row)) for row in rows]
         return torch.tensor(padded, device=device).unflatten(0, (len(samples), -1))
 
+    def counts(completion: Completion) -> int:
+        return int(not (objective.mask_truncated_completions and completion.truncated))
+
+    def count(trial: Samples) -> int:
+        return sum(counts(completion) * len(completion.token_ids) for completion in trial.completions)
+
+    masks = [[counts(trial.completions[i])] * len(trial.completions[i].token_ids) for trial, rows in own for i in rows]
     sampler = None
     if objective.correction != "none":
         sampler = stacked([_logprobs(trial.completions[i]) for trial, rows in own for i in rows], 0.0)
@@ -124,10 +131,10 @@ def to_batch(
         prompts=stacked(prompts, pad, left=True),
         prompt_mask=stacked([[1] * len(row) for row in prompts], 0, left=True),
         completions=stacked(completions, pad),
-        completion_mask=stacked([[1] * len(row) for row in completions], 0),
+        completion_mask=stacked(masks, 0),
         signal=signal.repeat_interleave(group, dim=1).to(device),
         advantages=advantage.gather(1, kept).to(device),
         sampled=advantage.shape[1],
-        tokens=torch.tensor([sum(len(c.token_ids) for c in trial.completions) for trial in samples], device=device),
+        tokens=torch.tensor([count(trial) for trial in samples], device=device),
         sampler_logprobs=sampler,
     ), silent.tolist()

@@ -40,7 +40,7 @@ class Batch:
     sampled: int
     """n."""
     tokens: Tensor
-    """[k]: of all n completions."""
+    """[k]: of all n completions, less those that are masked."""
     sampler_logprobs: Tensor | None = None
     """[k, m, C]: what the engine says, where it is corrected for."""
     old: list[Tensor] = field(default_factory=list)
@@ -181,7 +181,7 @@ class Stepper:
         losses.sum().backward()
         with torch.no_grad():
             kl = torch.zeros_like(new) if tokens.kl is None else tokens.kl
-            clipped, kl = ((value * mask).sum((1, 2)) / batch.tokens for value in (tokens.clipped, kl))
+            clipped, kl = ((value * mask).sum((1, 2)) / batch.tokens.clamp(min=1) for value in (tokens.clipped, kl))
             told = batch.signal.unsqueeze(2)
             entropy = (entropy * mask * told[:, start:stop]).sum((1, 2)) / (batch.completion_mask * told).sum((1, 2))
             return torch.stack([losses.detach(), entropy, clipped, kl])

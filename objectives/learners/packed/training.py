@@ -15,7 +15,7 @@ from objectives.errors import EngineError, PackTooLargeError, RewardError, Unrew
 from objectives.evaluation import completion_texts
 from objectives.learners.packed.alternation import Rollout, Rollouts
 from objectives.learners.packed.rollouts import Samples
-from objectives.learners.packed.schedule import schedule
+from objectives.learners.packed.schedule import learner_schedule
 from objectives.learners.packed.scoring import Scored, metrics, score, to_batch
 from objectives.learners.packed.slots import SlotAdapter
 from objectives.learners.packed.step import Batch, Stepper
@@ -108,7 +108,7 @@ class PackTraining:
         log, budget = trial_log(settings.log_folder, spec.number), settings.budget
         try:
             adapter = SlotAdapter(packed, k, spec.lora, seed=spec.seed, base_name=settings.model.path)
-            factor = schedule(settings.learner.lr_scheduler_type, steps=budget.steps)
+            factor = learner_schedule(settings.learner, steps=budget.steps)
             self._stepper.optimizer.reset(k, spec.learning_rate, factor)
             order = prompt_order(self._prompts, budget.prompts_per_step, spec.seed)
             run = TrialRun(spec, adapter, order, steps=budget.steps, log=log)
