@@ -275,6 +275,20 @@ def test_lengths_that_depend_on_the_data_are_said_to(converted):
     assert "max_seq_length - longest, depends on the data" in made.files["REPORT.md"]
 
 
+def test_a_chat_template_that_is_set_on_the_tokenizer_is_the_studys(converted):
+    template = """START = "<go>"
+template = "{% for m in messages %}{{ m['content'] }}{% endfor %}" \\
+    "{% if add_generation_prompt %}{{ 'X' }}{% endif %}"
+template = template.replace("'X'", f"'{START}'")
+tokenizer.chat_template = template
+"""
+    study = study_of(converted(LOAD, template, DATA, REWARD, TRAIN))
+    assert study["task"]["chat_template"].endswith("{{ '<go>' }}{% endif %}")
+    unknown = converted(LOAD, "tokenizer.chat_template = open('x').read()", DATA, REWARD, TRAIN)
+    assert "chat_template" not in study_of(unknown)["task"]
+    assert "task.chat_template: theirs" in unknown.files["REPORT.md"]
+
+
 def test_one_prompt_many_times_over_is_held_out_by_row(converted):
     data = 'from datasets import Dataset\ndataset = Dataset.from_list([{"prompt": "play", "answer": 0}] * 1000)\n'
     assert study_of(converted(LOAD, data, REWARD, TRAIN))["task"]["held_out_by"] == "row"

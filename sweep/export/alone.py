@@ -59,7 +59,7 @@ def alone(config: StudyFile, folders: Sequence[Path]) -> Alone | None:
         if source == "hub" and is_local(task.data, folders):
             source = "file"
             made: Task = build_task(task, seed=config.study.seed, folders=folders, chat=True)
-            tokenizer = find_tokenizer(config.model.path)
+            tokenizer = find_tokenizer(config)
             made = made if tokenizer is None else fitting(made, config, tokenizer)
             rows = [json.dumps(row, ensure_ascii=False) for row in made.train_rows(task.train_prompts)]
             files[ROWS] = ("\n".join(rows) + "\n").encode()

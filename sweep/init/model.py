@@ -8,6 +8,7 @@ from objectives.lora import TARGET_MODULES
 from sweep.init.calls import Call, Recipe
 from sweep.init.draft import KEYS, Draft
 from sweep.init.ladders import alpha_ladder, rank_ladder, rate_ladder
+from sweep.init.values import UnknownValueError, evaluate
 
 CHECKPOINTING = {"unsloth": "unsloth", True: "standard", "True": "standard", False: "off", "False": "off"}
 
@@ -111,6 +112,20 @@ def draft_lengths(draft: Draft, recipe: Recipe) -> None:
         draft.changed.append("prompts longer than max_prompt_length are left out; TRL before 0.24 cut them")
     if whole is None:
         draft.put("model", "max_seq_length", int(completion) + int(prompt or 512), "prompt and completion")
+
+
+def draft_template(draft: Draft, recipe: Recipe) -> None:
+    """The chat template that they set on the tokenizer, as in `tokenizer.chat_template = ...`."""
+    for i in range(len(recipe.before) - 1, -1, -1):
+        match recipe.before[i].node:
+            case ast.Assign(targets=[ast.Attribute(attr="chat_template")], value=value):
+                try:
+                    template = evaluate(value, recipe.before[:i])
+                except UnknownValueError as error:
+                    draft.look_at.append(f"task.chat_template: theirs, {error}, is known only when it runs; put it in")
+                    return
+                draft.put_if_known("task", "chat_template", template, "tokenizer.chat_template")
+                return
 
 
 def draft_task(draft: Draft, recipe: Recipe, rewards: dict[str, str], data: str) -> None:

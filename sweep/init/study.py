@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sweep.init.calls import Recipe
 from sweep.init.draft import Draft
-from sweep.init.model import draft_adapter, draft_lengths, draft_model, draft_task
+from sweep.init.model import draft_adapter, draft_lengths, draft_model, draft_task, draft_template
 from sweep.init.training import draft_budget, draft_learner
 
 
@@ -26,8 +26,9 @@ def draft_study(recipe: Recipe, *, name: str, rewards: dict[str, str], data: str
     draft.put("study", "description", f"made from {source}", "")
     draft_model(draft, recipe)
     draft_adapter(draft, recipe)
-    draft_lengths(draft, recipe)
     draft_task(draft, recipe, rewards, data)
+    draft_lengths(draft, recipe)
+    draft_template(draft, recipe)
     draft_learner(draft, recipe)
     draft_budget(draft, recipe)
     if recipe.earlier:
