@@ -9,7 +9,7 @@ from sweep.errors import StudyFileError
 from sweep.init.convert import convert
 from sweep.init.ladders import rank_ladder, rate_ladder
 from sweep.study_file import parse_study
-from tests.command import sweep
+from tests.command import SWEEP, sweep
 
 LOAD = """
 from unsloth import FastLanguageModel
@@ -382,3 +382,26 @@ def test_a_model_and_a_data_set_are_enough(tmp_path):
     assert "--model, --data and --reward" in alone.stderr
     both = sweep("init", "x.ipynb", "--model", "y", cwd=tmp_path)
     assert both.returncode == 2
+
+
+def test_on_a_terminal_five_questions_are_asked(tmp_path):
+    import os
+    import pty
+
+    answers = ["someone/small", "rows.jsonl", "mine:right", "16", "40"]
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(tmp_path)
+        os.execv(SWEEP, [SWEEP, "init"])
+    said = b""
+    while True:
+        try:
+            part = os.read(terminal, 4096)
+        except OSError:  # it has closed its end
+            break
+        said += part
+        if answers and said.rstrip().endswith(b":") and part.strip():
+            os.write(terminal, f"{answers.pop(0)}\n".encode())
+    assert os.waitpid(pid, 0)[1] == 0, said
+    assert "wrote small: study.toml" in said.decode()
+    assert "max_lora_rank = 16" in (tmp_path / "small" / "study.toml").read_text()

@@ -23,9 +23,7 @@ def study_toml(draft: Draft, *, source: str) -> str:
     """
     content = {section: {key: value for key, (value, _) in keys.items()} for section, keys in draft.values.items()}
     parse_study(content, source="study.toml")
-    lines = [
-        f"# Made by `sweep init` from {source}. REPORT.md says what was carried over, changed, and could not be said."
-    ]
+    lines = [f"# Made by `sweep init` from {source}; what follows a `#` says where a value comes from."]
     for section, keys in draft.values.items():
         lines += ["", f"[{section}]"]
         lines += [_line(key, value, comment) for key, (value, comment) in keys.items()]
