@@ -45,7 +45,7 @@ class LearnerSettings(Section):
     min_p: float = Field(default=0.0, ge=0, le=1)
     """Leave out tokens whose probability is below this share of the likeliest one's."""
 
-    repetition_penalty: float = Field(default=1.0, gt=0, le=2)
+    repetition_penalty: float = Field(default=1.0, gt=0)
     """Above 1, tokens that were there before, prompt included, become less likely."""
 
     stop: tuple[Annotated[str, Field(min_length=1)], ...] = ()
@@ -77,9 +77,9 @@ class LearnerSettings(Section):
     max_grad_norm: float = Field(default=1.0, gt=0)
     """Gradient norm above which gradients are scaled down."""
 
-    optim: Literal["adamw_torch", "adamw_torch_fused", "adamw_8bit", "paged_adamw_8bit", "paged_adamw_32bit"] = (
-        "adamw_torch"
-    )
+    optim: Literal[
+        "adamw_torch", "adamw_torch_fused", "adamw_8bit", "adamw_bnb_8bit", "paged_adamw_8bit", "paged_adamw_32bit"
+    ] = "adamw_torch"
     """The optimizer, as Transformers names it. 8-bit and paged ones are bitsandbytes'; `packed` has AdamW of its own,
     `adamw_torch`, and no other."""
 

@@ -105,7 +105,8 @@ def test_learners_and_scoring_see_the_same(case, policy, engine, model, tmp_path
     assert seen["trl"].calls[0] == seen["packed"].calls[0]
     assert asked["trl"].calls[0][0] == asked["packed"].calls[0][0]
     assert seen["trl"].states == [pytest.approx(state) for state in seen["packed"].states]
-    assert [step for step, *_ in seen["packed"].states] == [0, 1, 0, 0]  # two steps, and a score at the end
+    # Two steps, a score at the end, and the base policy's.
+    assert [step for step, *_ in seen["packed"].states] == [0, 1, 0, 0, 0, 0]
     assert seen["scored"].states == [(0, STEPS, 0.0)] * 2
     assert seen["scored"].rows() == held_out * 2  # sampled, then greedy
     # Training ends with a score: on the same rows again.

@@ -242,7 +242,7 @@ def test_a_template_for_prompts_that_are_plain_text_is_refused(own_study, overri
     message = "is for chat prompts, and task dataset_rows has plain text; `chat = true` makes messages of them"
     with pytest.raises(StudyFileError, match=message):
         check_study(own_study(f"task.{override}", "task.chat=false"))
-    with pytest.raises(StudyFileError, match="is for chat prompts, and task string_ops has plain text"):
+    with pytest.raises(StudyFileError, match="is for chat prompts, and task string_ops_12 has plain text"):
         check_study(load_study("tiny", [f"task.{override}"]))
 
 

@@ -194,7 +194,9 @@ def test_what_unsloth_makes_of_TRLs_config_on_a_gpu_is_what_the_study_says(tmp_p
     assert done.stdout.count("KEPT") == len(said)
 
 
-@pytest.mark.parametrize("optim", ["adamw_torch_fused", "adamw_8bit", "paged_adamw_8bit", "paged_adamw_32bit"])
+@pytest.mark.parametrize(
+    "optim", ["adamw_torch_fused", "adamw_8bit", "adamw_bnb_8bit", "paged_adamw_8bit", "paged_adamw_32bit"]
+)
 def test_optimizers_train_in_TRL_and_are_refused_in_packs(make, optim):
     feed = Feed(spec(0))
     make(TrlLearner, steps=1, optim=optim).serve(feed)
