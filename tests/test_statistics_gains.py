@@ -69,6 +69,27 @@ def test_a_constant_reward_teaches_nothing(level: float) -> None:
         assert "would likely have been seen" not in verdict.reason
 
 
+@pytest.mark.parametrize("rule", [RULE, KEEP], ids=["tolerance", "keep"])
+@pytest.mark.parametrize("level", [0.1, -7.3, 100.1])
+@pytest.mark.parametrize("left_out", [0.0, 0.3])
+def test_what_the_mean_of_equal_rewards_is_off_by_is_no_gain(level: float, left_out: float, rule: Rule) -> None:
+    rng = np.random.default_rng(0)
+
+    def mean(left_out: float) -> float:
+        return float(np.nanmean(np.where(rng.random(256) < left_out, np.nan, level)))
+
+    base = np.array([mean(left_out) for _ in range(10)])
+    near = np.nextafter(base, np.inf)
+    for above in (near, np.nextafter(near, np.inf), np.array([mean(0.0) for _ in range(10)])):
+        frozen = confirm([level, level], ladder=[1, 16]).frozen
+        scores = np.tile(above, (2, 1))
+        confirmation = Confirmation(frozen=frozen, scores=scores, collapsed=scores > np.inf, base=base)
+        verdict = judge(confirmation, rule)
+        assert outcome(verdict) == ("nothing_learned", None)
+        assert verdict.seeds_needed is None
+        assert {summary.kept for summary in verdict.per_rank} == {None}
+
+
 def test_ranks_that_fall_below_the_base_policy_are_told_to_learn_more_slowly() -> None:
     verdict = judge(confirm([0.45, 0.50, 0.40, 0.54], base=0.55), KEEP)
     assert outcome(verdict) == ("nothing_learned", None)

@@ -119,7 +119,7 @@ def assess(confirmation: Confirmation, rule: Rule) -> Assessment:
     """
     if rule.gains and confirmation.base is None:
         raise ValueError("this rule looks at gains over the base policy, whose scores are not known")
-    evidence = weigh(confirmation.gains, confirmation.collapsed, rule)
+    evidence = weigh(confirmation.gains, confirmation.collapsed, rule, rounding=confirmation.rounding)
     smoothed = [configuration.smoothed for configuration in confirmation.frozen]
     decision = step_down(evidence, smoothed, rule)
     return Assessment(confirmation=confirmation, rule=rule, evidence=evidence, decision=decision)

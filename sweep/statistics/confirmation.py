@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sweep.noise import rounding
 from sweep.statistics.paired import BoolArray, FloatArray, IntArray
 from sweep.statistics.smoothing import FrozenConfiguration, UntunedRank
 
@@ -45,6 +46,12 @@ class Confirmation:
     def gains(self) -> FloatArray:
         """Shape (n_ranks, n_seeds): scores less the base policy's on the same seed; scores where that is not known."""
         return self.scores if self.base is None else self.scores - self.base
+
+    @property
+    def rounding(self) -> float:
+        """What a gain may be off by where there is none."""
+        known = [self.scores[self.alive], np.zeros(0) if self.base is None else self.base]
+        return rounding(*np.concatenate(known).tolist())
 
     @property
     def alive(self) -> BoolArray:

@@ -67,7 +67,7 @@ def _seeds_for_score(rank: int, assessment: Assessment) -> int | None:
     rivals = assessment.rivals(rank)
     if not rivals or min(int(bounds.n_seeds[rank, j]) for j in rivals) < 2:
         return None
-    if rule.gains and not bounds.mean[rank, rank] > 0:
+    if rule.gains and not bounds.mean[rank, rank] > assessment.evidence.rounding:
         return None
     gaps = {j: rule.margin + float(bounds.mean[rank, j]) for j in rivals}
     if min(gaps.values()) > 0:
@@ -80,6 +80,8 @@ def _seeds(rank: int, rival: int, n_rivals: int, assessment: Assessment, *, wors
     """Seeds for one contrast, or for the rank's own gain where the rival is the rank itself."""
     bounds, rule = assessment.evidence.bounds, assessment.rule
     gap = float(bounds.mean[rank, rival]) + (0.0 if rival == rank else rule.margin)
+    if abs(gap) <= assessment.evidence.rounding:
+        return None
     sd, n_shared = float(bounds.sd[rank, rival]), int(bounds.n_seeds[rank, rival])
     if n_shared < 2:
         return None

@@ -83,9 +83,10 @@ def _below(assessment: Assessment) -> str:
 
 def _unreached(assessment: Assessment) -> list[str]:
     """The judged ranks below the one that the step-down stopped at, unless they are shown to be too low as well."""
-    upper, margin = assessment.evidence.bounds.upper[:, assessment.start], assessment.rule.margin
+    upper = assessment.evidence.bounds.upper[:, assessment.start]
+    short = -assessment.rule.margin - assessment.evidence.rounding
     lower = [i for i in range(assessment.next_down) if assessment.decision.judged[i]]
-    return [f"r={assessment.r(i)}" for i in lower if not upper[i] < -margin]
+    return [f"r={assessment.r(i)}" for i in lower if not upper[i] < short]
 
 
 def _was(names: Sequence[object]) -> str:
@@ -107,15 +108,14 @@ def _undecided(assessment: Assessment) -> list[str]:
 def _nothing_learned(assessment: Assessment) -> list[str]:
     """That no rank beats the base policy, what could have been seen, and what to change."""
     clauses = [f"Nothing learned ({_basis(assessment, assessment.start)}): no rank is shown to beat the base policy"]
-    bounds, judged = assessment.evidence.bounds, np.flatnonzero(assessment.decision.judged).tolist()
-    worse = [f"r={assessment.r(i)}" for i in judged if bounds.upper[i, i] < 0]
+    bounds, rounding = assessment.evidence.bounds, assessment.evidence.rounding
+    judged = np.flatnonzero(assessment.decision.judged).tolist()
+    worse = [f"r={assessment.r(i)}" for i in judged if bounds.upper[i, i] < -rounding]
     if worse:
         clauses.append(f"{' and '.join(worse)} {_was(worse)} shown to fall below it: try lower learning rates")
     else:
         clauses.append("try higher learning rates, more steps, or a reward in which `sweep try-reward` sees signal")
     known = [(float(bounds.sd[i, i]), int(bounds.n_seeds[i, i])) for i in judged if bounds.n_seeds[i, i] > 1]
-    # What is left of scores that are all equal once a base policy's is taken off is rounding.
-    rounding = 1e-9 * float(np.nanmax(np.abs(assessment.confirmation.scores)))
     seen = [smallest_gap(sd, n, 1, assessment.rule.bound_confidence) for sd, n in known if sd > rounding]
     if seen:
         clauses.append(f"a gain of {figure(min(seen))} or more would likely have been seen")
