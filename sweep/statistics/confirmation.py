@@ -27,6 +27,10 @@ class Confirmation:
     score it so, and can be judged by scores alone."""
     untuned: tuple[UntunedRank, ...] = ()
     """Ranks of the ladder that are not judged."""
+    spread: float | None = None
+    """Standard deviation of the reward between prompts; None where it is not known."""
+    prompts: int | None = None
+    """Held-out prompts that a score is the mean over; None where that is not known."""
 
     def __post_init__(self) -> None:
         ranks = [configuration.r for configuration in self.frozen]
