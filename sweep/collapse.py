@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from objectives.figures import decimals
 from objectives.trial import HeldOutScore, StepMetrics
+from sweep.noise import SINGLE, rounding
 
 SILENT_SHARE = 0.8
 """Share of groups without signal from which on a step counts as silent."""
@@ -19,8 +20,6 @@ LOST_SHARE = 0.3
 solve an eighth has lost as much."""
 BEYOND_NOISE = 3.0
 """Standard errors of the difference from the base policy that have to be lost."""
-ROUNDING = 2.5e-7
-"""Of a reward's size: what a mean in single precision may be off by."""
 
 
 def is_lost(reward: float, base: HeldOutScore, *, spread: float | None = None, prompts: int | None = None) -> bool:
@@ -39,8 +38,7 @@ def is_lost(reward: float, base: HeldOutScore, *, spread: float | None = None, p
     noise = 0.0
     if prompts is not None:
         noise = BEYOND_NOISE * math.hypot(base.spread / math.sqrt(base.prompts), widest / math.sqrt(prompts))
-    rounding = ROUNDING * max(abs(base.sampled), abs(reward))
-    return base.sampled - reward > max(LOST_SHARE * widest, noise, rounding)
+    return base.sampled - reward > max(LOST_SHARE * widest, noise, rounding(base.sampled, reward, precision=SINGLE))
 
 
 def against_base(reward: float, base: HeldOutScore) -> str:

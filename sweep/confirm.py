@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from objectives.trial import HeldOutScore
-from sweep import record
-from sweep.bulk import read_trials
+from sweep.confirm_scores import ConfirmationTrials
 from sweep.errors import StudyFileError
 from sweep.schema import rule_of, schema_of
-from sweep.search import SEED
 from sweep.statistics.confirmation import Confirmation
 from sweep.statistics.decision import Rule
 from sweep.statistics.horizon import Horizon, judge_horizon
-from sweep.statistics.paired import FloatArray
 from sweep.statistics.power import step_power
 from sweep.statistics.smoothing import (
     FrozenConfiguration,
@@ -167,15 +162,14 @@ def read_confirmation(study: optuna.Study, config: StudyFile) -> Confirmed | Non
     if not (looks := tuple(study.user_attrs.get(LOOKS, ()))):
         return None
     search = stored_frozen(study)
-    trials = _trials_by_rank_and_seed(study)
-    seeds = sorted({seed for _, seed in trials})[: max(looks)]
+    trials = ConfirmationTrials.read(study)
+    seeds = trials.seeds(max(looks))
     if not seeds:
         return None
-    missing = sum((frozen.r, seed) not in trials for frozen in search.frozen for seed in seeds)
+    missing = sum(not trials.has(frozen.r, seed) for frozen in search.frozen for seed in seeds)
     rule = rule_of(config, schema_of(study))
-    base = _base_scores(trials, seeds) if rule.gains else None
     by_share = {
-        share: _confirmation(search, trials, seeds, step=step, base=base)
+        share: trials.confirmation(search, seeds, step=step, gains=rule.gains)
         for share, step in horizon_steps(config.budget.steps).items()
     }
     return Confirmed(
@@ -183,7 +177,7 @@ def read_confirmation(study: optuna.Study, config: StudyFile) -> Confirmed | Non
         verdict=judge(by_share[1.0], rule),
         horizon=judge_horizon(by_share, rule),
         confirmation=by_share[1.0],
-        seeds=sum(all((frozen.r, seed) in trials for frozen in search.frozen) for seed in seeds),
+        seeds=sum(all(trials.has(frozen.r, seed) for frozen in search.frozen) for seed in seeds),
         looks=looks,
         warnings=tuple(_warnings(looks, rule, missing=missing, trials=len(search.frozen) * len(seeds))),
     )
@@ -197,48 +191,6 @@ def _warnings(looks: tuple[int, ...], rule: Rule, *, missing: int, trials: int) 
             f"this is look {len(looks)} at a verdict declared for {rule.looks} (verdict.looks): the chance of a wrong "
             f"answer is above {100 * (1 - rule.confidence):g} %"
         )
-
-
-def _trials_by_rank_and_seed(study: optuna.Study) -> dict[tuple[int, int], dict[str, Any]]:
-    """Attributes of the trials that have a score or collapsed, by rank and seed."""
-    return {
-        (trial.params["r"], trial.user_attrs[SEED]): trial.user_attrs
-        for trial in read_trials(study)
-        if trial.state.is_finished() and (record.SCORES in trial.user_attrs or trial.user_attrs.get(record.COLLAPSED))
-    }
-
-
-def _confirmation(
-    search: SmoothedSearch,
-    trials: dict[tuple[int, int], dict[str, Any]],
-    seeds: Sequence[int],
-    *,
-    step: int,
-    base: FloatArray | None,
-) -> Confirmation:
-    """Scores after a number of steps, nan where a trial has none. A collapsed trial has collapsed at every step."""
-    scores = np.full((len(search.frozen), len(seeds)), np.nan)
-    collapsed = np.zeros(scores.shape, dtype=np.bool_)
-    for i, frozen in enumerate(search.frozen):
-        for j, seed in enumerate(seeds):
-            attributes = trials.get((frozen.r, seed), {})
-            collapsed[i, j] = bool(attributes.get(record.COLLAPSED))
-            for score in attributes.get(record.SCORES, []):
-                if score["step"] == step:
-                    scores[i, j] = score["sampled"]
-    return Confirmation(frozen=search.frozen, scores=scores, collapsed=collapsed, base=base, untuned=search.untuned)
-
-
-def _base_scores(trials: dict[tuple[int, int], dict[str, Any]], seeds: Sequence[int]) -> FloatArray:
-    """The base policy's score on each seed, nan where no trial of the seed has it.
-
-    All trials of a seed tell the same, up to what a change of processor does to it: then the mean.
-    """
-    told: dict[int, list[float]] = {seed: [] for seed in seeds}
-    for (_, seed), attributes in trials.items():
-        if seed in told and (base := record.base_score(attributes)) is not None:
-            told[seed].append(base.sampled)
-    return np.array([np.mean(scores) if scores else np.nan for scores in told.values()])
 
 
 def with_verdict(shown: dict[str, Any], confirmed: Confirmed | None) -> dict[str, Any]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from objectives.trial import HeldOutScore
+from sweep.noise import rounding, sampling_error
 from sweep.summary import StudySummary, TrialSummary, summarize
 from sweep.units import figure
 
@@ -41,7 +40,7 @@ def unlearned_warning(summary: StudySummary) -> str:
     scored = [trial for trial in summary.trials if trial.gain is not None]
     if summary.base is None or summary.base.spread is None or not _ended_design(summary) or not scored:
         return ""
-    noise = 2 * _error(summary.base)
+    noise = 2 * sampling_error(summary.base.spread, summary.base.prompts)
     if any(_gained(trial, noise) for trial in scored):
         return ""
     return (
@@ -59,14 +58,15 @@ def _ended_design(summary: StudySummary) -> list[TrialSummary]:
 
 
 def _gained(trial: TrialSummary, noise: float) -> bool:
-    return not trial.collapsed and trial.gain is not None and trial.gain > noise
+    return not trial.collapsed and trial.gain is not None and trial.gain > max(noise, _rounding(trial))
+
+
+def _rounding(trial: TrialSummary) -> float:
+    """What a trial may seem to have gained where rewards are all the same."""
+    return rounding(trial.value or 0.0, trial.gain or 0.0)
 
 
 def _most(trials: Sequence[TrialSummary]) -> str:
-    best = max(trial.gain for trial in trials if trial.gain is not None)
+    gain, noise = max((trial.gain, _rounding(trial)) for trial in trials if trial.gain is not None)
+    best = gain if abs(gain) > noise else 0.0
     return f"{'+' if best > 0 else ''}{figure(best)}"
-
-
-def _error(base: HeldOutScore) -> float:
-    """Standard error of the difference between two scores on as many prompts as the base policy's."""
-    return math.sqrt(2 / base.prompts) * (base.spread or 0.0)

@@ -63,6 +63,14 @@ def test_a_constant_reward_teaches_nothing(level, monkeypatch):
     assert study.trials[0].user_attrs["collapsed"] is False
 
 
+def test_the_last_places_of_a_constant_reward_are_no_gain(monkeypatch):
+    study, told = watched(monkeypatch, lambda spec, step: 2.0, (1e-14, 100.1))
+    assert max(trial.value for trial in study.trials) > 100.1
+    assert [text.split(",")[0] for _, text in told] == [
+        "warning: no trial so far has gained over the base policy: the best of 6 has 0"
+    ]
+
+
 def test_one_trial_of_the_design_that_learned_is_enough(monkeypatch):
     study, told = watched(monkeypatch, lambda spec, step: BASELINE + (0.02 + 2 * NOISE if spec.number == 4 else -0.02))
     assert told == []

@@ -9,6 +9,7 @@ import numpy as np
 
 from sweep.statistics.confirmation import Confirmation
 from sweep.statistics.decision import Decision, Evidence, Rule, step_down, weigh
+from sweep.statistics.outlook import ranks_that_may_gain, seeds_for_a_gain
 
 
 class Outcome(StrEnum):
@@ -21,7 +22,7 @@ class Outcome(StrEnum):
     FOUND_SMALLEST_TRIED = "found_smallest_tried"
     """The smallest rank on the ladder passed: there is nothing below it to judge."""
     NOTHING_LEARNED = "nothing_learned"
-    """No rank is shown to beat the base policy, and that alone keeps every one from passing."""
+    """No rank is shown to beat the base policy, and none looks as if more seeds would show that it does."""
     UNDECIDED = "undecided"
     """Not even the rank that the search favours passed, or there was no other to compare it with."""
 
@@ -60,7 +61,8 @@ class Assessment:
     def outcome(self) -> Outcome:
         """Where the step-down ended."""
         if self.smallest < 0:
-            return Outcome.NOTHING_LEARNED if self._nothing_learned else Outcome.UNDECIDED
+            nothing = self._none_shown_to_gain and not self.gain_is_open
+            return Outcome.NOTHING_LEARNED if nothing else Outcome.UNDECIDED
         if self.untuned_below:
             return Outcome.FOUND_SMALLER_UNDECIDED
         if self.smallest == 0:
@@ -69,7 +71,20 @@ class Assessment:
         return Outcome.FOUND_AND_SMALLER_SHOWN_WORSE if shown else Outcome.FOUND_SMALLER_UNDECIDED
 
     @property
-    def _nothing_learned(self) -> bool:
+    def gain_is_open(self) -> bool:
+        """No rank is shown to gain for want of seeds: more would likely show one, or one that matters is possible."""
+        if not self._none_shown_to_gain:
+            return False
+        judged = self.decision.judged
+        return bool(self.may_gain) or bool(seeds_for_a_gain(self.confirmation, self.evidence, self.rule, judged))
+
+    @property
+    def may_gain(self) -> list[int]:
+        """Positions of the judged ranks whose gain may be one that matters, for all that the seeds so far show."""
+        return ranks_that_may_gain(self.confirmation, self.evidence, self.decision.judged)
+
+    @property
+    def _none_shown_to_gain(self) -> bool:
         """No judged rank is shown to gain, though there are seeds enough for one of them to be recommended."""
         judged, evidence = self.decision.judged, self.evidence
         known = np.isfinite(np.diagonal(evidence.bounds.lower))
@@ -119,7 +134,7 @@ def assess(confirmation: Confirmation, rule: Rule) -> Assessment:
     """
     if rule.gains and confirmation.base is None:
         raise ValueError("this rule looks at gains over the base policy, whose scores are not known")
-    evidence = weigh(confirmation.gains, confirmation.collapsed, rule)
+    evidence = weigh(confirmation.gains, confirmation.collapsed, rule, rounding=confirmation.rounding)
     smoothed = [configuration.smoothed for configuration in confirmation.frozen]
     decision = step_down(evidence, smoothed, rule)
     return Assessment(confirmation=confirmation, rule=rule, evidence=evidence, decision=decision)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sweep.noise import rounding
 from sweep.statistics.paired import BoolArray, FloatArray, IntArray
 from sweep.statistics.smoothing import FrozenConfiguration, UntunedRank
 
@@ -26,6 +27,10 @@ class Confirmation:
     score it so, and can be judged by scores alone."""
     untuned: tuple[UntunedRank, ...] = ()
     """Ranks of the ladder that are not judged."""
+    spread: float | None = None
+    """Standard deviation of the reward between prompts; None where it is not known."""
+    prompts: int | None = None
+    """Held-out prompts that a score is the mean over; None where that is not known."""
 
     def __post_init__(self) -> None:
         ranks = [configuration.r for configuration in self.frozen]
@@ -45,6 +50,12 @@ class Confirmation:
     def gains(self) -> FloatArray:
         """Shape (n_ranks, n_seeds): scores less the base policy's on the same seed; scores where that is not known."""
         return self.scores if self.base is None else self.scores - self.base
+
+    @property
+    def rounding(self) -> float:
+        """What a gain may be off by where there is none."""
+        known = [self.scores[self.alive], np.zeros(0) if self.base is None else self.base]
+        return rounding(*np.concatenate(known).tolist())
 
     @property
     def alive(self) -> BoolArray:

@@ -120,6 +120,8 @@ class Evidence:
     """Shape (..., n_ranks): the collapse rate is shown within the limit."""
     above: BoolArray
     """Shape (..., n_ranks): the collapse rate is shown above the limit."""
+    rounding: float = 0.0
+    """What is no more than this beyond a threshold is not beyond it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -142,7 +144,7 @@ class Decision:
     """Shape (..., n_ranks): still on the ladder."""
 
 
-def weigh(gains: ArrayLike, collapsed: ArrayLike, rule: Rule) -> Evidence:
+def weigh(gains: ArrayLike, collapsed: ArrayLike, rule: Rule, *, rounding: float = 0.0) -> Evidence:
     """Turn confirmation trials into bounds.
 
     Args:
@@ -150,6 +152,7 @@ def weigh(gains: ArrayLike, collapsed: ArrayLike, rule: Rule) -> Evidence:
             for a rule that does not look at gains; nan where no trial finished; anything where it collapsed.
         collapsed: same shape, bool.
         rule: as declared.
+        rounding: what a gain may be off by where nothing was gained: rewards near 100 differ in the last places.
     """
     gains = np.asarray(gains, dtype=np.float64)
     collapsed = np.asarray(collapsed, dtype=np.bool_)
@@ -159,8 +162,8 @@ def weigh(gains: ArrayLike, collapsed: ArrayLike, rule: Rule) -> Evidence:
     within, above = judge_collapses(n_collapsed, n_ran, rule.collapse_limit, rule.bound_confidence)
     bounds = bound_contrasts(gains, alive, rule.shares(gains.shape[-2]), rule.bound_confidence)
     own = np.diagonal(bounds.lower, axis1=-2, axis2=-1)
-    learned = own > 0 if rule.gains else np.ones(own.shape, dtype=np.bool_)
-    return Evidence(bounds=bounds, learned=learned, within=within, above=above)
+    learned = own > rounding if rule.gains else np.ones(own.shape, dtype=np.bool_)
+    return Evidence(bounds=bounds, learned=learned, within=within, above=above, rounding=rounding)
 
 
 def step_down(evidence: Evidence, smoothed: ArrayLike, rule: Rule) -> Decision:
@@ -174,7 +177,7 @@ def step_down(evidence: Evidence, smoothed: ArrayLike, rule: Rule) -> Decision:
     """
     judged = ~evidence.above
     # The diagonal stays in: a rank that has too few seeds of its own fails there, rivals or none.
-    clears = evidence.bounds.lower > rule.thresholds(judged.shape[-1])
+    clears = evidence.bounds.lower > rule.thresholds(judged.shape[-1]) + evidence.rounding
     score_passes = judged & (clears | ~judged[..., None, :]).all(axis=-1)
     passes = score_passes & evidence.within
 
@@ -192,7 +195,7 @@ def step_down(evidence: Evidence, smoothed: ArrayLike, rule: Rule) -> Decision:
     stopped = candidates.any(axis=-1)
     next_down = np.where(stopped, ladder[-1] - candidates[..., ::-1].argmax(axis=-1), -1)
     upper_of_next = _against_start(evidence.bounds.upper, next_down, start)
-    shown_worse = np.where(stopped, upper_of_next < -rule.margin, below.any(axis=-1))
+    shown_worse = np.where(stopped, upper_of_next < -rule.margin - evidence.rounding, below.any(axis=-1))
     return Decision(
         start=start,
         smallest=smallest,

@@ -6,32 +6,26 @@ bring the customary power for whichever way the rank in question seems to go.
 
 from __future__ import annotations
 
-import math
-
-import numpy as np
-
 from sweep.statistics.assessment import Assessment, Outcome
 from sweep.statistics.collapse import seeds_to_settle_collapse
-from sweep.statistics.power import MOST_SEEDS, seeds_for_power
-
-WORTH_ADDING = 3
-"""Where nothing is shown to have learned, how many times the seeds a plan may ask for: chance alone makes some
-rank look a little better than the base policy, and a plan for that would chase noise."""
+from sweep.statistics.outlook import seeds_for_a_gain, seeds_for_contrast, seeds_to_rule_out
+from sweep.statistics.power import MOST_SEEDS
 
 
 def seeds_to_settle(assessment: Assessment) -> int | None:
     """Total seeds per rank after which the open rank has likely passed or been shown worse.
 
-    Where nothing is shown to have learned: after which some rank likely is.
+    Where no rank is shown to gain but one may: after which one likely is, or none likely gains what would matter.
 
     Returns:
         More than the seeds that the open rank has now. None when no rank is open, when there are too few
         seeds to plan from, when `MOST_SEEDS` would not do, or when more seeds are not the remedy: the
-        rank that the search favours looks worse than another by more than the rule allows, or no rank looks as if
-        it had learned anything.
+        rank that the search favours looks worse than another by more than the rule allows, or nothing was learned.
     """
     if assessment.outcome is Outcome.NOTHING_LEARNED:
-        return _seeds_for_a_gain(assessment)
+        return None
+    if assessment.gain_is_open:
+        return _seeds_for_gains(assessment)
     rank = assessment.open_rank
     if rank < 0:
         return None
@@ -43,15 +37,13 @@ def seeds_to_settle(assessment: Assessment) -> int | None:
     return _longest(plans)
 
 
-def _seeds_for_a_gain(assessment: Assessment) -> int | None:
-    """Seeds with which the rank that looks most like it would be shown to have learned, if they are not many more."""
-    confirmation = assessment.confirmation
-    plans = []
-    for rank in np.flatnonzero(assessment.decision.judged).tolist():
-        needed, n_ran = _seeds(rank, rank, 1, assessment), int(confirmation.n_ran[rank])
-        if needed is not None and needed <= WORTH_ADDING * n_ran:
-            plans.append(max(needed, n_ran + 1))
-    return min(plans, default=None)
+def _seeds_for_gains(assessment: Assessment) -> int | None:
+    """Seeds with which some rank is likely shown to gain, or none to gain what would matter."""
+    confirmation, evidence, rule = assessment.confirmation, assessment.evidence, assessment.rule
+    shown = seeds_for_a_gain(confirmation, evidence, rule, assessment.decision.judged)
+    if shown is not None:
+        return shown
+    return seeds_to_rule_out(assessment.may_gain, confirmation, evidence, rule)
 
 
 def _seeds_for_collapse(rank: int, assessment: Assessment) -> int | None:
@@ -67,7 +59,7 @@ def _seeds_for_score(rank: int, assessment: Assessment) -> int | None:
     rivals = assessment.rivals(rank)
     if not rivals or min(int(bounds.n_seeds[rank, j]) for j in rivals) < 2:
         return None
-    if rule.gains and not bounds.mean[rank, rank] > 0:
+    if rule.gains and not bounds.mean[rank, rank] > assessment.evidence.rounding:
         return None
     gaps = {j: rule.margin + float(bounds.mean[rank, j]) for j in rivals}
     if min(gaps.values()) > 0:
@@ -78,14 +70,9 @@ def _seeds_for_score(rank: int, assessment: Assessment) -> int | None:
 
 def _seeds(rank: int, rival: int, n_rivals: int, assessment: Assessment, *, worse: bool = False) -> int | None:
     """Seeds for one contrast, or for the rank's own gain where the rival is the rank itself."""
-    bounds, rule = assessment.evidence.bounds, assessment.rule
-    gap = float(bounds.mean[rank, rival]) + (0.0 if rival == rank else rule.margin)
-    sd, n_shared = float(bounds.sd[rank, rival]), int(bounds.n_seeds[rank, rival])
-    if n_shared < 2:
-        return None
-    shared = seeds_for_power(-gap if worse else gap, sd, n_rivals, rule.bound_confidence)
-    # Seeds on which either of the two collapsed or failed do not count; expect the same share again.
-    return None if shared is None else math.ceil(shared * int(assessment.confirmation.n_ran[rank]) / n_shared)
+    confirmation, evidence, rule = assessment.confirmation, assessment.evidence, assessment.rule
+    gap = float(evidence.bounds.mean[rank, rival]) + (0.0 if rival == rank else rule.margin)
+    return seeds_for_contrast(rank, rival, -gap if worse else gap, confirmation, evidence, rule, n_rivals=n_rivals)
 
 
 def _longest(plans: list[int | None]) -> int | None:

@@ -148,7 +148,7 @@ def _summarize(assessment: Assessment, position: int) -> RankSummary:
         mean=float(scores.mean()) if len(scores) else None,
         gain=gain,
         gain_lower=_known(float(assessment.evidence.bounds.lower[position, position])) if rule.gains else None,
-        kept=gain / best if gain is not None and best > 0 else None,
+        kept=gain / best if gain is not None and best > assessment.evidence.rounding else None,
         lower=_known(lower),
         upper=_known(upper),
         collapsed=n_collapsed,

@@ -83,9 +83,10 @@ def _below(assessment: Assessment) -> str:
 
 def _unreached(assessment: Assessment) -> list[str]:
     """The judged ranks below the one that the step-down stopped at, unless they are shown to be too low as well."""
-    upper, margin = assessment.evidence.bounds.upper[:, assessment.start], assessment.rule.margin
+    upper = assessment.evidence.bounds.upper[:, assessment.start]
+    short = -assessment.rule.margin - assessment.evidence.rounding
     lower = [i for i in range(assessment.next_down) if assessment.decision.judged[i]]
-    return [f"r={assessment.r(i)}" for i in lower if not upper[i] < -margin]
+    return [f"r={assessment.r(i)}" for i in lower if not upper[i] < short]
 
 
 def _was(names: Sequence[object]) -> str:
@@ -100,22 +101,35 @@ def _undecided(assessment: Assessment) -> list[str]:
         return ["No rank can be recommended: all are shown to collapse too often"]
     if assessment.outcome is Outcome.NOTHING_LEARNED:
         return _nothing_learned(assessment)
+    if assessment.gain_is_open:
+        return [_open_gain(assessment)]
     favourite = f"r={assessment.r(start)}, which the search favours,"
     return [f"Undecided ({_basis(assessment, start)}): {favourite} {_doubt(assessment, start)}"]
+
+
+def _open_gain(assessment: Assessment) -> str:
+    """That no rank is shown to beat the base policy yet, and what the likeliest one may have gained."""
+    bounds, judged = assessment.evidence.bounds, np.flatnonzero(assessment.decision.judged).tolist()
+    known = [i for i in judged if bounds.n_seeds[i, i] > 1]
+    likeliest = max(known, key=lambda i: float(bounds.upper[i, i]))
+    low, high = (figure(float(side[likeliest, likeliest])) for side in (bounds.lower, bounds.upper))
+    return (
+        f"Undecided ({_basis(assessment, assessment.start)}): no rank is shown to beat the base policy yet, and "
+        f"r={assessment.r(likeliest)} may: its gain is between {low} and {high}"
+    )
 
 
 def _nothing_learned(assessment: Assessment) -> list[str]:
     """That no rank beats the base policy, what could have been seen, and what to change."""
     clauses = [f"Nothing learned ({_basis(assessment, assessment.start)}): no rank is shown to beat the base policy"]
-    bounds, judged = assessment.evidence.bounds, np.flatnonzero(assessment.decision.judged).tolist()
-    worse = [f"r={assessment.r(i)}" for i in judged if bounds.upper[i, i] < 0]
+    bounds, rounding = assessment.evidence.bounds, assessment.evidence.rounding
+    judged = np.flatnonzero(assessment.decision.judged).tolist()
+    worse = [f"r={assessment.r(i)}" for i in judged if bounds.upper[i, i] < -rounding]
     if worse:
         clauses.append(f"{' and '.join(worse)} {_was(worse)} shown to fall below it: try lower learning rates")
     else:
         clauses.append("try higher learning rates, more steps, or a reward in which `sweep try-reward` sees signal")
     known = [(float(bounds.sd[i, i]), int(bounds.n_seeds[i, i])) for i in judged if bounds.n_seeds[i, i] > 1]
-    # What is left of scores that are all equal once a base policy's is taken off is rounding.
-    rounding = 1e-9 * float(np.nanmax(np.abs(assessment.confirmation.scores)))
     seen = [smallest_gap(sd, n, 1, assessment.rule.bound_confidence) for sd, n in known if sd > rounding]
     if seen:
         clauses.append(f"a gain of {figure(min(seen))} or more would likely have been seen")
@@ -125,12 +139,12 @@ def _nothing_learned(assessment: Assessment) -> list[str]:
 def _advice(assessment: Assessment, seeds_needed: int | None) -> list[str]:
     """What to do about the open rank, where more seeds are or might have been the remedy."""
     if seeds_needed is not None:
-        end = "show one, as it looks now" if assessment.outcome is Outcome.NOTHING_LEARNED else "settle it"
+        end = "tell, as it looks now" if assessment.gain_is_open else "settle it"
         return [f"about {seeds_needed} seeds per rank would likely {end}"]
     rank = assessment.open_rank
     if assessment.outcome is Outcome.NOTHING_LEARNED or rank < 0 or int(assessment.confirmation.n_alive[rank]) < 2:
         return []
-    better = _looks_better(assessment)
+    better = -1 if assessment.gain_is_open else _looks_better(assessment)
     if assessment.smallest < 0 and better >= 0:
         by = "too far ahead" if assessment.rule.tolerance is None else f"more than {assessment.rule.tolerance:g} better"
         return [f"r={assessment.r(better)} looks {by}: search on before adding seeds"]
