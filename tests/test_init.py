@@ -289,6 +289,26 @@ tokenizer.chat_template = template
     assert "task.chat_template: theirs" in unknown.files["REPORT.md"]
 
 
+@pytest.mark.parametrize(
+    ("given", "learner"),
+    [
+        ('lr_scheduler_type = "constant", warmup_ratio = 0.1', {"lr_scheduler_type": "constant"}),
+        ('lr_scheduler_type = "constant_with_warmup", warmup_steps = 5', {"lr_scheduler_type": "constant_with_warmup"}),
+        (
+            'lr_scheduler_type = "cosine_with_min_lr", lr_scheduler_kwargs = {"min_lr_rate": 0.2}',
+            {"lr_scheduler_type": "cosine_with_min_lr", "min_lr_rate": 0.2},
+        ),
+        ('lr_scheduler_type = "cosine_with_min_lr", lr_scheduler_kwargs = {"min_lr": 1e-6}', {}),
+        ('lr_scheduler_type = "polynomial"', {}),
+        ('lr_scheduler_type = "cosine", optim = "lion_8bit"', {"lr_scheduler_type": "cosine"}),
+    ],
+)
+def test_schedules_and_optimizers_come_to_a_study_whatever_they_are(converted, given, learner):
+    study = study_of(converted(LOAD, DATA, REWARD, TRAIN.replace('lr_scheduler_type = "cosine"', given)))
+    said = {key: study["learner"].get(key) for key in ("lr_scheduler_type", "min_lr_rate")}
+    assert said == {"lr_scheduler_type": None, "min_lr_rate": None} | learner
+
+
 def test_one_prompt_many_times_over_is_held_out_by_row(converted):
     data = 'from datasets import Dataset\ndataset = Dataset.from_list([{"prompt": "play", "answer": 0}] * 1000)\n'
     assert study_of(converted(LOAD, data, REWARD, TRAIN))["task"]["held_out_by"] == "row"

@@ -20,6 +20,7 @@ SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "sto
 THEIR_DEFAULTS: dict[str, Any] = {"lr_scheduler_type": "linear"}
 """Defaults of TRL 1.13 that a study's differ from."""
 OF_NO_EFFECT = {
+    "lr_scheduler_kwargs",
     "bf16", "chat_template_kwargs", "dataloader_num_workers", "disable_tqdm", "eval_accumulation_steps", "eval_steps",
     "eval_strategy", "fp16", "fp16_full_eval", "generation_batch_size", "gradient_accumulation_steps",
     "gradient_checkpointing", "gradient_checkpointing_kwargs", "hub_model_id", "hub_strategy", "learning_rate",
@@ -43,6 +44,7 @@ def draft_learner(draft: Draft, recipe: Recipe) -> None:
             value = THEIR_DEFAULTS.get(argument)
         if value is not None:
             draft.put_if_known("learner", argument, value, f"GRPOConfig({argument}={value!r})")
+    _schedule(draft, config)
     for argument in SAMPLING:
         value = None if sampling is None else sampling.get(argument)
         if argument == "stop" and value is None and sampling is not None and "stop" in sampling.arguments:
@@ -65,6 +67,21 @@ def draft_learner(draft: Draft, recipe: Recipe) -> None:
             draft.put_if_known(
                 "task", "chat_template_kwargs", config.get("chat_template_kwargs"), "chat_template_kwargs"
             )
+
+
+def _schedule(draft: Draft, config: Call | None) -> None:
+    """What their schedule says besides its name."""
+    if draft.get("learner", "lr_scheduler_type") == "cosine_with_min_lr":
+        given = draft.known(config, "lr_scheduler_kwargs") or {}
+        if "min_lr_rate" in given:
+            draft.put_if_known("learner", "min_lr_rate", given["min_lr_rate"], "lr_scheduler_kwargs")
+        else:
+            draft.values["learner"].pop("lr_scheduler_type")
+            draft.unsaid.append(f"GRPOConfig(lr_scheduler_kwargs={given!r}): a study names a share, min_lr_rate")
+    if draft.get("learner", "lr_scheduler_type") in ("constant", None):
+        for key in ("warmup_steps", "warmup_ratio"):
+            if draft.values["learner"].pop(key, None) is not None:
+                draft.changed.append(f"{key} is left out: Transformers' constant schedule has no warm-up")
 
 
 def _is_neutral(argument: str, value: Any) -> bool:
