@@ -1,8 +1,8 @@
 """Noticing that a trial has collapsed: the policy's reward is lost, and its groups carry no signal to regain it.
 
 Lost means: below the base policy's by more than noise explains, and either by a share of the reward's own spread or
-with hardly any spread left, since a hard task has less than that share to lose. Neither the units of a reward nor where its
-zero is have a say in it, and a reward that is the same for everything cannot be lost.
+with hardly any spread left, since a hard task has less than that share to lose. Neither the units of a reward nor
+where its zero is have a say in it, and a reward that is the same for everything cannot be lost.
 """
 
 from __future__ import annotations

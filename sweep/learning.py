@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 
 
 class DesignWatch:
-    """Warns once, as soon as the design has ended without a gain: the rest of the search can be spared."""
+    """Warns as soon as the design has ended without a gain: the rest of the search can be spared."""
 
     def __init__(self, study: optuna.Study, console: Console) -> None:
         self._study, self._console = study, console
         self._done = bool(_ended_design(summarize(study)))
+        self._said = ""
 
     def look(self) -> None:
         """To be called after each trial."""
@@ -27,8 +28,14 @@ class DesignWatch:
             return
         summary = summarize(self._study)
         self._done = bool(_ended_design(summary))
-        if warning := unlearned_warning(summary):
+        self.say(summary)
+
+    def say(self, summary: StudySummary) -> None:
+        """Warns where there is reason to, unless that has just been said: a design may be the whole search."""
+        warning = unlearned_warning(summary)
+        if warning and warning != self._said:
             self._console.print(f"warning: {warning}", style="yellow", highlight=False, markup=False)
+        self._said = warning
 
 
 def unlearned_warning(summary: StudySummary) -> str:
