@@ -67,7 +67,7 @@ def test_a_search_that_ends_with_its_design_is_warned_about_once(trials, times, 
 def test_a_constant_reward_teaches_nothing(level, monkeypatch):
     study, told = watched(monkeypatch, lambda spec, step: 0.0, (0.0, level))
     assert len(told) == 1
-    assert "the best of 6 has 0" in told[0][1]
+    assert "the best of 6 has 0. As far" in told[0][1]
     assert study.trials[0].user_attrs["collapsed"] is False
 
 
