@@ -52,8 +52,9 @@ def unlearned_warning(summary: StudySummary) -> str:
         return ""
     doubt = f", and less than {figure(noise)} may be noise" if noise > 0 else ""
     return (
-        f"no trial so far has gained over the base policy: the best of {len(scored)} has {_most(scored)}{doubt}. As far "
-        "as this shows nothing is being learned, and no rank can be told from another: try higher learning rates or more steps, or see with `sweep try-reward` if there is a signal"
+        f"no trial so far has gained over the base policy: the best of {len(scored)} has {_most(scored)}{doubt}. "
+        "As far as this shows nothing is being learned, and no rank can be told from another: try higher learning "
+        "rates or more steps, or see with `sweep try-reward` if there is a signal"
     )
 
 
