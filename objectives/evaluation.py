@@ -86,7 +86,7 @@ class Evaluator:
             step=step,
             sampled=float(np.nanmean(sampled)),
             greedy=float(np.nanmean(greedy)),
-            prompts=len(sampled),
+            prompts=len(sampled) - (without.count if without else 0),
             spread=float(np.nanstd(sampled)),
             unscored=without.count if without else 0,
             unscored_prompt=without.prompt if without else "",

@@ -68,12 +68,18 @@ class HeldOutScore:
     sampled: float
     greedy: float
     prompts: int
+    """Whose sampled completion has a reward: what the mean is over. What studies stored early counts all."""
     spread: float | None = None
     """Standard deviation of the sampled reward between prompts; None in studies that were stored without."""
     unscored: int = 0
     """Sampled completions that no reward function applied to. They count in no mean."""
     unscored_prompt: str = ""
     """The prompt of one of them, shortened."""
+
+    @property
+    def unscored_share(self) -> float:
+        """Share of the sampled completions without a reward."""
+        return self.unscored / (self.prompts + self.unscored)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,12 +1,14 @@
 """Noticing that a trial has collapsed: the policy's reward is lost, and its groups carry no signal to regain it.
 
-Lost means: below the base policy's by a share of the reward's own spread, and by more than noise explains. Neither the
-units of a reward nor where its zero is have a say in it, and a reward that is the same for everything cannot be lost.
+Lost means: below the base policy's by more than noise explains, and either by a share of the reward's own spread or
+with hardly any spread left, since a hard task has less than that share to lose. Neither the units of a reward nor
+where its zero is have a say in it, and a reward that is the same for everything cannot be lost.
 """
 
 from __future__ import annotations
 
 import math
+import statistics
 from dataclasses import dataclass, field
 
 from objectives.figures import decimals
@@ -18,6 +20,8 @@ SILENT_SHARE = 0.8
 LOST_SHARE = 0.3
 """Standard deviations of the reward that have to be lost. A policy that solves a quarter of its prompts and comes to
 solve an eighth has lost as much."""
+ALL_BUT_GONE = 0.1
+"""Of the base policy's spread: with less left, whatever is lost beyond noise is all that there was."""
 BEYOND_NOISE = 3.0
 """Standard errors of the difference from the base policy that have to be lost."""
 
@@ -38,7 +42,13 @@ def is_lost(reward: float, base: HeldOutScore, *, spread: float | None = None, p
     noise = 0.0
     if prompts is not None:
         noise = BEYOND_NOISE * math.hypot(base.spread / math.sqrt(base.prompts), widest / math.sqrt(prompts))
-    return base.sampled - reward > max(LOST_SHARE * widest, noise, rounding(base.sampled, reward, precision=SINGLE))
+    share = 0.0 if is_all_but_gone(spread, base) else LOST_SHARE
+    return base.sampled - reward > max(share * widest, noise, rounding(base.sampled, reward, precision=SINGLE))
+
+
+def is_all_but_gone(spread: float | None, base: HeldOutScore) -> bool:
+    """Whether prompts get next to the same reward where the base policy's got different ones."""
+    return spread is not None and base.spread is not None and spread < ALL_BUT_GONE * base.spread
 
 
 def against_base(reward: float, base: HeldOutScore) -> str:
@@ -66,8 +76,10 @@ class CollapseMonitor:
     base: HeldOutScore
     patience: int
     prompts_per_step: int
-    _silent: list[float] = field(default_factory=list, init=False)
-    """Rewards of the silent steps in a row up to now."""
+    _low: list[StepMetrics] = field(default_factory=list, init=False)
+    """The silent steps in a row up to now that each lie far below the base policy."""
+    _flat: list[StepMetrics] = field(default_factory=list, init=False)
+    """Those that each lie below it with next to no spread."""
 
     def observe(self, metrics: StepMetrics) -> str | None:
         """Takes in a step; returns why the trial has collapsed, or None."""
@@ -78,14 +90,27 @@ class CollapseMonitor:
             value = getattr(metrics, name)
             if value is not None and not math.isfinite(value):
                 return f"{name} is {value} at step {metrics.step}"
-        silent = metrics.groups_without_signal >= SILENT_SHARE and is_lost(metrics.reward, self.base)
-        self._silent = [*self._silent, metrics.reward] if silent else []
-        if len(self._silent) < self.patience:
-            return None
-        mean, prompts = math.fsum(self._silent) / len(self._silent), len(self._silent) * self.prompts_per_step
-        if not is_lost(mean, self.base, prompts=prompts):
+        silent = metrics.groups_without_signal >= SILENT_SHARE
+        low = silent and is_lost(metrics.reward, self.base)
+        flat = silent and metrics.reward < self.base.sampled and is_all_but_gone(metrics.reward_std, self.base)
+        self._low = [*self._low, metrics] if low else []
+        self._flat = [*self._flat, metrics] if flat else []
+        row = next((row for row in (self._low, self._flat) if self._is_lost(row)), None)
+        if row is None:
             return None
         return (
             f"collapsed at step {metrics.step}: {against_base(metrics.reward, self.base)}, "
-            f"{metrics.groups_without_signal:.0%} of groups without signal, {len(self._silent)} steps in a row"
+            f"{metrics.groups_without_signal:.0%} of groups without signal, {len(row)} steps in a row"
         )
+
+    def _is_lost(self, row: list[StepMetrics]) -> bool:
+        if len(row) < self.patience:
+            return False
+        rewards, prompts = [metrics.reward for metrics in row], len(row) * self.prompts_per_step
+        mean = math.fsum(rewards) / len(rewards)
+        if row is self._low:
+            return is_lost(mean, self.base, prompts=prompts)
+        # A step's own spread is that within its groups; the one between prompts shows in how its means scatter.
+        between = math.sqrt(self.prompts_per_step) * statistics.pstdev(rewards)
+        spread = math.hypot(max(metrics.reward_std for metrics in row), between)
+        return is_all_but_gone(spread, self.base) and is_lost(mean, self.base, spread=spread, prompts=prompts)

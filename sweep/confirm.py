@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,8 @@ FROZEN = "frozen"
 """Study attribute of a confirmation: what stands for each rank, and which ranks are not judged."""
 LOOKS = "looks"
 """Study attribute of a confirmation: the numbers of seeds that a verdict has been asked for at, in order."""
+UNSCORED_APART = 0.05
+"""How far a rank's share of completions without a reward may lie from the base policy's before a warning."""
 HORIZON = (0.25, 0.5, 1.0)
 """Shares of the budget after which ranks are compared: people train longer than a sweep does."""
 
@@ -140,6 +142,10 @@ class Confirmed:
     """Seeds for which every judged rank has ended."""
     looks: tuple[int, ...]
     """Numbers of seeds that a verdict was asked for at."""
+    unscored: Mapping[int, float | None]
+    """Share of each judged rank's held-out completions without a reward; None where none of its trials counts."""
+    base_unscored: float | None
+    """The base policy's share; None where it was not scored under the seeds."""
     warnings: tuple[str, ...]
     """What whoever relies on the verdict has to know, one sentence each."""
 
@@ -172,6 +178,12 @@ def read_confirmation(study: optuna.Study, config: StudyFile) -> Confirmed | Non
         share: trials.confirmation(search, seeds, step=step, gains=rule.gains)
         for share, step in horizon_steps(config.budget.steps).items()
     }
+    unscored = {f.r: trials.unscored_share(f.r, seeds, step=config.budget.steps) for f in search.frozen}
+    base_unscored = trials.base_unscored_share(seeds) if rule.gains else None
+    warnings = [
+        *_warnings(looks, rule, missing=missing, trials=len(search.frozen) * len(seeds)),
+        *_unscored_warnings(unscored, base_unscored),
+    ]
     return Confirmed(
         study=study,
         verdict=judge(by_share[1.0], rule),
@@ -179,7 +191,9 @@ def read_confirmation(study: optuna.Study, config: StudyFile) -> Confirmed | Non
         confirmation=by_share[1.0],
         seeds=sum(all(trials.has(frozen.r, seed) for frozen in search.frozen) for seed in seeds),
         looks=looks,
-        warnings=tuple(_warnings(looks, rule, missing=missing, trials=len(search.frozen) * len(seeds))),
+        unscored=unscored,
+        base_unscored=base_unscored,
+        warnings=tuple(warnings),
     )
 
 
@@ -193,6 +207,15 @@ def _warnings(looks: tuple[int, ...], rule: Rule, *, missing: int, trials: int) 
         )
 
 
+def _unscored_warnings(unscored: Mapping[int, float | None], base: float | None) -> Iterator[str]:
+    for r, share in unscored.items():
+        if share is not None and base is not None and abs(share - base) > UNSCORED_APART:
+            yield (
+                f"r={r}: {100 * share:.0f} % of its held-out completions have no reward (base policy: {100 * base:.0f} "
+                "%): gains are over different prompts"
+            )
+
+
 def with_verdict(shown: dict[str, Any], confirmed: Confirmed | None) -> dict[str, Any]:
     """What `sweep show --json` prints, with the verdict and each rank's interval from confirmation."""
     verdict = None if confirmed is None else asdict(confirmed.verdict)
@@ -201,7 +224,10 @@ def with_verdict(shown: dict[str, Any], confirmed: Confirmed | None) -> dict[str
         own = by_rank.get(rank["r"], {})
         rank |= {"confirmed_mean": own.get("mean"), "lower": own.get("lower"), "upper": own.get("upper")}
     if confirmed is not None and verdict is not None:
+        for rank in verdict["per_rank"]:
+            rank["unscored"] = confirmed.unscored.get(rank["r"])
         verdict |= {
+            "base_unscored": confirmed.base_unscored,
             "seeds": confirmed.seeds,
             "looks": list(confirmed.looks),
             "horizon": confirmed.horizon.warning,

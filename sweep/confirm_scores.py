@@ -72,6 +72,15 @@ class ConfirmationTrials:
             prompts=min((score.prompts for scores in base for score in scores), default=None),
         )
 
+    def unscored_share(self, r: int, seeds: Sequence[int], *, step: int) -> float | None:
+        """Mean share of a rank's held-out completions without a reward; None where no trial counts."""
+        scores = [self._score(r, seed, step) for seed in seeds if not self._collapsed(r, seed)]
+        return _unscored_share([score for score in scores if score is not None])
+
+    def base_unscored_share(self, seeds: Sequence[int]) -> float | None:
+        """The base policy's; None where it was not scored under these seeds."""
+        return _unscored_share([score for scores in self._base_scores(seeds) for score in scores[:1]])
+
     def _collapsed(self, r: int, seed: int) -> bool:
         return bool(self.by_rank_and_seed.get((r, seed), {}).get(record.COLLAPSED))
 
@@ -103,3 +112,7 @@ def _spread(base: Sequence[HeldOutScore], trials: Sequence[HeldOutScore]) -> flo
         known = [score.spread for score in scores if score.spread is not None and math.isfinite(score.spread)]
         means += [math.fsum(known) / len(known)] if known else []
     return max(means, default=None) if base else None
+
+
+def _unscored_share(scores: Sequence[HeldOutScore]) -> float | None:
+    return math.fsum(score.unscored_share for score in scores) / len(scores) if scores else None

@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 
 
 class DesignWatch:
-    """Warns once, as soon as the design has ended without a gain: the rest of the search can be spared."""
+    """Warns as soon as the design has ended without a gain: the rest of the search can be spared."""
 
     def __init__(self, study: optuna.Study, console: Console) -> None:
         self._study, self._console = study, console
         self._done = bool(_ended_design(summarize(study)))
+        self._said = ""
 
     def look(self) -> None:
         """To be called after each trial."""
@@ -27,8 +28,14 @@ class DesignWatch:
             return
         summary = summarize(self._study)
         self._done = bool(_ended_design(summary))
-        if warning := unlearned_warning(summary):
+        self.say(summary)
+
+    def say(self, summary: StudySummary) -> None:
+        """Warns where there is reason to, unless that has just been said: a design may be the whole search."""
+        warning = unlearned_warning(summary)
+        if warning and warning != self._said:
             self._console.print(f"warning: {warning}", style="yellow", highlight=False, markup=False)
+        self._said = warning
 
 
 def unlearned_warning(summary: StudySummary) -> str:
@@ -43,10 +50,11 @@ def unlearned_warning(summary: StudySummary) -> str:
     noise = 2 * sampling_error(summary.base.spread, summary.base.prompts)
     if any(_gained(trial, noise) for trial in scored):
         return ""
+    doubt = f", and less than {figure(noise)} may be noise" if noise > 0 else ""
     return (
-        f"no trial so far has gained over the base policy: the best of {len(scored)} has {_most(scored)}, and less "
-        f"than {figure(noise)} may be noise. As far as this shows nothing is being learned, and no rank can be told "
-        "from another: try higher learning rates or more steps, or see with `sweep try-reward` if there is a signal"
+        f"no trial so far has gained over the base policy: the best of {len(scored)} has {_most(scored)}{doubt}. "
+        "As far as this shows nothing is being learned, and no rank can be told from another: try higher learning "
+        "rates or more steps, or see with `sweep try-reward` if there is a signal"
     )
 
 

@@ -83,12 +83,12 @@ def _ready_line(ready: Ready, places: int) -> str:
     base = ready.baseline
     lines = [
         f"base policy: held-out reward {base.sampled:.{places}f} sampled, {base.greedy:.{places}f} greedy, "
-        f"{base.prompts} prompts"
+        f"{base.prompts + base.unscored} prompts"
     ]
     if base.unscored:
         lines.append(
-            f"{base.unscored} of {base.prompts} held-out completions have no reward (every function returned None), "
-            f"one to {base.unscored_prompt}"
+            f"{base.unscored} of {base.prompts + base.unscored} held-out completions have no reward "
+            f"(every function returned None), one to {base.unscored_prompt}"
         )
     if left_out := ready.facts.get("prompts", {}).get("left_out"):
         lines.append(left_out)

@@ -1,3 +1,4 @@
+import random
 from dataclasses import replace
 
 import pytest
@@ -32,10 +33,10 @@ def scaled(score, a, c):
     return replace(score, sampled=a * score.sampled + c, greedy=a * score.greedy + c, spread=a * score.spread)
 
 
-def ends(rewards, *, base=BASE, silent=1.0, **more):
+def ends(rewards, *, base=BASE, silent=1.0, std=0.1, **more):
     """The step at which a trial with these rewards ends; None where it goes on."""
     monitor = watch(base, **more)
-    told = [monitor.observe(step(n, reward, silent)) for n, reward in enumerate(rewards, start=1)]
+    told = [monitor.observe(step(n, reward, silent, reward_std=std)) for n, reward in enumerate(rewards, start=1)]
     return next((n for n, reason in enumerate(told, start=1) if reason), None)
 
 
@@ -81,11 +82,39 @@ def test_a_constant_reward_cannot_collapse(level):
 def test_a_collapse_has_no_units(a, c):
     base = scaled(BASE, a, c)
     for rewards in ([0.0] * 8, [0.02] * 8, [0.12] * 40, [0.2] * 40, [0.25] * 40):
-        assert ends([a * reward + c for reward in rewards], base=base) == ends(rewards)
+        assert ends([a * reward + c for reward in rewards], base=base, std=0.1 * a) == ends(rewards)
     for sampled in (0.0, 0.05, 0.10, 0.14, 0.2, 0.25, 0.6):
         score = HeldOutScore(step=80, sampled=sampled, greedy=sampled, prompts=1024, spread=0.3)
         lost = lost_on_held_out(scaled(score, a, c), base)
         assert (lost is None) == (lost_on_held_out(score, BASE) is None)
+
+
+HARD = HeldOutScore(step=0, sampled=0.05, greedy=0.04, prompts=1024, spread=0.218)
+"""A policy that solves one prompt in twenty."""
+
+
+@pytest.mark.parametrize(("a", "c"), MAPS)
+def test_a_hard_task_that_lost_all_it_had_has_collapsed(a, c):
+    base = scaled(HARD, a, c)
+    score = HeldOutScore(step=80, sampled=0.0, greedy=0.0, prompts=1024, spread=0.0)
+    assert lost_on_held_out(scaled(score, a, c), base) is not None
+    assert lost_on_held_out(scaled(replace(score, sampled=0.03, greedy=0.03, spread=0.17), a, c), base) is None
+    assert lost_on_held_out(replace(scaled(score, a, c), prompts=64), base) is None, "64 prompts may all fail by chance"
+    assert ends([c] * 60, base=base, prompts=64, std=0.0) == ends([0.0] * 60, base=HARD, prompts=64, std=0.0)
+    assert 3 < ends([0.0] * 60, base=HARD, prompts=64, std=0.0) < 20
+
+
+def test_a_policy_that_is_sure_of_itself_on_every_prompt_has_not_lost_its_spread():
+    # Groups are silent, and each prompt is solved or not: the scatter of the steps' means is all that shows it.
+    rng = random.Random(0)
+    solved = [sum(rng.random() < 0.2 for _ in range(16)) / 16 for _ in range(200)]
+    assert ends(solved, prompts=16, std=0.0) is None
+
+
+def test_a_reward_that_is_the_same_for_all_and_no_worse_has_not_collapsed():
+    score = HeldOutScore(step=80, sampled=0.05, greedy=0.05, prompts=1024, spread=0.0)
+    assert lost_on_held_out(score, HARD) is None
+    assert lost_on_held_out(replace(score, sampled=1.0), HARD) is None
 
 
 def test_a_base_policy_near_zero_is_no_collapse_by_itself():

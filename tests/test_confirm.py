@@ -42,13 +42,15 @@ def searched(tmp_path):
     return stored_study(tmp_path, points=POINTS)
 
 
-def run(study, config, schedule, score):
+def run(study, config, schedule, score, *, unscored=lambda r: 0):
     """Ends every trial of a schedule with the score that a function gives its rank and repetition."""
     schedule.queue(study)
     while any(trial.state.name == "WAITING" for trial in study.trials):
         trial = schedule.next_trial(study)
         value = score(trial.params["r"], trial.user_attrs[SEED] % 1000)
-        scores = [{"step": step, "sampled": value, "greedy": value, "prompts": 64} for step in (20, 40, 80)]
+        left_out = unscored(trial.params["r"])
+        score_of = {"sampled": value, "greedy": value, "prompts": 100 - left_out, "unscored": left_out}
+        scores = [score_of | {"step": step} for step in (20, 40, 80)]
         trial.set_user_attr(record.SCORES, scores)
         trial.set_user_attr(record.BASE, asdict(BASE))
         trial.set_user_attr(record.COLLAPSED, value == 0)
@@ -201,6 +203,20 @@ def test_more_looks_than_declared_are_said_wherever_the_verdict_is(searched, con
     assert json.loads(sweep("show", "tiny", "--json", cwd=tmp_path).stdout)["verdict"]["warnings"] == [warning]
     sweep("export", "tiny", "-o", "out", cwd=tmp_path)
     assert warning in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_a_rank_whose_gain_is_over_other_prompts_than_the_base_policys_is_warned_of(confirmation, config, tmp_path):
+    left_out = {1: 5, 4: 40, 16: 0}
+    schedule = ConfirmSchedule(config, freeze_of(confirmation), seeds=10)
+    run(confirmation, config, schedule, noisy, unscored=left_out.get)
+    [warning] = read_confirmation(confirmation, config).warnings
+    assert warning == (
+        "r=4: 40 % of its held-out completions have no reward (base policy: 0 %): gains are over different prompts"
+    )
+    assert warning in " ".join(sweep("show", "tiny", cwd=tmp_path).stdout.split())
+    verdict = json.loads(sweep("show", "tiny", "--json", cwd=tmp_path).stdout)["verdict"]
+    assert {rank["r"]: rank["unscored"] for rank in verdict["per_rank"]} == {1: 0.05, 4: pytest.approx(0.4), 16: 0.0}
+    assert (verdict["base_unscored"], verdict["warnings"]) == (0.0, [warning])
 
 
 def test_trials_that_failed_are_said_and_run_again(confirmation, config):

@@ -17,16 +17,15 @@ from tests.command import SMALL, sweep
 from tests.scripted_worker import BASELINE, SPREAD, ScriptedWorker
 from tests.test_invariance import MAPS
 
-CONFIG = load_study(
-    "tiny", ["space.r=[1, 16]", "search.points_per_rank=3", "search.trials=9", "budget.steps=4", "study.name=watched"]
-)
+OVERRIDES = ["space.r=[1, 16]", "search.points_per_rank=3", "budget.steps=4", "study.name=watched"]
+CONFIG = load_study("tiny", [*OVERRIDES, "search.trials=9"])
 NOISE = 2 * SPREAD * (2 / 1024) ** 0.5
 """What two scores on 1,024 prompts may differ by."""
 
 
-def watched(monkeypatch, reward, units=(1, 0)):
+def watched(monkeypatch, reward, units=(1, 0), *, config=CONFIG, at_end=False):
     """Runs a search under watch; it, and what was said with how many trials ended by then."""
-    study = create_or_match_study(optuna.storages.InMemoryStorage(), CONFIG, make_sampler(design_size=6, seed=0))
+    study = create_or_match_study(optuna.storages.InMemoryStorage(), config, make_sampler(design_size=6, seed=0))
     monkeypatch.setattr("sweep.supervisor.WorkerProcess", ScriptedWorker(reward, units=units, slots=1))
     told = []
 
@@ -39,9 +38,11 @@ def watched(monkeypatch, reward, units=(1, 0)):
     from sweep.progress import LineProgress
 
     Supervisor(
-        study, CONFIG, SearchSchedule(CONFIG), log_folder=CONFIG.code_folders[0] / "nowhere",
+        study, config, SearchSchedule(config), log_folder=config.code_folders[0] / "nowhere",
         progress=LineProgress(Console(file=io.StringIO())), after_trial=watch.look,
     ).run()  # fmt: skip
+    if at_end:
+        watch.say(summarize(study))
     return study, [(ended, text.strip()) for ended, text in told if text.strip()]
 
 
@@ -55,11 +56,18 @@ def test_a_design_without_a_gain_is_warned_about_once_as_soon_as_it_has_ended(un
     assert "the best of 9 has" in unlearned_warning(summarize(study))
 
 
+@pytest.mark.parametrize(("trials", "times"), [(6, 1), (9, 2)])
+def test_a_search_that_ends_with_its_design_is_warned_about_once(trials, times, monkeypatch):
+    config = load_study("tiny", [*OVERRIDES, f"search.trials={trials}"])
+    _, told = watched(monkeypatch, lambda spec, step: BASELINE - 0.02, config=config, at_end=True)
+    assert [text.split(" over")[0] for _, text in told] == ["warning: no trial so far has gained"] * times
+
+
 @pytest.mark.parametrize("level", [0.0, -7.5])
 def test_a_constant_reward_teaches_nothing(level, monkeypatch):
     study, told = watched(monkeypatch, lambda spec, step: 0.0, (0.0, level))
     assert len(told) == 1
-    assert "the best of 6 has 0" in told[0][1]
+    assert "the best of 6 has 0. As far" in told[0][1]
     assert study.trials[0].user_attrs["collapsed"] is False
 
 

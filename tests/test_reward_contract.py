@@ -38,7 +38,8 @@ def test_a_reward_is_treated_alike_wherever_it_is_called(kind, ways):
     given = [None if math.isnan(total) else total for group in tried.groups for total in group.totals]
     assert given == weighed
     assert math.isfinite(scored.sampled)
-    assert 0 <= scored.unscored < scored.prompts == HELD_OUT
+    assert scored.prompts > 0
+    assert scored.prompts + scored.unscored == HELD_OUT
     assert bool(scored.unscored) == bool(scored.unscored_prompt) == (kind in LEAVES_OUT)
     for way in ("trl", "packed"):
         assert [metrics.step for metrics in outcomes[way]] == list(range(1, STEPS + 1))

@@ -124,6 +124,15 @@ def test_large_gains_on_few_seeds_are_undecided(rule: Rule) -> None:
     )
 
 
+def test_policies_that_sample_alike_are_told_what_gain_could_have_been_seen() -> None:
+    alike = replace(gained([0.0] * 10, [0.0] * 10, spread=0.43), prompts=256)
+    verdict = judge(alike, LOOSE)
+    assert outcome(verdict) == ("nothing_learned", None)
+    assert verdict.reason.endswith("; a gain of 0.038 or more would likely have been seen.")
+    assert "a gain of 3.8 or more" in judge(replace(alike, spread=43.0), LOOSE).reason
+    assert "have been seen" not in judge(replace(alike, spread=0.0), LOOSE).reason
+
+
 def test_gains_on_some_seeds_alone_are_undecided() -> None:
     verdict = judge(gained(OFTEN, OFTEN), LOOSE)
     assert outcome(verdict) == ("undecided", None)

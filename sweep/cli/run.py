@@ -32,7 +32,7 @@ def run(
 
     from sweep.cli.pasted import sweep_command
     from sweep.cli.prepared import as_run_here, checked_study, say_what_is_settled
-    from sweep.learning import DesignWatch, unlearned_warning
+    from sweep.learning import DesignWatch
     from sweep.progress import make_progress
     from sweep.pruning import make_pruner
     from sweep.schema import declared_note
@@ -62,8 +62,7 @@ def run(
         Supervisor(stored, config, schedule, log_folder=logs, progress=progress, after_trial=watch.look).run()
     summary = summarize(stored)
     console.print(study_table(summary))
-    if warning := unlearned_warning(summary):
-        console.print(f"warning: {warning}", style="yellow", highlight=False, markup=False)
+    watch.say(summary)
     if not summary.ranks:
         reason = next((trial.reason for trial in reversed(summary.trials) if trial.reason), "no reason stored")
         raise TrialsFailedError(f"every trial failed, the last one so: {reason}")

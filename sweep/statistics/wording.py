@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from sweep.noise import sampling_error
 from sweep.statistics.assessment import Assessment, Outcome
 from sweep.statistics.confirmation import Confirmation
 from sweep.statistics.decision import Rule
@@ -130,10 +131,20 @@ def _nothing_learned(assessment: Assessment) -> list[str]:
     else:
         clauses.append("try higher learning rates, more steps, or a reward in which `sweep try-reward` sees signal")
     known = [(float(bounds.sd[i, i]), int(bounds.n_seeds[i, i])) for i in judged if bounds.n_seeds[i, i] > 1]
-    seen = [smallest_gap(sd, n, 1, assessment.rule.bound_confidence) for sd, n in known if sd > rounding]
+    # Policies that sample alike hide how far apart two that differ would lie on so many prompts.
+    least = _least_noise(assessment.confirmation)
+    noisy = [(max(sd, least), n) for sd, n in known]
+    seen = [smallest_gap(sd, n, 1, assessment.rule.bound_confidence) for sd, n in noisy if sd > rounding]
     if seen:
         clauses.append(f"a gain of {figure(min(seen))} or more would likely have been seen")
     return clauses
+
+
+def _least_noise(confirmation: Confirmation) -> float:
+    """What the sampling of prompts and completions alone does to a gain between seeds; 0 where it is not known."""
+    if confirmation.spread is None or confirmation.prompts is None:
+        return 0.0
+    return sampling_error(confirmation.spread, confirmation.prompts)
 
 
 def _advice(assessment: Assessment, seeds_needed: int | None) -> list[str]:
