@@ -6,7 +6,7 @@ import ast
 import re
 from typing import Any
 
-from sweep.init.calls import Recipe
+from sweep.init.calls import Call, Recipe
 from sweep.init.draft import Draft
 
 SAME_NAME = (
