@@ -12,10 +12,7 @@ from objectives.learner_settings import LearnerSettings
 from objectives.learners.packed import scoring
 from objectives.learners.packed.grpo import (
     Objective,
-    advantages,
-    correction_weights,
     groups_with_signal,
-    slot_losses,
 )
 from objectives.learners.packed.learner import learner_adamw, learner_objective
 from objectives.learners.packed.linear import pack
@@ -395,43 +392,3 @@ def test_a_loss_that_is_not_finite_is_reported_and_stays_in_its_slot():
         assert ours.loss[1] == pytest.approx(right.loss[1])
     torch.testing.assert_close(sick.weights[1], healthy.weights[1], rtol=0, atol=1e-12)
     assert torch.equal(sick.weights[0].nan_to_num(), before.nan_to_num())
-
-
-def test_advantages_leave_out_what_no_reward_applies_to():
-    goal = Objective(loss_type="grpo", group_size=3, max_completion_tokens=4)
-    rewards = torch.tensor([[1.0, 2.0, math.nan, 5.0, 5.0, 5.0], [0.0, 1.0, 2.0, math.nan, math.nan, 1.0]])
-    values, silent = advantages(rewards, goal)
-    half = 0.5 / (math.sqrt(0.5) + 1e-4)
-    expected = torch.tensor([[-half, half, 0, 0, 0, 0], [-1 / 1.0001, 0, 1 / 1.0001, 0, 0, 0]])
-    torch.testing.assert_close(values, expected)
-    assert silent.tolist() == [0.5, 0.0]
-
-
-def test_an_engine_that_gives_no_log_probabilities_is_not_corrected_for():
-    goal = Objective(loss_type="dapo", group_size=2, max_completion_tokens=2, correction="token_truncate")
-    completions = [Completion(token_ids=(5, 6)), Completion(token_ids=(7,))]
-    samples = Samples(rows=[], prompts=[[3, 4]] * 2, completions=completions)
-    batch, _ = to_batch([samples], torch.tensor([[0.0, 1.0]]), goal, pad=0, device=torch.device("cpu"))
-    weights = correction_weights(torch.full((1, 2, 2), -3.0), batch.sampler_logprobs, batch.completion_mask, goal)
-    assert weights[batch.completion_mask.bool()].tolist() == [1.0, 1.0, 1.0]
-
-
-def test_a_token_without_a_log_probability_of_the_engine_is_not_corrected():
-    goal = Objective(loss_type="dapo", group_size=2, max_completion_tokens=2, correction="token_truncate")
-    trainer, sampler = torch.tensor([[-1.0, -1.0]]), torch.tensor([[math.nan, -9.0]])
-    assert correction_weights(trainer, sampler, torch.ones(1, 2), goal).tolist() == [[1.0, 3.0]]
-
-
-def test_the_losses_of_micro_batches_add_up_to_that_of_their_batch():
-    generator = torch.Generator().manual_seed(0)
-    loss, mask = torch.randn(2, 6, 4, generator=generator), torch.ones(2, 6, 4)
-    mask[:, ::2, 2:] = 0
-    total = mask.sum((1, 2))
-    for loss_type in ("grpo", "dapo", "dr_grpo"):
-        goal = Objective(loss_type=loss_type, group_size=3, max_completion_tokens=9)
-        whole = slot_losses(loss, mask, completions=6, tokens=total, objective=goal)
-        parts = [
-            slot_losses(loss[:, i : i + 2], mask[:, i : i + 2], completions=6, tokens=total, objective=goal)
-            for i in (0, 2, 4)
-        ]
-        torch.testing.assert_close(torch.stack(parts).sum(0), whole)
