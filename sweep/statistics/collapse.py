@@ -27,7 +27,7 @@ import math
 from enum import StrEnum
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from sweep.statistics.paired import BoolArray, IntArray
 
@@ -53,12 +53,10 @@ def collapse_bounds(n_collapsed: int, n_seeds: int, confidence: float) -> tuple[
     """
     if n_seeds == 0:
         return 0.0, 1.0
-    above = stats.binomtest(n_collapsed, n_seeds, alternative="greater")
-    below = stats.binomtest(n_collapsed, n_seeds, alternative="less")
-    return (
-        float(above.proportion_ci(confidence, method="exact").low),
-        float(below.proportion_ci(confidence, method="exact").high),
-    )
+    k, n = n_collapsed, n_seeds
+    lower = 0.0 if k == 0 else float(special.betaincinv(k, n - k + 1, 1 - confidence))
+    upper = 1.0 if k == n else float(special.betaincinv(k + 1, n - k, confidence))
+    return lower, upper
 
 
 def judge_collapse(n_collapsed: int, n_seeds: int, limit: float, confidence: float) -> CollapseStatus:
@@ -134,7 +132,7 @@ def seeds_to_settle_collapse(
     # Collapses that have happened stay; new ones are counted once the rate predicts a whole one.
     expected = np.maximum(n_collapsed, n * n_collapsed // max(n_seeds, 1))
     # The exact bounds invert these tail probabilities, which come for all n at once.
-    within = (stats.binom.cdf(expected, n, limit) <= 1 - confidence) | (limit >= 1)
-    above = stats.binom.sf(expected - 1, n, limit) < 1 - confidence
+    within = (special.bdtr(expected, n, limit) <= 1 - confidence) | (limit >= 1)
+    above = np.where(expected > 0, special.bdtrc(expected - 1, n, limit), 1.0) < 1 - confidence
     settled = np.flatnonzero(within | above)
     return int(n[settled[0]]) if settled.size else None

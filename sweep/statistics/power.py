@@ -16,7 +16,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
-from scipy import stats
 
 from sweep.statistics.decision import Rule
 from sweep.statistics.paired import bound_contrasts
@@ -49,6 +48,8 @@ def power_against_one(gap: float, sd_of_difference: float, n_seeds: int, confide
         return float(gap > 0)
     # nct is nan beyond any sensible noncentrality, which an sd made of rounding errors can reach.
     noncentrality = float(np.clip(gap * math.sqrt(n_seeds) / sd_of_difference, -1e4, 1e4))
+    from scipy import stats  # it loads three times as long as the rest; `scipy.special.nctdtr` is nan for many seeds
+
     return float(stats.nct.sf(stats.t.ppf(confidence, n_seeds - 1), n_seeds - 1, noncentrality))
 
 
