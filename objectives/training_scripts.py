@@ -65,8 +65,8 @@ def _what(call: ast.Call) -> str | None:
     name, owner = _name(call.func)
     if name in ARGUMENTS or (owner, name) in RUNNERS:
         return "reads a command line"
-    if name == "train" and TRAINER_NAME.search(owner) and not call.args:
-        return "trains"
+    if name == "train" and isinstance(call.func, ast.Attribute) and not call.args:
+        return "trains" if TRAINER_NAME.search(ast.unparse(call.func.value)) else None
     if TRAINERS.fullmatch(name):
         return "makes a trainer"
     if name == "from_pretrained" and owner in LOADERS:

@@ -5,7 +5,7 @@ from typing import Any
 
 from objectives.adapters import AdapterFolder
 from objectives.engines.protocol import Sampling
-from objectives.errors import RewardError
+from objectives.errors import RewardError, UnrewardedError
 from objectives.evaluation import Evaluator
 from objectives.learner_settings import LearnerSettings
 from objectives.learners.build import make_learner
@@ -40,7 +40,7 @@ class Ways:
         )
         try:
             return getattr(self, way)(rewards)
-        except RewardError as error:
+        except (RewardError, UnrewardedError) as error:
             return str(error)
 
     def tried(self, rewards):

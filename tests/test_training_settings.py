@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from importlib.util import find_spec
 
 import pytest
 
@@ -179,6 +180,9 @@ for said in json.loads(sys.argv[1]):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(
+    find_spec("triton") is None, reason="Unsloth's kernels import triton, which the CPU lock leaves out"
+)
 def test_what_unsloth_makes_of_TRLs_config_on_a_gpu_is_what_the_study_says(tmp_path):
     said = [
         {}, {"loss_type": "dr_grpo"}, {"loss_type": "grpo", "scale_rewards": "none"}, {"optim": "adamw_8bit"},

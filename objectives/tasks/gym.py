@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import warnings
 from typing import Any
 
 from objectives.errors import TaskError
@@ -46,8 +47,10 @@ def make_dataset(settings: ReasoningGymSettings, *, size: int, seed: int) -> Any
         TaskError: where the package is absent, or has no such task, or refuses its options.
     """
     try:
-        import reasoning_gym
-        from reasoning_gym.factory import DATASETS
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SyntaxWarning)  # cellpylib 2.4 warns while it is compiled, once
+            import reasoning_gym
+            from reasoning_gym.factory import DATASETS
     except ImportError as error:
         raise TaskError("task reasoning_gym needs the extra: pip install rank-sweep[reasoning-gym]") from error
     if settings.dataset not in DATASETS:
