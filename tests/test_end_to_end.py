@@ -181,13 +181,37 @@ def test_a_worker_killed_in_a_reward_stops_the_study_and_names_it(second_trial, 
     assert states(tmp_path) == ["COMPLETE", "FAIL", "COMPLETE"]
 
 
+KILLED = """
+import os
+import signal
+
+from objectives import stages
+
+
+def reward(completions, answer, **columns):
+    # While TRL trains a trial, what the worker prints goes to the trial's log.
+    if os.readlink("/proc/self/fd/1").endswith("trial-0000.log"):
+        stages.listen(dies_outside(stages._listener))
+    return [float(completion == right) + len(completion) / 100 for completion, right in zip(completions, answer)]
+
+
+def dies_outside(tell):
+    def listener(stage):
+        tell(stage)
+        if stage.reward is None:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return listener
+"""
+"""A reward whose worker is killed in trial 0 as soon as it has told that it is out of the reward again."""
+
+
 def test_a_killed_worker_fails_its_trial_with_a_reason_and_is_replaced(running, tmp_path):
-    command = running(*TWO, "--set", "budget.steps=100")
-    command.wait_for("trial 0  r=8")
-    worker = load(tmp_path).trials[0].user_attrs["worker"]
-    os.kill(worker, signal.SIGKILL)  # a hundred steps take longer than finding out whom to kill
+    (tmp_path / "killed.py").write_text(KILLED)
+    command = running(*TWO, "--set", "task.reward=['killed:reward']", "--set", "learner.name=trl")
     assert command.process.wait(240) == 0
     trials = load(tmp_path).trials
+    worker = trials[0].user_attrs["worker"]
     assert [trial.state.name for trial in trials] == ["FAIL", "COMPLETE", "COMPLETE"]
     assert "killed by SIGKILL" in trials[0].user_attrs["reason"]
     assert trials[1].params == trials[0].params
