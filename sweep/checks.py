@@ -23,6 +23,7 @@ from objectives.tasks.own import own_files, own_references
 from objectives.tasks.protocol import Task
 from objectives.tasks.rows import is_local
 from objectives.user_code import check_reference, find_file, find_parameters
+from sweep.devices import shows_gpu
 from sweep.errors import StudyFileError
 from sweep.pack_plan import unpackable
 from sweep.prompt_plan import PromptPlan, find_tokenizer, fitting, plan_prompts
@@ -172,7 +173,7 @@ def check_device(study: StudyFile) -> None:
     Raises:
         StudyFileError: where it has none, or packs cannot be trained there.
     """
-    has_gpu = any(Path("/dev").glob("nvidia[0-9]*"))
+    has_gpu = shows_gpu()
     if study.model.device == "gpu" and not has_gpu:
         raise StudyFileError(
             f"study {study.study.name!r} needs an NVIDIA GPU (model.device = 'gpu'), and this machine shows none; "

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from sweep.errors import StudyFileError
@@ -66,16 +67,29 @@ def named_device(name: str) -> Device:
 
 def present_device() -> Device | None:
     """The first GPU that nvidia-smi lists; None where there is none, or no nvidia-smi."""
+    name, _, memory_mib = (ask_nvidia_smi("name,memory.total", timeout_s=5) or "").rpartition(",")
+    try:
+        return _device(name.strip(), int(memory_mib), source="nvidia-smi")
+    except ValueError:
+        return None
+
+
+def ask_nvidia_smi(fields: str, *, timeout_s: float) -> str | None:
+    """What nvidia-smi lists of the first GPU; None where it lists none or does not answer."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return None
-    query = [program, "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
+    query = [program, f"--query-gpu={fields}", "--format=csv,noheader,nounits"]
     try:
-        listed = subprocess.run(query, capture_output=True, text=True, timeout=5, check=True).stdout
-        name, _, memory_mib = listed.splitlines()[0].rpartition(",")
-        return _device(name.strip(), int(memory_mib), source="nvidia-smi")
-    except (OSError, subprocess.SubprocessError, IndexError, ValueError):
+        listed = subprocess.run(query, capture_output=True, text=True, timeout=timeout_s, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
         return None
+    return next(iter(listed.splitlines()), None)
+
+
+def shows_gpu() -> bool:
+    """Whether this machine shows an NVIDIA GPU, with or without a driver's tools."""
+    return any(Path("/dev").glob("nvidia[0-9]*"))
 
 
 def _device(name: str, memory_mib: int, *, source: Literal["--device", "nvidia-smi"]) -> Device:

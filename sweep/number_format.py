@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from objectives.machine import has_native_bfloat16, processor_name
 from objectives.number_formats import DType
-from sweep.devices import Device, present_device
+from sweep.devices import Device, present_device, shows_gpu
 from sweep.errors import StudyMismatchError
 from sweep.study_file import StudyFile
 
@@ -18,10 +17,9 @@ if TYPE_CHECKING:
 
 def device_here() -> Device | None:
     """The GPU that a study would run on here; None for the CPU."""
-    shown = any(Path("/dev").glob("nvidia[0-9]*"))
     try:
         # A build of torch for CPUs leaves a GPU alone.
-        return present_device() if shown and not version("torch").endswith("+cpu") else None
+        return present_device() if shows_gpu() and not version("torch").endswith("+cpu") else None
     except PackageNotFoundError:
         return None
 

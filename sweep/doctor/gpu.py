@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
-from sweep.devices import present_device
+from sweep.devices import ask_nvidia_smi, present_device, shows_gpu
 from sweep.doctor.check import Check, fault, ok, warning
 from sweep.doctor.packages import torch_cuda_build
 
@@ -17,9 +15,8 @@ ASK_TORCH = "import torch; print(torch.cuda.is_available(), torch.cuda.get_devic
 
 def gpu_checks() -> Iterator[Check]:
     """Looks at the driver, at torch's build, and, where there are both, asks torch itself."""
-    shown = any(Path("/dev").glob("nvidia[0-9]*"))
     build, driver = torch_cuda_build(), _driver()
-    if not shown and driver is None:
+    if not shows_gpu() and driver is None:
         if build is None:
             yield ok("GPU", "none; torch is built for CPUs")
         else:
@@ -39,15 +36,8 @@ def gpu_checks() -> Iterator[Check]:
 
 
 def _driver() -> str | None:
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return None
-    query = [program, "--query-gpu=driver_version", "--format=csv,noheader"]
-    try:
-        listed = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True).stdout.split()
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return listed[0] if listed else None
+    words = (ask_nvidia_smi("driver_version", timeout_s=10) or "").split()
+    return words[0] if words else None
 
 
 def _ask_torch(found: str, build: str) -> Check:
