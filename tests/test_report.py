@@ -65,7 +65,7 @@ def test_a_page_needs_no_network_and_embeds_plotly_once(page):
 def test_a_page_without_a_confirmation_says_so_and_claims_nothing(page):
     assert "No verdict yet" in page
     assert "what they come to" not in page
-    assert "This is what `sweep confirm` would freeze." in page
+    assert "This is what <code>sweep confirm</code> would freeze." in page
     assert "Over every trial: no importance, as 5 trials are too few to tell; from 10 on." in page
     assert "None of 4 trials collapsed with alpha x learning rate up to 0.064" in page
     assert '<td>1</td><td class="text">exact</td><td>0.450</td><td>0.100</td>' in page
