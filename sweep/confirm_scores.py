@@ -91,8 +91,8 @@ class ConfirmationTrials:
     def _base_scores(self, seeds: Sequence[int]) -> list[list[HeldOutScore]]:
         """The base policy's scores on each seed, as every trial of the seed tells them."""
         told: dict[int, list[HeldOutScore]] = {seed: [] for seed in seeds}
-        for (_, seed), attributes in self.by_rank_and_seed.items():
-            if seed in told and (base := record.base_score(attributes)) is not None:
+        for (_, seed), attrs in self.by_rank_and_seed.items():
+            if seed in told and (base := record.base_score(attrs)) is not None:
                 told[seed].append(base)
         return list(told.values())
 

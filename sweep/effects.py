@@ -81,11 +81,11 @@ def rank_costs(
     parameters: dict[int, int] = {}
     seconds: dict[int, list[float]] = defaultdict(list)
     for trial in trials:
-        attributes = trial.user_attrs
-        if record.COST in attributes:
-            parameters[trial.params["r"]] = attributes[record.COST]["adapter_parameters"]
+        attrs = trial.user_attrs
+        if record.COST in attrs:
+            parameters[trial.params["r"]] = attrs[record.COST]["adapter_parameters"]
             if config.learner.name != "packed":
-                seconds[trial.params["r"]] += attributes.get(record.CURVE, {}).get("seconds", [])
+                seconds[trial.params["r"]] += attrs.get(record.CURVE, {}).get("seconds", [])
     return [
         RankCost(
             r=r,

@@ -114,18 +114,18 @@ def _parameters(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
 
 
 def _trial_row(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
-    attributes = trial.user_attrs
-    score, cost = record.last_score(attributes), attributes.get(record.COST, {})
+    attrs = trial.user_attrs
+    score, cost = record.last_score(attrs), attrs.get(record.COST, {})
     return {
         "state": trial.state.name.lower(),
         **_parameters(trial),
-        "design": bool(attributes.get(DESIGN)),
+        "design": bool(attrs.get(DESIGN)),
         "held_out": None if score is None else score.sampled,
         "held_out_greedy": None if score is None else score.greedy,
-        "gain": record.gain(attributes),
-        "collapsed": bool(attributes.get(record.COLLAPSED)),
-        "ended_early": bool(attributes.get(record.ENDED_EARLY)),
-        "reason": attributes.get(record.REASON),
+        "gain": record.gain(attrs),
+        "collapsed": bool(attrs.get(record.COLLAPSED)),
+        "ended_early": bool(attrs.get(record.ENDED_EARLY)),
+        "reason": attrs.get(record.REASON),
         "steps": cost.get("steps"),
         "tokens": cost.get("tokens"),
         "adapter_parameters": cost.get("adapter_parameters"),

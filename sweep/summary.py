@@ -192,21 +192,21 @@ def summarize_ranks(trials: tuple[TrialSummary, ...], *, points_per_rank: int) -
 
 
 def _trial_summary(trial: optuna.trial.FrozenTrial) -> TrialSummary:
-    attributes = trial.user_attrs
-    score = record.last_score(attributes)
+    attrs = trial.user_attrs
+    score = record.last_score(attrs)
     return TrialSummary(
         number=trial.number,
         state=trial.state.name.lower(),
         r=trial.params.get("r"),
         alpha=alpha_of(trial.params),
         learning_rate=trial.params.get("learning_rate"),
-        seed=attributes.get(SEED),
+        seed=attrs.get(SEED),
         value=None if score is None else score.sampled,
-        reason=attributes.get(record.REASON),
+        reason=attrs.get(record.REASON),
         greedy=None if score is None else score.greedy,
-        gain=record.gain(attributes),
-        collapsed=bool(attributes.get(record.COLLAPSED)),
-        ended_early=bool(attributes.get(record.ENDED_EARLY)),
-        design=bool(attributes.get(DESIGN)),
+        gain=record.gain(attrs),
+        collapsed=bool(attrs.get(record.COLLAPSED)),
+        ended_early=bool(attrs.get(record.ENDED_EARLY)),
+        design=bool(attrs.get(DESIGN)),
         seconds=trial.duration.total_seconds() if trial.duration else None,
     )

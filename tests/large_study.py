@@ -75,7 +75,7 @@ def _trial(point, seed, steps, rng):
         "reward_std:exact": [0.1] * length,
     }
     marks = [length] if collapsed else sorted({max(1, steps // 4), max(1, steps // 2), steps})
-    attributes = {
+    attrs = {
         SEED: seed,
         DESIGN: True,
         record.SCORES: [{"step": s, "sampled": score, "greedy": score + 0.1, "prompts": 1024} for s in marks],
@@ -87,8 +87,8 @@ def _trial(point, seed, steps, rng):
         record.COLLAPSED: collapsed,
     }  # fmt: skip
     if collapsed:
-        attributes[record.REASON] = f"collapsed at step {length}: reward 0.000 against the base policy's 0.257"
-    return point, "PRUNED" if collapsed else "COMPLETE", score, attributes
+        attrs[record.REASON] = f"collapsed at step {length}: reward 0.000 against the base policy's 0.257"
+    return point, "PRUNED" if collapsed else "COMPLETE", score, attrs
 
 
 def _insert(path, study, trials):
@@ -100,7 +100,7 @@ def _insert(path, study, trials):
     }
     with sqlite3.connect(path) as db:
         [first] = db.execute("select coalesce(max(trial_id), 0) + 1 from trials").fetchone()
-        for number, (point, state, score, attributes) in enumerate(trials):
+        for number, (point, state, score, attrs) in enumerate(trials):
             trial = first + number
             times = ("2026-01-01 10:00:00.000000", "2026-01-01 10:00:19.500000")
             db.execute("insert into trials values (?, ?, ?, ?, ?, ?)", (trial, number, study._study_id, state, *times))
@@ -115,10 +115,10 @@ def _insert(path, study, trials):
             )
             db.executemany(
                 "insert into trial_user_attributes (trial_id, key, value_json) values (?, ?, ?)",
-                [(trial, key, json.dumps(value)) for key, value in attributes.items()],
+                [(trial, key, json.dumps(value)) for key, value in attrs.items()],
             )
             db.executemany(
                 "insert into trial_intermediate_values (trial_id, step, intermediate_value, intermediate_value_type) "
                 "values (?, ?, ?, 'FINITE')",
-                [(trial, step, reward) for step, reward in enumerate(attributes[record.CURVE]["reward"], start=1)],
+                [(trial, step, reward) for step, reward in enumerate(attrs[record.CURVE]["reward"], start=1)],
             )

@@ -133,7 +133,7 @@ def test_a_recorded_study_is_decided_alike_in_other_units(rule, units, tmp_path)
 
 def why_collapsed(trial, study, config):
     """Judges a stored trial's collapse again, from its steps and scores."""
-    attributes, curve = trial.user_attrs, trial.user_attrs[record.CURVE]
+    attrs, curve = trial.user_attrs, trial.user_attrs[record.CURVE]
     running = RunningTrial(
         trial=optuna.trial.FixedTrial({}),
         spec=TrialSpec(number=trial.number, lora=LoraSpec(r=1, alpha=1), learning_rate=1.0, seed=0),
@@ -147,9 +147,9 @@ def why_collapsed(trial, study, config):
     names = ("step", "reward", "reward_std", "groups_without_signal", "completion_length", "tokens", "seconds")
     for values in zip(*(curve[name] for name in names), strict=True):
         running.observe(StepMetrics(**dict(zip(names, values, strict=True))))
-    scores = tuple(HeldOutScore(**score) for score in attributes[record.SCORES])
+    scores = tuple(HeldOutScore(**score) for score in attrs[record.SCORES])
     result = TrialResult(
         scores=scores, steps=scores[-1].step, pruned=False, tokens=1, adapter_parameters=1, seconds={},
-        base=record.base_score(attributes),
+        base=record.base_score(attrs),
     )  # fmt: skip
     return running.why_collapsed(result)

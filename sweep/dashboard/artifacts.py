@@ -98,13 +98,13 @@ def publish_artifact(study: optuna.Study, artifact: TrialArtifact, folder: Path)
 
 def _artifacts(trial: optuna.trial.FrozenTrial, logs: Path) -> Iterator[TrialArtifact]:
     """What a trial has to show; a file that is not there is left out."""
-    attributes, name = trial.user_attrs, trial_name(trial.number)
+    attrs, name = trial.user_attrs, trial_name(trial.number)
     found: list[tuple[str, str, Path | dict[str, list[Any]]]] = []
-    if log := attributes.get(record.LOG):
+    if log := attrs.get(record.LOG):
         found.append((f"{name}.log", "text/plain; charset=utf-8", record.in_log_folder(log, logs)))
-    if curve := attributes.get(record.CURVE):
+    if curve := attrs.get(record.CURVE):
         found.append((f"{name}.csv", "text/csv; charset=utf-8", curve))
-    if adapter := attributes.get(record.ADAPTER):
+    if adapter := attrs.get(record.ADAPTER):
         folder = record.in_log_folder(adapter, logs)
         found += [(file, MIMETYPES[Path(file).suffix], folder / file) for file in record.ADAPTER_FILES]
     for file, mimetype, source in found:
