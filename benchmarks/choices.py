@@ -35,8 +35,8 @@ def main() -> None:
     arguments = parser.parse_args()
     from objectives.adapters import AdapterFolder
     from objectives.loading import load
-    from sweep.scratch import memory_folder
-    from sweep.study_file import load_study
+    from sweep.running.scratch import memory_folder
+    from sweep.study.file import load_study
 
     result: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory(dir=memory_folder()) as folder:

@@ -45,7 +45,7 @@ def main() -> None:
     from objectives.adapters import AdapterFolder
     from objectives.learners.packed.learner import PackedLearner
     from objectives.loading import load
-    from sweep.study_file import load_study
+    from sweep.study.file import load_study
 
     with tempfile.TemporaryDirectory() as folder:
         settings = load_study("tiny").worker_settings(Path(folder))

@@ -18,14 +18,14 @@ from typing import Any
 import optuna
 from rich.console import Console
 
-from sweep import record
-from sweep.progress import make_progress
-from sweep.schema import CURRENT, rule_of
-from sweep.search import REDONE, SEED, distributions
-from sweep.storage import create_or_match_study, log_folder, open_storage, study_lock
-from sweep.study_file import StudyFile, load_study
-from sweep.supervisor import Supervisor
-from sweep.verdict_text import declared
+from sweep.running.progress import make_progress
+from sweep.running.supervisor import Supervisor
+from sweep.search.schedule import REDONE, SEED, distributions
+from sweep.storage import attributes
+from sweep.storage.database import create_or_match_study, log_folder, open_storage, study_lock
+from sweep.storage.schema import CURRENT, rule_of
+from sweep.study.file import StudyFile, load_study
+from sweep.terminal.verdict import declared
 
 FIRST_SEED = 2_000_000
 """Seeds of a grid meet neither a search's nor a confirmation's."""
@@ -85,7 +85,7 @@ def report(config: StudyFile, study: optuna.Study, alpha: int) -> None:
     """Prints what every cell came to."""
     cells: dict[tuple[int, float], list[float]] = {}
     for trial in study.get_trials(deepcopy=False):
-        if (score := record.last_score(trial.user_attrs)) is not None:
+        if (score := attributes.last_score(trial.user_attrs)) is not None:
             cells.setdefault((trial.params["r"], trial.params["learning_rate"]), []).append(score.sampled)
     space = config.search_space()
     print(f"{study.study_name}: mean held-out reward at alpha {alpha} (standard error), by rank and learning rate")
@@ -95,7 +95,7 @@ def report(config: StudyFile, study: optuna.Study, alpha: int) -> None:
     best = {r: max(space.learning_rate, key=lambda rate, r=r: statistics.mean(cells[r, rate])) for r in space.r}
     means = {r: statistics.mean(cells[r, best[r]]) for r in space.r}
     trials = study.get_trials(deepcopy=False)
-    base = statistics.mean(score.sampled for trial in trials if (score := record.base_score(trial.user_attrs)))
+    base = statistics.mean(score.sampled for trial in trials if (score := attributes.base_score(trial.user_attrs)))
     rule = rule_of(config, CURRENT)
     asked = base + rule.share * (max(means.values()) - base) - rule.margin
     good = [r for r in space.r if means[r] > asked]

@@ -60,8 +60,8 @@ def serve(order: dict[str, Any]) -> None:
     from benchmarks.equality import Scores
     from objectives.adapters import AdapterFolder
     from objectives.loading import load
-    from sweep.scratch import memory_folder
-    from sweep.study_file import load_study
+    from sweep.running.scratch import memory_folder
+    from sweep.study.file import load_study
 
     way, steps, slots = order["way"], order["steps"], order["slots"]
     study = load_study("tiny", [f"budget.steps={steps}"] if steps else [])

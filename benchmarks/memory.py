@@ -53,8 +53,8 @@ def peak_bytes(k: int) -> int:
     from objectives.adapters import AdapterFolder
     from objectives.learners.packed.learner import PackedLearner
     from objectives.loading import load
-    from sweep.scratch import memory_folder
-    from sweep.study_file import load_study
+    from sweep.running.scratch import memory_folder
+    from sweep.study.file import load_study
 
     with tempfile.TemporaryDirectory(dir=memory_folder()) as folder:
         settings = load_study(*STUDY).worker_settings(Path(folder))
@@ -66,9 +66,9 @@ def peak_bytes(k: int) -> int:
 
 def planned_bytes() -> int:
     """What the planner says of one more slot."""
-    from sweep.adapter_plan import plan_model
-    from sweep.pack_plan import plan_pack
-    from sweep.study_file import load_study
+    from sweep.planning.adapters import plan_model
+    from sweep.planning.pack import plan_pack
+    from sweep.study.file import load_study
 
     config = load_study(*STUDY)
     return plan_pack(config, plan_model(config.model.name).shape, None).per_slot.bytes

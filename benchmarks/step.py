@@ -81,8 +81,8 @@ def main() -> None:
     arguments = parser.parse_args()
     from objectives.adapters import AdapterFolder
     from objectives.loading import load
-    from sweep.scratch import memory_folder
-    from sweep.study_file import load_study
+    from sweep.running.scratch import memory_folder
+    from sweep.study.file import load_study
 
     with tempfile.TemporaryDirectory(dir=memory_folder()) as folder:
         study = load_study("tiny", [f"budget.steps={arguments.steps}", "task.held_out_prompts=64"])

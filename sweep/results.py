@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from sweep import record
-from sweep.bulk import wanted_trials
-from sweep.confirm import confirmation_name
+from sweep.confirmation.outcome import confirmation_name
 from sweep.errors import StorageError
-from sweep.search import DESIGN, SEED
-from sweep.space import alpha_of
-from sweep.storage import open_storage, open_study
+from sweep.search.schedule import DESIGN, SEED
+from sweep.storage import attributes
+from sweep.storage.database import open_storage, open_study
+from sweep.storage.trials import wanted_trials
+from sweep.study.space import alpha_of
 
 if TYPE_CHECKING:
     import optuna
@@ -88,7 +88,7 @@ def load_results(storage: str, study: str | None = None) -> Results:
         StorageError: where the storage or the study does not exist.
     """
     opened = open_storage(storage, create=False)
-    names = [stored.study_name for stored in opened.get_all_studies() if record.CONFIG in stored.user_attrs]
+    names = [stored.study_name for stored in opened.get_all_studies() if attributes.CONFIG in stored.user_attrs]
     searches = [name for name in names if not any(name == confirmation_name(other) for other in names)]
     if study is not None:
         if study not in searches:
@@ -115,17 +115,17 @@ def _parameters(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
 
 def _trial_row(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
     attrs = trial.user_attrs
-    score, cost = record.last_score(attrs), attrs.get(record.COST, {})
+    score, cost = attributes.last_score(attrs), attrs.get(attributes.COST, {})
     return {
         "state": trial.state.name.lower(),
         **_parameters(trial),
         "design": bool(attrs.get(DESIGN)),
         "held_out": None if score is None else score.sampled,
         "held_out_greedy": None if score is None else score.greedy,
-        "gain": record.gain(attrs),
-        "collapsed": bool(attrs.get(record.COLLAPSED)),
-        "ended_early": bool(attrs.get(record.ENDED_EARLY)),
-        "reason": attrs.get(record.REASON),
+        "gain": attributes.gain(attrs),
+        "collapsed": bool(attrs.get(attributes.COLLAPSED)),
+        "ended_early": bool(attrs.get(attributes.ENDED_EARLY)),
+        "reason": attrs.get(attributes.REASON),
         "steps": cost.get("steps"),
         "tokens": cost.get("tokens"),
         "adapter_parameters": cost.get("adapter_parameters"),
@@ -137,7 +137,7 @@ def _trial_row(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
 
 def _steps(found: list[tuple[dict[str, Any], optuna.trial.FrozenTrial]]) -> pd.DataFrame:
     """Column by column: a frame for each trial would take longer than reading them."""
-    curves = [trial.user_attrs.get(record.CURVE, {}) for _, trial in found]
+    curves = [trial.user_attrs.get(attributes.CURVE, {}) for _, trial in found]
     measured = dict.fromkeys(name for curve in curves for name in curve)
     constant = dict.fromkeys((*KEY, *(name for _, trial in found for name in _parameters(trial))))
     columns: dict[str, list[Any]] = {name: [] for name in (*constant, *measured)}
@@ -149,7 +149,7 @@ def _steps(found: list[tuple[dict[str, Any], optuna.trial.FrozenTrial]]) -> pd.D
             columns[name] += [own.get(name)] * len(steps)
         for name in measured:
             columns[name] += curve.get(name) or [None] * len(steps)
-        scores = {score["step"]: score for score in trial.user_attrs.get(record.SCORES, [])}
+        scores = {score["step"]: score for score in trial.user_attrs.get(attributes.SCORES, [])}
         held_out["held_out"] += [scores.get(step, {}).get("sampled") for step in steps]
         held_out["held_out_greedy"] += [scores.get(step, {}).get("greedy") for step in steps]
     return pd.DataFrame(columns | held_out)

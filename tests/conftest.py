@@ -72,14 +72,14 @@ def peft_policy(tiny, unsloth_policy):
 @pytest.fixture
 def supervise(tmp_path, monkeypatch):
     """Runs a study to its end on a scripted worker."""
-    from sweep.progress import LineProgress
-    from sweep.pruning import make_pruner
-    from sweep.search import SearchSchedule, make_sampler
-    from sweep.storage import create_or_match_study, open_storage
-    from sweep.supervisor import Supervisor
+    from sweep.running.progress import LineProgress
+    from sweep.running.supervisor import Supervisor
+    from sweep.search.pruner import make_pruner
+    from sweep.search.schedule import SearchSchedule, make_sampler
+    from sweep.storage.database import create_or_match_study, open_storage
 
     def supervise(config, worker, *, study=None, schedule=None):
-        monkeypatch.setattr("sweep.supervisor.WorkerProcess", worker)
+        monkeypatch.setattr("sweep.running.supervisor.WorkerProcess", worker)
         if study is None:
             storage = open_storage(f"sqlite:///{tmp_path}/rank-sweep.db", create=True)
             sampler = make_sampler(design_size=6, seed=0)

@@ -28,7 +28,7 @@ def main():
     from objectives.loading import load
     from objectives.lora import LoraSpec
     from objectives.trial import TrialSpec
-    from sweep.study_file import load_study
+    from sweep.study.file import load_study
 
     overrides = ["budget.steps=1", "budget.prompts_per_step=4", "task.held_out_prompts=8", "learner.pack_size=1"]
     settings = load_study("tiny", overrides).worker_settings(Path(tempfile.mkdtemp(prefix="rank-sweep-")))

@@ -6,11 +6,11 @@ import sqlite3
 
 import optuna
 
-from sweep import record
-from sweep.confirm import FROZEN, LOOKS, confirmation_name
-from sweep.search import DESIGN, SEED, distributions
-from sweep.storage import create_or_match_study, open_storage
-from sweep.study_file import load_study
+from sweep.confirmation.outcome import FROZEN, LOOKS, confirmation_name
+from sweep.search.schedule import DESIGN, SEED, distributions
+from sweep.storage import attributes
+from sweep.storage.database import create_or_match_study, open_storage
+from sweep.study.file import load_study
 
 OVERRIDES = ["learner.name=trl", "study.name=large", "search.trials=2000", "search.points_per_rank=12"]
 COLUMNS = ("reward", "reward_std", "groups_without_signal", "completion_length", "entropy", "loss", "grad_norm")
@@ -31,15 +31,15 @@ def large_study(folder, *, trials=2000, steps=80, seeds=10):
     rng = random.Random(0)
     ladders = config.search_space().ladders
     study = create_or_match_study(storage, config, optuna.samplers.RandomSampler())
-    study.set_user_attr(record.BASELINE, BASE)
-    study.set_user_attr(record.FACTS, FACTS)
+    study.set_user_attr(attributes.BASELINE, BASE)
+    study.set_user_attr(attributes.FACTS, FACTS)
     points = [{name: rng.choice(ladder) for name, ladder in ladders.items()} for _ in range(trials)]
     _insert(path, study, [_trial(point, i, steps, rng) for i, point in enumerate(points)])
     confirmation = create_or_match_study(
         storage, config, optuna.samplers.RandomSampler(), name=confirmation_name("large")
     )
     frozen = [{"r": r, "alpha": 32, "learning_rate": 2e-3} for r in ladders["r"]]
-    confirmation.set_user_attr(record.FACTS, FACTS)
+    confirmation.set_user_attr(attributes.FACTS, FACTS)
     confirmation.set_user_attr(LOOKS, [seeds])
     confirmation.set_user_attr(
         FROZEN,
@@ -78,16 +78,16 @@ def _trial(point, seed, steps, rng):
     attrs = {
         SEED: seed,
         DESIGN: True,
-        record.SCORES: [{"step": s, "sampled": score, "greedy": score + 0.1, "prompts": 1024} for s in marks],
-        record.BASE: BASE,
-        record.CURVE: curve,
-        record.COST: {
+        attributes.SCORES: [{"step": s, "sampled": score, "greedy": score + 0.1, "prompts": 1024} for s in marks],
+        attributes.BASE: BASE,
+        attributes.CURVE: curve,
+        attributes.COST: {
             "steps": length, "tokens": per_step * length, "adapter_parameters": 6144 * r, "seconds": {"train": 14.0},
         },
-        record.COLLAPSED: collapsed,
+        attributes.COLLAPSED: collapsed,
     }  # fmt: skip
     if collapsed:
-        attrs[record.REASON] = f"collapsed at step {length}: reward 0.000 against the base policy's 0.257"
+        attrs[attributes.REASON] = f"collapsed at step {length}: reward 0.000 against the base policy's 0.257"
     return point, "PRUNED" if collapsed else "COMPLETE", score, attrs
 
 
@@ -120,5 +120,5 @@ def _insert(path, study, trials):
             db.executemany(
                 "insert into trial_intermediate_values (trial_id, step, intermediate_value, intermediate_value_type) "
                 "values (?, ?, ?, 'FINITE')",
-                [(trial, step, reward) for step, reward in enumerate(attrs[record.CURVE]["reward"], start=1)],
+                [(trial, step, reward) for step, reward in enumerate(attrs[attributes.CURVE]["reward"], start=1)],
             )

@@ -5,10 +5,10 @@ import sqlite3
 
 import optuna
 
-from sweep import record
-from sweep.confirm import FROZEN
-from sweep.record import CONFIG
-from sweep.storage import open_storage
+from sweep.confirmation.outcome import FROZEN
+from sweep.storage import attributes
+from sweep.storage.attributes import CONFIG
+from sweep.storage.database import open_storage
 
 
 def scale_storage(path, folder, a, c, *, study="tiny"):
@@ -39,11 +39,11 @@ def scale_storage(path, folder, a, c, *, study="tiny"):
 
 def scale_attribute(name, value, a, c):
     """One attribute of a study or trial."""
-    if name in (record.BASELINE, record.BASE):
+    if name in (attributes.BASELINE, attributes.BASE):
         return scale_score(value, a, c)
-    if name == record.SCORES:
+    if name == attributes.SCORES:
         return [scale_score(score, a, c) for score in value]
-    if name == record.CURVE:
+    if name == attributes.CURVE:
         return {column: _scaled_column(column, values, a, c) for column, values in value.items()}
     if name == FROZEN:
         frozen = [point | {key: a * point[key] + c for key in ("smoothed", "search_mean")} for point in value["frozen"]]

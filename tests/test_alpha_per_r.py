@@ -5,17 +5,17 @@ import json
 
 import pytest
 
-from sweep import record
-from sweep.confirm import freeze
-from sweep.confirm_schedule import ConfirmSchedule
+from sweep.confirmation.outcome import freeze
+from sweep.confirmation.schedule import ConfirmSchedule
 from sweep.errors import StudyFileError
 from sweep.export.folder import exported_trial, write_export
 from sweep.results import load_results
-from sweep.search import SEED, trial_spec
-from sweep.space import alpha_of
-from sweep.storage import create_or_match_study, open_storage
-from sweep.study_file import load_study
-from sweep.summary import summarize
+from sweep.search.schedule import SEED, trial_spec
+from sweep.storage import attributes
+from sweep.storage.database import create_or_match_study, open_storage
+from sweep.storage.summary import summarize
+from sweep.study.file import load_study
+from sweep.study.space import alpha_of
 from tests.command import sweep
 from tests.scripted_worker import ScriptedWorker
 
@@ -73,8 +73,8 @@ def test_a_stored_study_is_shown_frozen_and_confirmed_with_its_alpha(config, sup
     study = supervise(config, ScriptedWorker(planted))
     for trial in study.trials:
         assert trial.params.keys() == {"r", "alpha_per_r", "learning_rate"}
-        assert trial.user_attrs[record.ALPHA] == trial.params["r"] * trial.params["alpha_per_r"]
-        assert trial_spec(trial, config).lora.alpha == trial.user_attrs[record.ALPHA]
+        assert trial.user_attrs[attributes.ALPHA] == trial.params["r"] * trial.params["alpha_per_r"]
+        assert trial_spec(trial, config).lora.alpha == trial.user_attrs[attributes.ALPHA]
     summary = summarize(study)
     assert all(rank.tuned for rank in summary.ranks)
     frozen = freeze(summary, config).frozen

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sweep.checks import check_study
 from sweep.errors import StudyFileError
-from sweep.study_file import StudyFile, apply_override, load_study, parse_study
+from sweep.planning.preflight import check_study
+from sweep.study.file import StudyFile, apply_override, load_study, parse_study
 from tests.bad_input import CASES, SHIPPED
 
 HEAVY = ("torch", "vllm", "unsloth", "trl", "transformers", "peft", "datasets")

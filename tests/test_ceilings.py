@@ -2,8 +2,8 @@ from typing import get_args
 
 import pytest
 
-from sweep.ceilings import KNOWN_CEILINGS, engine_ceiling, permitted_ceilings
 from sweep.errors import StudyFileError
+from sweep.study.ceilings import KNOWN_CEILINGS, engine_ceiling, permitted_ceilings
 
 
 def test_permitted_ceilings_are_those_of_the_installed_vllm():

@@ -9,8 +9,8 @@ from objectives.task_settings import DatasetSettings
 from objectives.tasks.build import build_task
 from objectives.tasks.code_rows import is_code
 from objectives.tasks.own import own_references
-from sweep.sources import source_hashes
-from sweep.study_file import load_study
+from sweep.study.file import load_study
+from sweep.study.sources import source_hashes
 
 CODE = """
 def rows():

@@ -8,19 +8,19 @@ from dataclasses import asdict
 import optuna
 import pytest
 
-from sweep import record
-from sweep.confirm import confirmation_name, count_look, freeze, read_confirmation, store_frozen
-from sweep.confirm_schedule import ConfirmSchedule
+from sweep.answer.paste import paste_calls
+from sweep.confirmation.outcome import confirmation_name, count_look, freeze, read_confirmation, store_frozen
+from sweep.confirmation.schedule import ConfirmSchedule
 from sweep.dashboard.note import study_note
 from sweep.errors import StudyFileError
 from sweep.plots.confirmed import confirmed_figure, confirmed_info
 from sweep.report.contents import read_report
 from sweep.report.page import report_html
-from sweep.search import SEED, distributions
-from sweep.snippet import paste_calls
-from sweep.storage import create_or_match_study, open_storage
-from sweep.study_file import load_study
-from sweep.summary import summarize
+from sweep.search.schedule import SEED, distributions
+from sweep.storage import attributes
+from sweep.storage.database import create_or_match_study, open_storage
+from sweep.storage.summary import summarize
+from sweep.study.file import load_study
 from tests.command import SMALL, sweep
 from tests.test_plots import BASE, STORED, stored_study
 
@@ -51,9 +51,9 @@ def run(study, config, schedule, score, *, unscored=lambda r: 0):
         left_out = unscored(trial.params["r"])
         score_of = {"sampled": value, "greedy": value, "prompts": 100 - left_out, "unscored": left_out}
         scores = [score_of | {"step": step} for step in (20, 40, 80)]
-        trial.set_user_attr(record.SCORES, scores)
-        trial.set_user_attr(record.BASE, asdict(BASE))
-        trial.set_user_attr(record.COLLAPSED, value == 0)
+        trial.set_user_attr(attributes.SCORES, scores)
+        trial.set_user_attr(attributes.BASE, asdict(BASE))
+        trial.set_user_attr(attributes.COLLAPSED, value == 0)
         study.tell(trial, value)
     count_look(study, schedule.trials // len(freeze_of(study)))
 
@@ -187,7 +187,7 @@ def test_seeds_that_came_after_the_last_look_are_not_judged_by(confirmation, con
     schedule.queue(confirmation)
     for _ in range(5):
         trial = schedule.next_trial(confirmation)
-        trial.set_user_attr(record.SCORES, [{"step": 80, "sampled": 0.9, "greedy": 0.9, "prompts": 64}])
+        trial.set_user_attr(attributes.SCORES, [{"step": 80, "sampled": 0.9, "greedy": 0.9, "prompts": 64}])
         confirmation.tell(trial, 0.9)
     assert read_confirmation(confirmation, config).verdict == first.verdict
     assert first.seeds == 4
@@ -227,7 +227,7 @@ def test_trials_that_failed_are_said_and_run_again(confirmation, config):
     confirmation.tell(failed, state=optuna.trial.TrialState.FAIL)
     for _ in range(len(frozen) * 3 - 1):
         trial = schedule.next_trial(confirmation)
-        trial.set_user_attr(record.SCORES, [{"step": 80, "sampled": 0.5, "greedy": 0.5, "prompts": 64}])
+        trial.set_user_attr(attributes.SCORES, [{"step": 80, "sampled": 0.5, "greedy": 0.5, "prompts": 64}])
         confirmation.tell(trial, 0.5)
     count_look(confirmation, 3)
     assert read_confirmation(confirmation, config).warnings == (
@@ -245,7 +245,7 @@ def test_a_trial_that_collapsed_and_then_failed_counts_as_collapsed(confirmation
     schedule = ConfirmSchedule(config, frozen, seeds=2)
     schedule.queue(confirmation)
     trial = schedule.next_trial(confirmation)
-    trial.set_user_attr(record.COLLAPSED, True)
+    trial.set_user_attr(attributes.COLLAPSED, True)
     confirmation.tell(trial, state=optuna.trial.TrialState.FAIL)
     run(confirmation, config, ConfirmSchedule(config, frozen, seeds=2), noisy)
     [rank] = [rank for rank in read_confirmation(confirmation, config).verdict.per_rank if rank.r == trial.params["r"]]
@@ -271,7 +271,7 @@ def test_a_study_without_trials_is_not_confirmed(tmp_path, config):
 
 
 def freeze_of(study):
-    from sweep.confirm import stored_frozen
+    from sweep.confirmation.outcome import stored_frozen
 
     return stored_frozen(study).frozen
 

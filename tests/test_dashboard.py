@@ -14,17 +14,17 @@ from wsgiref.util import setup_testing_defaults
 import optuna
 import pytest
 
-from sweep import record
-from sweep.confirm import confirmation_name, freeze, read_confirmation, store_frozen, stored_frozen
-from sweep.confirm_schedule import ConfirmSchedule
+from sweep.confirmation.outcome import confirmation_name, freeze, read_confirmation, store_frozen, stored_frozen
+from sweep.confirmation.schedule import ConfirmSchedule
 from sweep.dashboard.artifacts import artifact_folder
 from sweep.dashboard.figures import search_figures
 from sweep.dashboard.note import escaped, fenced, study_note
 from sweep.dashboard.publish import END_OF_NOTE, publish_study
 from sweep.errors import StorageError
-from sweep.storage import create_or_match_study, open_storage, open_study
-from sweep.study_file import load_study
-from sweep.summary import summarize
+from sweep.storage import attributes
+from sweep.storage.database import create_or_match_study, open_storage, open_study
+from sweep.storage.summary import summarize
+from sweep.study.file import load_study
 from tests.command import Running, sweep
 from tests.test_confirm import OVERRIDES, POINTS, noisy, run
 from tests.test_plots import stored_study
@@ -51,13 +51,13 @@ def give_files(folder, study):
     logs.mkdir(parents=True)
     with closing(sqlite3.connect(folder / "rank-sweep.db")) as connection, connection:
         for trial in study.get_trials(deepcopy=False):
-            named = {record.LOG: f"trial-{trial.number:04d}.log"}
-            (logs / named[record.LOG]).write_text(f"trial {trial.number} says é <script>alert(1)</script>\n")
+            named = {attributes.LOG: f"trial-{trial.number:04d}.log"}
+            (logs / named[attributes.LOG]).write_text(f"trial {trial.number} says é <script>alert(1)</script>\n")
             if trial.number == 1:
-                named[record.ADAPTER] = "trial-0001-adapter"
-                (logs / named[record.ADAPTER]).mkdir()
-                (logs / named[record.ADAPTER] / "adapter_config.json").write_text('{"r": 1}')
-                (logs / named[record.ADAPTER] / "adapter_model.safetensors").write_bytes(bytes(range(256)))
+                named[attributes.ADAPTER] = "trial-0001-adapter"
+                (logs / named[attributes.ADAPTER]).mkdir()
+                (logs / named[attributes.ADAPTER] / "adapter_config.json").write_text('{"r": 1}')
+                (logs / named[attributes.ADAPTER] / "adapter_model.safetensors").write_bytes(bytes(range(256)))
             for key, name in named.items():
                 connection.execute(
                     "INSERT INTO trial_user_attributes (trial_id, key, value_json) VALUES (?, ?, ?)",

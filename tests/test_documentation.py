@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 import studies
-from sweep.study_reference import reference_markdown
+from sweep.study.reference import reference_markdown
 
 STUDIES = Path(studies.__path__[0])
 ROOT = STUDIES.parent
 
 
 def test_the_reference_of_study_keys_is_fresh():
-    assert (STUDIES / "keys.md").read_text() == reference_markdown(), "run: python -m sweep.study_reference"
+    assert (STUDIES / "keys.md").read_text() == reference_markdown(), "run: python -m sweep.study.reference"
 
 
 def test_every_key_has_a_description():

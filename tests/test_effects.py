@@ -3,14 +3,14 @@
 import optuna
 import pytest
 
-from sweep import record
-from sweep.effects import RankCost, best_configurations, rank_costs
+from sweep.answer.costs import RankCost, best_configurations, rank_costs
 from sweep.plots.importance import importance_figure, importance_info
 from sweep.plots.pareto import pareto_figure, pareto_info
 from sweep.plots.winners_curse import RankCurse, WinnersCurseInfo, winners_curse_figure, winners_curse_info
 from sweep.report.contents import read_report
-from sweep.study_file import load_study
-from sweep.summary import summarize
+from sweep.storage import attributes
+from sweep.storage.summary import summarize
+from sweep.study.file import load_study
 from tests.test_confirm import OVERRIDES
 from tests.test_confirm import POINTS as TUNED_POINTS
 from tests.test_plots import stored_study
@@ -86,8 +86,8 @@ def scored_trials(rows):
             },
             value=score,
             user_attrs={
-                record.SCORES: [{"step": 1, "sampled": score, "greedy": score, "prompts": 8}],
-                record.COLLAPSED: collapsed,
+                attributes.SCORES: [{"step": 1, "sampled": score, "greedy": score, "prompts": 8}],
+                attributes.COLLAPSED: collapsed,
             },
         )
         for r, rate, score, collapsed in rows

@@ -8,10 +8,10 @@ import sys
 import optuna
 import pytest
 
-from sweep import record
-from sweep.confirm import read_confirmation
+from sweep.confirmation.outcome import read_confirmation
 from sweep.export.folder import exported_verdict
-from sweep.search import SEED
+from sweep.search.schedule import SEED
+from sweep.storage import attributes
 from tests.command import SMALL, sweep
 from tests.test_confirm import ConfirmSchedule, config, confirmation, freeze_of, noisy, run, searched  # noqa: F401 - fixtures
 
@@ -45,7 +45,7 @@ def stored_trial(folder, number):
 
 def test_every_trial_keeps_its_adapter_beside_its_log(folder):
     for number in (0, 1):
-        kept = stored_trial(folder, number).user_attrs[record.ADAPTER]
+        kept = stored_trial(folder, number).user_attrs[attributes.ADAPTER]
         assert kept == str(folder / "rank-sweep.logs" / "tiny" / f"trial-{number:04d}-adapter")
         assert json.loads((folder / kept / "adapter_config.json").read_text())["r"] == 4
 
@@ -78,7 +78,7 @@ def test_vllm_loads_the_folder_and_scores_it_as_the_trial_was_scored(folder, exp
     trial = stored_trial(folder, 1)
     version = AdapterVersion(id=900_001, name="exported", path=exported, r=4)
     score = evaluator.score(version, step=6, seed=trial.user_attrs[SEED])
-    stored = trial.user_attrs[record.SCORES][-1]
+    stored = trial.user_attrs[attributes.SCORES][-1]
     assert (score.sampled, score.greedy) == pytest.approx((stored["sampled"], stored["greedy"]), abs=1 / 64)
     base = evaluator.base_score(trial.user_attrs[SEED])
     assert score.greedy != base.greedy

@@ -8,15 +8,22 @@ import pytest
 
 from objectives.lora import LoraSpec
 from objectives.trial import HeldOutScore, StepMetrics, TrialResult, TrialSpec
-from sweep import record
-from sweep.collapse import CollapseMonitor
-from sweep.confirm import confirmation_name, confirmation_study, count_look, freeze, read_confirmation, store_frozen
-from sweep.confirm_schedule import ConfirmSchedule
-from sweep.running_trial import RunningTrial
-from sweep.search import make_sampler
-from sweep.storage import create_or_match_study
-from sweep.study_file import load_study
-from sweep.summary import stored_config, summarize
+from sweep.confirmation.outcome import (
+    confirmation_name,
+    confirmation_study,
+    count_look,
+    freeze,
+    read_confirmation,
+    store_frozen,
+)
+from sweep.confirmation.schedule import ConfirmSchedule
+from sweep.running.running_trial import RunningTrial
+from sweep.search.collapse_monitor import CollapseMonitor
+from sweep.search.schedule import make_sampler
+from sweep.storage import attributes
+from sweep.storage.database import create_or_match_study
+from sweep.storage.summary import stored_config, summarize
+from sweep.study.file import load_study
 from tests.scaling import scale_storage
 from tests.scripted_worker import ScriptedWorker
 
@@ -72,7 +79,7 @@ def decisions(search, study, config):
     return {
         "points": [trial.params for trial in search.trials],
         "ends": [(trial.state, trial.last_step) for trial in [*search.trials, *study.trials]],
-        "collapsed": [trial.user_attrs[record.COLLAPSED] for trial in [*search.trials, *study.trials]],
+        "collapsed": [trial.user_attrs[attributes.COLLAPSED] for trial in [*search.trials, *study.trials]],
         "frozen": configurations(freeze(summarize(search), config)),
         "outcome": (verdict.outcome, verdict.r, verdict.alpha, verdict.learning_rate, verdict.seeds_needed),
         "passes": [(rank.r, rank.passes, rank.judged, rank.n_seeds) for rank in verdict.per_rank],
@@ -121,7 +128,7 @@ def test_a_recorded_study_is_decided_alike_in_other_units(rule, units, tmp_path)
             config = config.model_copy(update={"verdict": verdict})
         again = {trial.number: why_collapsed(trial, search, config) for trial in search.trials}
         assert {n: bool(why) for n, why in again.items()} == {
-            trial.number: trial.user_attrs[record.COLLAPSED] for trial in search.trials
+            trial.number: trial.user_attrs[attributes.COLLAPSED] for trial in search.trials
         }
         return decisions(search, study, config)
 
@@ -133,12 +140,12 @@ def test_a_recorded_study_is_decided_alike_in_other_units(rule, units, tmp_path)
 
 def why_collapsed(trial, study, config):
     """Judges a stored trial's collapse again, from its steps and scores."""
-    attrs, curve = trial.user_attrs, trial.user_attrs[record.CURVE]
+    attrs, curve = trial.user_attrs, trial.user_attrs[attributes.CURVE]
     running = RunningTrial(
         trial=optuna.trial.FixedTrial({}),
         spec=TrialSpec(number=trial.number, lora=LoraSpec(r=1, alpha=1), learning_rate=1.0, seed=0),
         monitor=CollapseMonitor(
-            base=HeldOutScore(**study.user_attrs[record.BASELINE]),
+            base=HeldOutScore(**study.user_attrs[attributes.BASELINE]),
             patience=config.search.collapse_patience,
             prompts_per_step=config.budget.prompts_per_step,
         ),
@@ -147,9 +154,9 @@ def why_collapsed(trial, study, config):
     names = ("step", "reward", "reward_std", "groups_without_signal", "completion_length", "tokens", "seconds")
     for values in zip(*(curve[name] for name in names), strict=True):
         running.observe(StepMetrics(**dict(zip(names, values, strict=True))))
-    scores = tuple(HeldOutScore(**score) for score in attrs[record.SCORES])
+    scores = tuple(HeldOutScore(**score) for score in attrs[attributes.SCORES])
     result = TrialResult(
         scores=scores, steps=scores[-1].step, pruned=False, tokens=1, adapter_parameters=1, seconds={},
-        base=record.base_score(attrs),
+        base=attributes.base_score(attrs),
     )  # fmt: skip
     return running.why_collapsed(result)

@@ -7,12 +7,12 @@ import optuna
 import pytest
 from rich.console import Console
 
-from sweep.learning import DesignWatch, unlearned_warning
-from sweep.search import SearchSchedule, make_sampler
-from sweep.storage import create_or_match_study
-from sweep.study_file import load_study
-from sweep.summary import summarize
-from sweep.supervisor import Supervisor
+from sweep.answer.learning import DesignWatch, unlearned_warning
+from sweep.running.supervisor import Supervisor
+from sweep.search.schedule import SearchSchedule, make_sampler
+from sweep.storage.database import create_or_match_study
+from sweep.storage.summary import summarize
+from sweep.study.file import load_study
 from tests.command import SMALL, sweep
 from tests.scripted_worker import BASELINE, SPREAD, ScriptedWorker
 from tests.test_invariance import MAPS
@@ -26,7 +26,7 @@ NOISE = 2 * SPREAD * (2 / 1024) ** 0.5
 def watched(monkeypatch, reward, units=(1, 0), *, config=CONFIG, at_end=False):
     """Runs a search under watch; it, and what was said with how many trials ended by then."""
     study = create_or_match_study(optuna.storages.InMemoryStorage(), config, make_sampler(design_size=6, seed=0))
-    monkeypatch.setattr("sweep.supervisor.WorkerProcess", ScriptedWorker(reward, units=units, slots=1))
+    monkeypatch.setattr("sweep.running.supervisor.WorkerProcess", ScriptedWorker(reward, units=units, slots=1))
     told = []
 
     class Said(io.StringIO):
@@ -35,7 +35,7 @@ def watched(monkeypatch, reward, units=(1, 0), *, config=CONFIG, at_end=False):
             return len(text)
 
     watch = DesignWatch(study, Console(file=Said(), width=10_000))
-    from sweep.progress import LineProgress
+    from sweep.running.progress import LineProgress
 
     Supervisor(
         study, config, SearchSchedule(config), log_folder=config.code_folders[0] / "nowhere",

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from sweep.noise import DOUBLE, SINGLE, rounding, sampling_error
+from sweep.statistics.noise import DOUBLE, SINGLE, rounding, sampling_error
 
 
 @pytest.mark.parametrize(("kind", "precision"), [(np.float64, DOUBLE), (np.float32, SINGLE)])

@@ -2,13 +2,13 @@
 
 import pytest
 
-from sweep import number_format
-from sweep.devices import named_device
 from sweep.errors import StudyMismatchError
-from sweep.number_format import settle_dtype, with_dtype
-from sweep.search import make_sampler
-from sweep.storage import create_or_match_study, open_storage, stored_study
-from sweep.study_file import load_study
+from sweep.planning import number_format
+from sweep.planning.devices import named_device
+from sweep.planning.number_format import settle_dtype, with_dtype
+from sweep.search.schedule import make_sampler
+from sweep.storage.database import create_or_match_study, open_storage, stored_study
+from sweep.study.file import load_study
 
 AUTO = ["model.dtype=auto"]
 

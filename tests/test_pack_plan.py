@@ -15,11 +15,11 @@ from objectives.lora import TARGET_MODULES
 from objectives.model_configs import find_config
 from objectives.model_shape import make_shape, read_shape
 from objectives.settings import BudgetSettings, ModelSettings
-from sweep.checks import check_device
-from sweep.devices import GIB, MIB, Device, named_device
 from sweep.errors import StudyFileError
-from sweep.pack_plan import plan_pack, sized_pack, study_footprint, unpackable, with_slots
-from sweep.study_file import load_study
+from sweep.planning.devices import GIB, MIB, Device, named_device
+from sweep.planning.pack import plan_pack, sized_pack, study_footprint, unpackable, with_slots
+from sweep.planning.preflight import check_device
+from sweep.study.file import load_study
 from tests.command import SMALL, sweep
 from tests.packed import random_model
 
@@ -154,12 +154,12 @@ def test_a_pack_is_no_larger_than_trials_a_rank():
 
 def test_on_a_cpu_a_pack_has_four_slots_or_as_many_as_memory_is_left_for(monkeypatch):
     assert (planned_pack().slots, planned_pack().reason) == (4, "4 at most, unless learner.pack_size says otherwise")
-    monkeypatch.setattr("sweep.pack_plan.available_memory", lambda: 3.8 * GIB)
+    monkeypatch.setattr("sweep.planning.pack.available_memory", lambda: 3.8 * GIB)
     pack = planned_pack()
     assert (pack.slots, pack.fitting) == (3, 3)
-    monkeypatch.setattr("sweep.pack_plan.available_memory", lambda: MIB)
+    monkeypatch.setattr("sweep.planning.pack.available_memory", lambda: MIB)
     assert (planned_pack().slots, planned_pack().fitting) == (1, 0)
-    monkeypatch.setattr("sweep.pack_plan.available_memory", lambda: None)
+    monkeypatch.setattr("sweep.planning.pack.available_memory", lambda: None)
     assert (planned_pack().slots, planned_pack().fitting) == (4, None)
 
 
@@ -169,12 +169,12 @@ def test_a_size_that_the_study_names_stands():
 
 
 def test_a_study_is_run_with_the_size_that_is_planned(monkeypatch):
-    monkeypatch.setattr("sweep.pack_plan.present_device", lambda: None)
+    monkeypatch.setattr("sweep.planning.pack.present_device", lambda: None)
     assert sized_pack(load()).learner.pack_size == 4
     assert sized_pack(load("learner.pack_size=7")).learner.pack_size == 7
     assert sized_pack(load("learner.name=trl")).learner.slots == 1
     device = Device(name="GPU", memory_bytes=100 * GIB, source="nvidia-smi")
-    monkeypatch.setattr("sweep.pack_plan.present_device", lambda: device)
+    monkeypatch.setattr("sweep.planning.pack.present_device", lambda: device)
     assert sized_pack(load("search.trials=100")).learner.pack_size == 8
 
 
@@ -216,11 +216,11 @@ def test_what_cannot_be_packed_is_refused_before_anything_loads(monkeypatch, ove
     config = load(*overrides)
     reason = unpackable(config, on_gpu=on_gpu)
     assert (says is None and reason is None) or says in reason
-    monkeypatch.setattr("sweep.checks.Path.glob", lambda *_: ["nvidia0"] if on_gpu else [])
-    monkeypatch.setattr("sweep.checks.version", lambda _: "2.13.0+cu128")
+    monkeypatch.setattr("sweep.planning.preflight.Path.glob", lambda *_: ["nvidia0"] if on_gpu else [])
+    monkeypatch.setattr("sweep.planning.preflight.version", lambda _: "2.13.0+cu128")
     with pytest.raises(StudyFileError, match=re.escape(says)) if says else nullcontext():
         check_device(config)
-    monkeypatch.setattr("sweep.checks.version", lambda _: "2.13.0+cpu")
+    monkeypatch.setattr("sweep.planning.preflight.version", lambda _: "2.13.0+cpu")
     check_device(config)
 
 

@@ -7,11 +7,11 @@ import pytest
 
 from objectives.errors import ModelConfigError
 from objectives.model_configs import find_config
-from sweep.devices import GIB, MEMORY_MIB, MIB, named_device, present_device
 from sweep.errors import StudyFileError
-from sweep.origins import settings_in_force
-from sweep.plan import plan_study
-from sweep.study_file import load_study, shipped_studies
+from sweep.planning.devices import GIB, MEMORY_MIB, MIB, named_device, present_device
+from sweep.planning.study_plan import plan_study
+from sweep.study.file import load_study, shipped_studies
+from sweep.study.provenance import settings_in_force
 from tests.command import SWEEP, sweep
 
 HEAVY = ("torch", "vllm", "unsloth", "trl", "optuna", "pandas", "plotly", "transformers", "peft", "scipy")

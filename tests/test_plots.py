@@ -9,16 +9,16 @@ import pytest
 from rich.console import Console
 
 from objectives.trial import HeldOutScore, StepMetrics, TrialResult
-from sweep import record
 from sweep.plots.by_rank import by_rank_figure, by_rank_info
 from sweep.plots.collapse_axis import CollapseAxisInfo, ProductCollapses, collapse_axis_figure, collapse_axis_info
 from sweep.plots.curves import MAX_LINES, MAX_POINTS, curves_figure, curves_info
 from sweep.plots.heat import CROSS, heat_figure, heat_info
-from sweep.search import DESIGN, SEED, distributions
-from sweep.storage import create_or_match_study, open_storage
-from sweep.study_file import load_study
-from sweep.summary import summarize
-from sweep.tables import study_table, value_strip
+from sweep.search.schedule import DESIGN, SEED, distributions
+from sweep.storage import attributes
+from sweep.storage.database import create_or_match_study, open_storage
+from sweep.storage.summary import summarize
+from sweep.study.file import load_study
+from sweep.terminal.tables import study_table, value_strip
 
 POINTS = [(1, 16, 1e-3, 0.40), (1, 32, 2e-3, 0.50), (16, 16, 1e-3, 0.60), (16, 32, 2e-3, 0.70), (16, 64, 4e-3, 0.01)]
 
@@ -35,7 +35,7 @@ def stored_study(folder, points=POINTS, steps=6):
     storage = open_storage(f"sqlite:///{folder}/rank-sweep.db", create=True)
     config = load_study("tiny", STORED)
     study = create_or_match_study(storage, config, optuna.samplers.RandomSampler())
-    study.set_user_attr(record.BASELINE, asdict(BASE))
+    study.set_user_attr(attributes.BASELINE, asdict(BASE))
     for i, (r, alpha, rate, value) in enumerate(points):
         study.enqueue_trial(
             {"r": r, "alpha": alpha, "learning_rate": rate}, user_attrs={SEED: i} | ({DESIGN: True} if i < 4 else {})
@@ -53,10 +53,10 @@ def stored_study(folder, points=POINTS, steps=6):
             scores=(score,), steps=steps, pruned=False, tokens=640 * steps, adapter_parameters=100,
             seconds={"train": 1}, base=BASE,
         )  # fmt: skip
-        record.record_result(trial, result, curve)
-        trial.set_user_attr(record.COLLAPSED, value < 0.1)
+        attributes.record_result(trial, result, curve)
+        trial.set_user_attr(attributes.COLLAPSED, value < 0.1)
         if value < 0.1:
-            trial.set_user_attr(record.REASON, "collapsed at step 6 <script>")
+            trial.set_user_attr(attributes.REASON, "collapsed at step 6 <script>")
         study.tell(trial, value)
     return study
 
@@ -128,7 +128,7 @@ def curve_trial(r, rewards, *, tokens_a_step=10, collapsed=False):
         params={"r": r},
         distributions={"r": optuna.distributions.CategoricalDistribution([1, 4])},
         value=0.5,
-        user_attrs={record.CURVE: curve, record.COLLAPSED: collapsed},
+        user_attrs={attributes.CURVE: curve, attributes.COLLAPSED: collapsed},
     )
 
 

@@ -11,10 +11,10 @@ from objectives.settings import SHIPPED_MODELS
 from objectives.tasks.string_ops import StringOps
 from objectives.tasks.text_task import TextTask
 from objectives.tokenizer_files import TokenizerFiles
-from sweep.checks import check_study
 from sweep.errors import StudyFileError
-from sweep.sources import source_hashes
-from sweep.study_file import load_study
+from sweep.planning.preflight import check_study
+from sweep.study.file import load_study
+from sweep.study.sources import source_hashes
 
 PLAIN = (
     "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}<|end|>{% endfor %}"

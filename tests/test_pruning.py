@@ -8,18 +8,18 @@ import pytest
 from rich.console import Console
 
 from objectives.trial import StepMetrics
-from sweep import record
-from sweep.confirm import confirmation_name, freeze, store_frozen
-from sweep.confirm_schedule import ConfirmSchedule
+from sweep.confirmation.outcome import confirmation_name, freeze, store_frozen
+from sweep.confirmation.schedule import ConfirmSchedule
 from sweep.errors import StudyMismatchError
-from sweep.pruning import make_pruner
 from sweep.results import load_results
-from sweep.rungs import first_rung, recent_reward
-from sweep.search import DESIGN
-from sweep.storage import create_or_match_study, open_storage
-from sweep.study_file import load_study
-from sweep.summary import summarize
-from sweep.tables import study_table
+from sweep.search.pruner import make_pruner
+from sweep.search.rungs import first_rung, recent_reward
+from sweep.search.schedule import DESIGN
+from sweep.storage import attributes
+from sweep.storage.database import create_or_match_study, open_storage
+from sweep.storage.summary import summarize
+from sweep.study.file import load_study
+from sweep.terminal.tables import study_table
 from tests.command import SMALL, sweep
 from tests.scripted_worker import ScriptedWorker
 
@@ -42,7 +42,7 @@ def later_is_better(spec, step):
 
 
 def ended_early(study):
-    return [trial for trial in study.trials if record.ENDED_EARLY in trial.user_attrs]
+    return [trial for trial in study.trials if attributes.ENDED_EARLY in trial.user_attrs]
 
 
 def table_text(study):
@@ -64,8 +64,8 @@ def test_what_loses_ends_early_its_slot_is_filled_and_all_trials_are_accounted_f
     for trial in early:
         rung = trial.last_step - 1  # the worker ends it at its next step
         assert rung in (4, 8)
-        assert trial.user_attrs[record.REASON] == f"pruned at step {rung} by {named}"
-        assert trial.user_attrs[record.COLLAPSED] is False
+        assert trial.user_attrs[attributes.REASON] == f"pruned at step {rung} by {named}"
+        assert trial.user_attrs[attributes.COLLAPSED] is False
     starts = sorted(trial.datetime_start for trial in study.trials)
     assert worker.most == 3
     assert all(starts[i + 3] >= sorted(t.datetime_complete for t in study.trials)[i] for i in range(15))
@@ -128,7 +128,7 @@ def test_a_trial_that_spends_its_budget_before_it_hears_counts_in_full(supervise
     study = supervise(load(), ScriptedWorker(later_is_worse, deaf=True))
     assert {(trial.state.name, trial.last_step) for trial in study.trials} == {("COMPLETE", STEPS)}
     assert not ended_early(study)
-    assert all(record.REASON not in trial.user_attrs for trial in study.trials)
+    assert all(attributes.REASON not in trial.user_attrs for trial in study.trials)
     assert all(trial.value is not None for trial in summarize(study).trials)
 
 
@@ -217,13 +217,13 @@ def test_a_packed_study_prunes_refills_its_slots_and_is_confirmed_unpruned(tmp_p
     assert {trial.state.name for trial in study.trials} == {"COMPLETE", "PRUNED"}
     assert len(study.trials) == 12
     for number in early:
-        cost = study.trials[number].user_attrs[record.COST]
+        cost = study.trials[number].user_attrs[attributes.COST]
         assert cost["steps"] < 8
-        assert "by successive halving" in study.trials[number].user_attrs[record.REASON]
+        assert "by successive halving" in study.trials[number].user_attrs[attributes.REASON]
     first = min(study.trials[number].datetime_complete for number in early)
     assert any(trial.datetime_start >= first for trial in study.trials)
     assert len({trial.user_attrs["worker"] for trial in study.trials}) == 1
-    assert study.user_attrs[record.FACTS]["slots"] == 3
+    assert study.user_attrs[attributes.FACTS]["slots"] == 3
     assert "packed: 3 trials at once" in done.stdout
     shown = json.loads(sweep("show", "tiny", "--json", cwd=tmp_path).stdout)
     assert {trial["number"] for trial in shown["trials"] if trial["value"] is None} == early

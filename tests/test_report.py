@@ -11,17 +11,17 @@ import tomllib
 import optuna
 import pytest
 
-from sweep import record
-from sweep.confirm import LOOKS, confirmation_name, freeze, store_frozen
-from sweep.confirm_schedule import ConfirmSchedule
+from sweep.confirmation.outcome import LOOKS, confirmation_name, freeze, store_frozen
+from sweep.confirmation.schedule import ConfirmSchedule
 from sweep.errors import StudyFileError
 from sweep.report.contents import open_report, read_report
 from sweep.report.images import on_white, write_images
 from sweep.report.page import report_html
 from sweep.report.study_toml import study_toml
-from sweep.storage import CONFIG, create_or_match_study, match_study, open_storage
-from sweep.study_file import load_study, parse_study
-from sweep.summary import summarize
+from sweep.storage import attributes
+from sweep.storage.database import CONFIG, create_or_match_study, match_study, open_storage
+from sweep.storage.summary import summarize
+from sweep.study.file import load_study, parse_study
 from tests.command import sweep
 from tests.large_study import FACTS, large_study
 from tests.test_confirm import OVERRIDES, noisy, run
@@ -89,7 +89,7 @@ def test_what_users_wrote_is_escaped_everywhere(tmp_path):
     hostile = "</code></script><script>alert(1)</script>"
     config["study"]["description"] = hostile
     study.set_user_attr(CONFIG, config)
-    study.set_user_attr(record.FACTS, {**FACTS, "cpu": hostile, "versions": {hostile: hostile}})
+    study.set_user_attr(attributes.FACTS, {**FACTS, "cpu": hostile, "versions": {hostile: hostile}})
     with sqlite3.connect(tmp_path / "rank-sweep.db") as db:
         change = "update trial_user_attributes set value_json = replace(value_json, ?, ?)"
         db.execute(change, ("reward:exact", f"reward:{hostile}"))
@@ -155,7 +155,7 @@ def test_the_page_names_hardware_versions_rule_and_own_code(tmp_path):
     config["task"] = {"name": "dataset", "data": "rows.jsonl", "reward": ["mine:score"]}
     config["learner"]["name"] = "packed"
     study.set_user_attr(CONFIG, config)
-    study.set_user_attr(record.FACTS, FACTS)
+    study.set_user_attr(attributes.FACTS, FACTS)
     page = report_html(read_report(study))
     for text in (
         "Example 9000",

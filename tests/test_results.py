@@ -8,13 +8,13 @@ import optuna
 import pandas as pd
 import pytest
 
-from sweep import record
-from sweep.bulk import read_trials
-from sweep.confirm import confirmation_name
+from sweep.confirmation.outcome import confirmation_name
 from sweep.errors import StorageError
 from sweep.results import load_results
-from sweep.search import REDONE, SEED
-from sweep.storage import open_storage
+from sweep.search.schedule import REDONE, SEED
+from sweep.storage import attributes
+from sweep.storage.database import open_storage
+from sweep.storage.trials import read_trials
 from tests.stored import multiply
 from tests.test_plots import POINTS, stored_study
 
@@ -126,7 +126,7 @@ print(len(results.trials), len(results.steps), min(seconds))
 
 def test_a_thousand_trials_take_less_than_a_second(tmp_path):
     study = stored_study(tmp_path, steps=80)
-    assert record.CURVE in study.trials[0].user_attrs
+    assert attributes.CURVE in study.trials[0].user_attrs
     multiply(tmp_path / "rank-sweep.db", 200)
     command = [sys.executable, "-c", TIMED, f"sqlite:///{tmp_path}/rank-sweep.db"]
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()

@@ -10,11 +10,11 @@ from objectives.figures import decimals
 from objectives.preview import Group, Preview
 from sweep.report.contents import read_report
 from sweep.report.page import report_html
-from sweep.reward_check import judge_signal
-from sweep.summary import summarize
-from sweep.tables import study_table
-from sweep.units import decimals_for, figure
-from sweep.verdict_text import verdict_report
+from sweep.running.reward_preview import judge_signal
+from sweep.storage.summary import summarize
+from sweep.terminal.tables import study_table
+from sweep.terminal.verdict import verdict_report
+from sweep.text import decimals_for, figure
 from tests.scaling import scale_storage
 from tests.test_confirm import POINTS as TUNED_POINTS
 from tests.test_plots import stored_study

@@ -8,15 +8,15 @@ import optuna
 import pytest
 
 from objectives.trial import HeldOutScore
-from sweep import record
-from sweep.confirm import confirmation_study, stored_confirmation
+from sweep.confirmation.outcome import confirmation_study, stored_confirmation
 from sweep.errors import StorageError, StudyMismatchError
 from sweep.report.contents import read_report
 from sweep.report.page import report_html
-from sweep.schema import CURRENT, GAINS, LEVELS, SCHEMA, as_declared, base_of, declared_note, rule_of, schema_of
-from sweep.storage import create_or_match_study, match_study, open_storage, open_study
-from sweep.study_file import load_study
-from sweep.summary import stored_config, summarize
+from sweep.storage import attributes
+from sweep.storage.database import create_or_match_study, match_study, open_storage, open_study
+from sweep.storage.schema import CURRENT, GAINS, LEVELS, SCHEMA, as_declared, base_of, declared_note, rule_of, schema_of
+from sweep.storage.summary import stored_config, summarize
+from sweep.study.file import load_study
 from tests.command import sweep
 
 STORED = Path(__file__).parent / "data" / "tolerance.db"
@@ -114,4 +114,4 @@ def test_an_earlier_study_goes_on_and_is_confirmed_further(storage, tmp_path):
     assert (confirmed.seeds, confirmed.verdict.tolerance, confirmed.looks) == (10, 0.05, (9, 10))
     assert all(rank.n_seeds == 10 for rank in confirmed.verdict.per_rank)
     newest = search.trials[-1].user_attrs
-    assert record.BASE in newest, "what is measured is stored, though the rule does not look at it"
+    assert attributes.BASE in newest, "what is measured is stored, though the rule does not look at it"

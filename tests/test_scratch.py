@@ -9,9 +9,9 @@ import pytest
 
 from objectives.adapters import largest_adapter_bytes
 from objectives.places import adapter_place, compiled_folder
-from sweep import scratch
 from sweep.errors import StorageError
-from sweep.study_file import load_study
+from sweep.running import scratch
+from sweep.study.file import load_study
 from tests.command import SMALL, SWEEP
 from tests.packed import peft_model, random_model
 

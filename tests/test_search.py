@@ -3,7 +3,7 @@ from collections import Counter
 import optuna
 import pytest
 
-from sweep.search import (
+from sweep.search.schedule import (
     DESIGN,
     REDONE,
     SEED,
@@ -12,7 +12,7 @@ from sweep.search import (
     queue_again,
     trial_spec,
 )
-from sweep.study_file import load_study
+from sweep.study.file import load_study
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweep.space import SearchSpace, default_ladder
+from sweep.study.space import SearchSpace, default_ladder
 
 
 def space(**changes):

@@ -8,7 +8,7 @@ import pytest
 from optuna.testing.pytest_storages import StorageTestCase
 
 from sweep.errors import StorageError, StudyMismatchError
-from sweep.storage import (
+from sweep.storage.database import (
     changed_keys,
     create_or_match_study,
     hide_password,
@@ -17,7 +17,7 @@ from sweep.storage import (
     open_study,
     study_lock,
 )
-from sweep.study_file import load_study
+from sweep.study.file import load_study
 
 
 class TestOurStorage(StorageTestCase):
@@ -91,7 +91,7 @@ def test_a_file_that_is_no_database_is_refused(tmp_path):
 
 def test_one_process_holds_a_study_at_a_time(tmp_path):
     program = (
-        "from pathlib import Path; from sweep.storage import study_lock\n"
+        "from pathlib import Path; from sweep.storage.database import study_lock\n"
         f"with study_lock(Path({str(tmp_path)!r})): pass"
     )
     with study_lock(tmp_path):

@@ -4,7 +4,7 @@ from copy import deepcopy
 import pytest
 
 from sweep.errors import StudyFileError
-from sweep.study_file import apply_override, find_study, load_study, parse_study, shipped_studies
+from sweep.study.file import apply_override, find_study, load_study, parse_study, shipped_studies
 
 TINY = tomllib.loads(find_study("tiny").read_text())
 

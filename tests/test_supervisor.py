@@ -8,11 +8,11 @@ from rich.console import Console
 from objectives.errors import PackTooLargeError, UnrewardedError
 from objectives.trial import SlotFree
 from objectives.worker import ConnectionFeed
-from sweep import record
-from sweep.search import REDONE, SEED
-from sweep.study_file import load_study
-from sweep.summary import summarize
-from sweep.tables import study_table
+from sweep.search.schedule import REDONE, SEED
+from sweep.storage import attributes
+from sweep.storage.summary import summarize
+from sweep.study.file import load_study
+from sweep.terminal.tables import study_table
 from tests.scripted_worker import ScriptedWorker
 
 TOLD = "out of memory with 3 trials at once; 1 from here on"
@@ -46,7 +46,7 @@ def test_trials_that_a_pack_had_no_memory_for_are_run_again_and_it_is_written_do
     failed = [trial for trial in study.trials if trial.state.name == "FAIL"]
     complete = [trial for trial in study.trials if trial.state.name == "COMPLETE"]
     assert (len(failed), len(complete), len(study.trials)) == (3, 8, 11)
-    assert {trial.user_attrs[record.REASON] for trial in failed} == {TOLD}
+    assert {trial.user_attrs[attributes.REASON] for trial in failed} == {TOLD}
     assert all(REDONE in trial.user_attrs for trial in failed)
     runs = [(trial.params, trial.user_attrs[SEED]) for trial in complete]
     assert all((trial.params, trial.user_attrs[SEED]) in runs for trial in failed)
@@ -81,5 +81,5 @@ def test_a_policy_without_any_reward_has_collapsed_and_the_study_goes_on(supervi
     states = [trial.state.name for trial in study.trials]
     assert (states.count("FAIL"), states.count("COMPLETE"), len(states)) == (1, 7, 8)
     [failed] = [trial for trial in study.trials if trial.state.name == "FAIL"]
-    assert failed.user_attrs[record.COLLAPSED] is True
+    assert failed.user_attrs[attributes.COLLAPSED] is True
     assert REDONE not in failed.user_attrs

@@ -14,11 +14,11 @@ from objectives.learner_settings import LearnerSettings
 from objectives.learners.packed.learner import PackedLearner
 from objectives.learners.trl import TrlLearner
 from objectives.learners.trl_objective import check_objective, objective_arguments
-from sweep.calibration import largest_trial
-from sweep.checks import check_study
+from sweep.answer.paste import paste_calls
 from sweep.errors import StudyFileError
-from sweep.snippet import paste_calls
-from sweep.study_file import load_study
+from sweep.planning.calibration import largest_trial
+from sweep.planning.preflight import check_study
+from sweep.study.file import load_study
 from tests.packed_trials import Engine, Feed, learners, spec
 
 LEARNERS = {"trl": TrlLearner, "packed": PackedLearner}

@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from sweep.schema import CURRENT, rule_of
+from sweep.planning.verdict import plan_verdict, shown_gap
 from sweep.statistics.decision import step_down, weigh
 from sweep.statistics.power import smallest_gap
-from sweep.study_file import load_study
-from sweep.verdict_plan import plan_verdict, shown_gap
+from sweep.storage.schema import CURRENT, rule_of
+from sweep.study.file import load_study
 from tests.command import sweep
 
 

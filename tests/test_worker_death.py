@@ -7,11 +7,11 @@ import pytest
 from objectives.stages import Stage
 from objectives.trial import SlotFree, Start, TrialSpec
 from sweep.errors import TrialsFailedError
-from sweep.storage import open_storage, open_study
-from sweep.study_file import load_study
-from sweep.worker_death import explain_death, last_frame
-from sweep.worker_process import WorkerDiedError, WorkerProcess
-from sweep.worker_watch import WorkerWatch
+from sweep.running.worker_death import explain_death, last_frame
+from sweep.running.worker_process import WorkerDiedError, WorkerProcess
+from sweep.running.worker_watch import WorkerWatch
+from sweep.storage.database import open_storage, open_study
+from sweep.study.file import load_study
 from tests import dying_worker
 
 WHERE = {
@@ -41,7 +41,7 @@ REMEDIES = {
 @pytest.fixture
 def death_of(monkeypatch, tmp_path):
     """Has a worker die in a stage, and returns what its supervisor hears of it."""
-    monkeypatch.setattr("sweep.worker_process._run", dying_worker.run)
+    monkeypatch.setattr("sweep.running.worker_process._run", dying_worker.run)
 
     def death_of(stage, how):
         name = f"{stage}.{how}".replace(" ", "_")
@@ -114,7 +114,7 @@ def test_a_kill_tells_the_memory_that_was_reached_and_the_memory_there_is(tmp_pa
 @pytest.fixture
 def supervise_process(monkeypatch, supervise, tmp_path):
     """Runs a study on real processes that play a worker, and counts how many were started."""
-    monkeypatch.setattr("sweep.worker_process._run", dying_worker.run)
+    monkeypatch.setattr("sweep.running.worker_process._run", dying_worker.run)
 
     class Counted:
         started = 0

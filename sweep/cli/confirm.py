@@ -33,15 +33,22 @@ def confirm(
 
     from sweep.cli.pasted import sweep_command
     from sweep.cli.prepared import as_run_here, checked_study
-    from sweep.confirm import confirmation_name, count_look, freeze, read_confirmation, store_frozen
-    from sweep.confirm_schedule import ConfirmSchedule
-    from sweep.progress import make_progress
-    from sweep.schema import as_declared, declared_note, rule_of, schema_of
-    from sweep.search import ended_trials
-    from sweep.storage import create_or_match_study, log_folder, match_study, open_storage, open_study, study_lock
-    from sweep.summary import summarize
-    from sweep.supervisor import Supervisor
-    from sweep.verdict_text import plan_lines, verdict_report
+    from sweep.confirmation.outcome import confirmation_name, count_look, freeze, read_confirmation, store_frozen
+    from sweep.confirmation.schedule import ConfirmSchedule
+    from sweep.running.progress import make_progress
+    from sweep.running.supervisor import Supervisor
+    from sweep.search.schedule import ended_trials
+    from sweep.storage.database import (
+        create_or_match_study,
+        log_folder,
+        match_study,
+        open_storage,
+        open_study,
+        study_lock,
+    )
+    from sweep.storage.schema import as_declared, declared_note, rule_of, schema_of
+    from sweep.storage.summary import summarize
+    from sweep.terminal.verdict import plan_lines, verdict_report
 
     config = checked_study(study, overrides)
     console = Console(highlight=False)

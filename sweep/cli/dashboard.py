@@ -42,7 +42,7 @@ def dashboard(
     from sweep.dashboard.guard import Guard, url_host
     from sweep.dashboard.publish import publish_study
     from sweep.dashboard.server import DashboardServer
-    from sweep.record import CONFIG
+    from sweep.storage.attributes import CONFIG
 
     stored = open_stored(study, storage)
     with DashboardServer(host, port) as server:

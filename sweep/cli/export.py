@@ -29,7 +29,7 @@ def export(
 
     Examples: `sweep export tiny -o tiny-r16`, `sweep export tiny --trial 7 -o trial-7`
     """
-    from sweep.confirm import stored_confirmation
+    from sweep.confirmation.outcome import stored_confirmation
     from sweep.errors import StudyFileError
     from sweep.export.folder import exported_trial, exported_verdict, write_export
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from sweep.cli.options import DEFAULT_STORAGE
 from sweep.errors import StudyFileError
-from sweep.storage import changed_keys, hide_password
-from sweep.study_file import find_study, parse_study
+from sweep.storage.database import changed_keys, hide_password
+from sweep.study.file import find_study, parse_study
 
 
 def sweep_command(*words: str, storage: str, overrides: Sequence[str] = ()) -> str:

@@ -45,13 +45,13 @@ def plan(
 
     Examples: `sweep plan tiny`, `sweep plan my_study.toml --device L4 --set model.max_lora_rank=32`
     """
-    from sweep.checks import check_device, check_study
-    from sweep.devices import named_device, present_device
-    from sweep.number_format import device_here, with_dtype
-    from sweep.origins import settings_in_force
-    from sweep.plan import plan_study
-    from sweep.study_file import load_study
-    from sweep.verdict_plan import plan_verdict
+    from sweep.planning.devices import named_device, present_device
+    from sweep.planning.number_format import device_here, with_dtype
+    from sweep.planning.preflight import check_device, check_study
+    from sweep.planning.study_plan import plan_study
+    from sweep.planning.verdict import plan_verdict
+    from sweep.study.file import load_study
+    from sweep.study.provenance import settings_in_force
 
     planned_for = present_device() if device is None else named_device(device)
     declared = load_study(study, overrides)
@@ -67,8 +67,8 @@ def plan(
     if measure:
         from rich.console import Console
 
-        from sweep.calibration import calibrate
-        from sweep.pack_plan import with_slots
+        from sweep.planning.calibration import calibrate
+        from sweep.planning.pack import with_slots
 
         check_device(config)
         with Console(stderr=True).status("running a few steps of one trial"):
@@ -81,6 +81,6 @@ def plan(
         return
     from rich.console import Console
 
-    from sweep.plan_text import plan_report
+    from sweep.terminal.plan import plan_report
 
     Console(highlight=False).print(plan_report(planned))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sweep.checks import check_device, check_generator, check_study
-from sweep.number_format import device_here, settle_dtype
-from sweep.pack_plan import sized_pack
-from sweep.rungs import pruner_warning
-from sweep.study_file import StudyFile, load_study
+from sweep.planning.number_format import device_here, settle_dtype
+from sweep.planning.pack import sized_pack
+from sweep.planning.preflight import check_device, check_generator, check_study
+from sweep.search.rungs import pruner_warning
+from sweep.study.file import StudyFile, load_study
 
 if TYPE_CHECKING:
     import optuna

@@ -30,17 +30,17 @@ def run(
     """
     from rich.console import Console
 
+    from sweep.answer.learning import DesignWatch
     from sweep.cli.pasted import sweep_command
     from sweep.cli.prepared import as_run_here, checked_study, say_what_is_settled
-    from sweep.learning import DesignWatch
-    from sweep.progress import make_progress
-    from sweep.pruning import make_pruner
-    from sweep.schema import declared_note
-    from sweep.search import SearchSchedule, make_sampler
-    from sweep.storage import create_or_match_study, log_folder, open_storage, stored_study, study_lock
-    from sweep.summary import summarize
-    from sweep.supervisor import Supervisor
-    from sweep.tables import study_table
+    from sweep.running.progress import make_progress
+    from sweep.running.supervisor import Supervisor
+    from sweep.search.pruner import make_pruner
+    from sweep.search.schedule import SearchSchedule, make_sampler
+    from sweep.storage.database import create_or_match_study, log_folder, open_storage, stored_study, study_lock
+    from sweep.storage.schema import declared_note
+    from sweep.storage.summary import summarize
+    from sweep.terminal.tables import study_table
 
     if trials is not None:
         overrides = [*overrides, f"search.trials={trials}"]

@@ -19,24 +19,24 @@ def show(study: StoredStudyArgument, storage: StorageOption = DEFAULT_STORAGE, a
     (outcome, r, alpha, learning_rate, confidence, keep, tolerance, base, reason, ...; null before confirmation). A
     trial that the pruner ended has no value: it would be one of a shorter budget.
     """
-    from sweep.confirm import stored_confirmation
-    from sweep.summary import summarize
+    from sweep.confirmation.outcome import stored_confirmation
+    from sweep.storage.summary import summarize
 
     stored = open_stored(study, storage)
     summary = summarize(stored)
     confirmed = stored_confirmation(stored)
     if as_json:
-        from sweep.confirm import with_verdict
+        from sweep.confirmation.outcome import with_verdict
 
         typer.echo(json.dumps(with_verdict(summary.as_json(), confirmed), indent=2))
         return
     from rich.console import Console
 
-    from sweep.tables import study_table
+    from sweep.terminal.tables import study_table
 
     console = Console(highlight=False)
     if confirmed is not None:
-        from sweep.verdict_text import verdict_report
+        from sweep.terminal.verdict import verdict_report
 
         console.print(verdict_report(confirmed, summary))
         console.print()

@@ -23,8 +23,8 @@ def open_stored(study: str, storage: str) -> optuna.Study:
         StorageError: where the storage or the study does not exist.
         StudyFileError: where a file was named that cannot be read.
     """
-    from sweep.storage import open_storage, open_study
-    from sweep.study_file import load_study
+    from sweep.storage.database import open_storage, open_study
+    from sweep.study.file import load_study
 
     name = load_study(study).study.name if Path(study).suffix == ".toml" else study
     return open_study(open_storage(storage, create=False), name)

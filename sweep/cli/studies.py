@@ -12,15 +12,15 @@ from sweep.cli.options import DEFAULT_STORAGE, JsonOption, StorageOption
 
 def studies(storage: StorageOption = DEFAULT_STORAGE, as_json: JsonOption = False) -> None:
     """List the studies that come with the project, and how far each has been run in this storage."""
-    from sweep.storage import open_storage, sqlite_path
-    from sweep.study_file import load_study, shipped_studies
+    from sweep.storage.database import open_storage, sqlite_path
+    from sweep.study.file import load_study, shipped_studies
 
     path = sqlite_path(storage)
     stored: dict[str, int] = {}
     if path is None or path.is_file():
         import optuna
 
-        from sweep.search import ended_trials
+        from sweep.search.schedule import ended_trials
 
         opened = open_storage(storage, create=False)
         for name in optuna.study.get_all_study_names(opened):

@@ -29,11 +29,11 @@ def try_reward(
     """
     from rich.console import Console
 
-    from sweep.checks import check_device, check_generator, check_study
-    from sweep.number_format import device_here, with_dtype
-    from sweep.reward_check import check_reward, judge_signal, preview_json, preview_report
-    from sweep.study_file import load_study
-    from sweep.verdict_plan import plan_verdict
+    from sweep.planning.number_format import device_here, with_dtype
+    from sweep.planning.preflight import check_device, check_generator, check_study
+    from sweep.planning.verdict import plan_verdict
+    from sweep.running.reward_preview import check_reward, judge_signal, preview_json, preview_report
+    from sweep.study.file import load_study
 
     config = with_dtype(load_study(study, overrides), device_here())
     planned = check_study(config)

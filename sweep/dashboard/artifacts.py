@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from objectives.trial import trial_name
-from sweep import record
-from sweep.bulk import read_trials
 from sweep.errors import StorageError
-from sweep.storage import log_folder
+from sweep.storage import attributes
+from sweep.storage.database import log_folder
+from sweep.storage.trials import read_trials
 
 if TYPE_CHECKING:
     import optuna
@@ -100,13 +100,13 @@ def _artifacts(trial: optuna.trial.FrozenTrial, logs: Path) -> Iterator[TrialArt
     """What a trial has to show; a file that is not there is left out."""
     attrs, name = trial.user_attrs, trial_name(trial.number)
     found: list[tuple[str, str, Path | dict[str, list[Any]]]] = []
-    if log := attrs.get(record.LOG):
-        found.append((f"{name}.log", "text/plain; charset=utf-8", record.in_log_folder(log, logs)))
-    if curve := attrs.get(record.CURVE):
+    if log := attrs.get(attributes.LOG):
+        found.append((f"{name}.log", "text/plain; charset=utf-8", attributes.in_log_folder(log, logs)))
+    if curve := attrs.get(attributes.CURVE):
         found.append((f"{name}.csv", "text/csv; charset=utf-8", curve))
-    if adapter := attrs.get(record.ADAPTER):
-        folder = record.in_log_folder(adapter, logs)
-        found += [(file, MIMETYPES[Path(file).suffix], folder / file) for file in record.ADAPTER_FILES]
+    if adapter := attrs.get(attributes.ADAPTER):
+        folder = attributes.in_log_folder(adapter, logs)
+        found += [(file, MIMETYPES[Path(file).suffix], folder / file) for file in attributes.ADAPTER_FILES]
     for file, mimetype, source in found:
         # A link could lead out of the folder.
         if not isinstance(source, Path) or (source.is_file() and source.resolve().is_relative_to(logs.resolve())):

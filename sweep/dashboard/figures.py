@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING
 
 import plotly.graph_objects as go
 
-from sweep.bulk import wanted_trials
 from sweep.plots.by_rank import by_rank_figure, by_rank_info
 from sweep.plots.confirmed import confirmed_figure, confirmed_info
 from sweep.plots.curves import curves_figure, curves_info
 from sweep.plots.heat import heat_figure, heat_info
 from sweep.plots.style import GRID, INK
+from sweep.storage.trials import wanted_trials
 
 if TYPE_CHECKING:
     import optuna
 
-    from sweep.confirm import Confirmed
-    from sweep.summary import StudySummary
+    from sweep.confirmation.outcome import Confirmed
+    from sweep.storage.summary import StudySummary
 
 Figures = dict[str, go.Figure]
 """By the id that a figure keeps in storage, so that a later one takes its place."""

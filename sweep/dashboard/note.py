@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from sweep.snippet import ceiling_saving, paste_calls
-from sweep.study_file import StudyFile
-from sweep.verdict_text import verdict_report
+from sweep.answer.paste import ceiling_saving, paste_calls
+from sweep.study.file import StudyFile
+from sweep.terminal.verdict import verdict_report
 
 if TYPE_CHECKING:
-    from sweep.confirm import Confirmed
-    from sweep.summary import StudySummary
+    from sweep.confirmation.outcome import Confirmed
+    from sweep.storage.summary import StudySummary
 
 WIDTH = 100
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from sweep.doctor.check import Check, fault, ok, warning
-from sweep.worker_death import SIGNALS, last_frame_of
+from sweep.running.worker_death import SIGNALS, last_frame_of
 
 LOCK = Path(__file__).parents[2] / "requirements" / "cpu.lock"
 SETUP = "`make setup` installs what is locked"

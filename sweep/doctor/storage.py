@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sweep.doctor.check import Check, fault, ok, warning
-from sweep.storage import hide_password, sqlite_path
+from sweep.storage.database import hide_password, sqlite_path
 
 SHARED = re.compile(r"^(nfs\d?|cifs|smb3|lustre|ceph|gpfs|beegfs|glusterfs|9p|fuse\..*|fuse)$")
 """File systems on which SQLite's write-ahead log is not safe (https://www.sqlite.org/wal.html)."""

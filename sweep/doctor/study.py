@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from objectives.tasks.own import own_references
-from sweep.checks import check_device, check_generator, check_model, check_study
 from sweep.doctor.check import Check, fault, ok, warning
 from sweep.doctor.packages import IMPORT_S
 from sweep.errors import StudyFileError
-from sweep.study_file import StudyFile, load_study
+from sweep.planning.preflight import check_device, check_generator, check_model, check_study
+from sweep.study.file import StudyFile, load_study
 
 IMPORT = (
     "import sys\n"

@@ -17,8 +17,8 @@ from objectives.tasks.own import own_modules
 from objectives.tasks.protocol import Task
 from objectives.tasks.rows import is_local
 from objectives.user_sources import own_sources
-from sweep.prompt_plan import find_tokenizer, fitting
-from sweep.study_file import StudyFile
+from sweep.planning.prompts import find_tokenizer, fitting
+from sweep.study.file import StudyFile
 
 ROWS = "train.jsonl"
 """The rows that the study trained on, where they came from a file."""

@@ -15,19 +15,19 @@ from jinja2 import Environment, StrictUndefined
 
 from objectives.errors import TaskError
 from objectives.tasks.own import own_files, own_modules, own_template
-from sweep import record
-from sweep.bulk import read_trials
-from sweep.ceilings import engine_ceiling
-from sweep.confirm import Confirmed
+from sweep.answer.paste import checkpointing_argument
+from sweep.confirmation.outcome import Confirmed
 from sweep.errors import StorageError, StudyFileError
 from sweep.export.alone import alone
-from sweep.search import SEED
-from sweep.snippet import checkpointing_argument
-from sweep.space import alpha_of
-from sweep.storage import log_folder
-from sweep.study_file import StudyFile
-from sweep.summary import stored_config
-from sweep.units import decimals_for
+from sweep.search.schedule import SEED
+from sweep.storage import attributes
+from sweep.storage.database import log_folder
+from sweep.storage.summary import stored_config
+from sweep.storage.trials import read_trials
+from sweep.study.ceilings import engine_ceiling
+from sweep.study.file import StudyFile
+from sweep.study.space import alpha_of
+from sweep.text import decimals_for
 
 if TYPE_CHECKING:
     import optuna
@@ -45,14 +45,14 @@ class Exported:
     @property
     def score(self) -> float:
         """Its held-out reward."""
-        score = record.last_score(self.trial.user_attrs)
+        score = attributes.last_score(self.trial.user_attrs)
         return float("nan") if score is None else score.sampled
 
     @property
     def adapter(self) -> Path | None:
         """Where its adapter was kept."""
-        kept = self.trial.user_attrs.get(record.ADAPTER)
-        return record.in_log_folder(kept, self.logs) if kept else None
+        kept = self.trial.user_attrs.get(attributes.ADAPTER)
+        return attributes.in_log_folder(kept, self.logs) if kept else None
 
 
 def exported_trial(study: optuna.Study, number: int, *, url: str) -> Exported:
@@ -61,7 +61,7 @@ def exported_trial(study: optuna.Study, number: int, *, url: str) -> Exported:
     Raises:
         StudyFileError: where there is none of that number that has a score.
     """
-    trials = {trial.number: trial for trial in read_trials(study) if record.last_score(trial.user_attrs)}
+    trials = {trial.number: trial for trial in read_trials(study) if attributes.last_score(trial.user_attrs)}
     if number not in trials:
         raise StudyFileError(
             f"--trial {number}: no such trial with a score; allowed: {_numbers(sorted(trials)) or 'none yet'}"
@@ -82,8 +82,8 @@ def exported_verdict(confirmed: Confirmed, *, url: str) -> Exported:
         Exported(trial=trial, logs=logs, confirmed=confirmed)
         for trial in read_trials(confirmed.study)
         if trial.params.get("r") == confirmed.verdict.r
-        and record.SCORES in trial.user_attrs
-        and not trial.user_attrs.get(record.COLLAPSED)
+        and attributes.SCORES in trial.user_attrs
+        and not trial.user_attrs.get(attributes.COLLAPSED)
     ]
     middle = median(exported.score for exported in own)
     return min(own, key=lambda exported: (abs(exported.score - middle), exported.trial.number))
@@ -112,7 +112,7 @@ def write_export(exported: Exported, study: optuna.Study, folder: Path) -> None:
             raise StudyFileError(f"--output {folder}: holds something already; name a new folder")
         folder.mkdir(parents=True, exist_ok=True)
         if exported.adapter is not None:
-            for name in record.ADAPTER_FILES:
+            for name in attributes.ADAPTER_FILES:
                 shutil.copyfile(exported.adapter / name, folder / name)
         for name, own in content["alone"].files.items() if content["alone"] else ():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -127,8 +127,8 @@ def write_export(exported: Exported, study: optuna.Study, folder: Path) -> None:
 def _content(exported: Exported, study: optuna.Study) -> dict[str, Any]:
     """What the templates are filled with."""
     config, trial, confirmed = stored_config(study), exported.trial, exported.confirmed
-    base = record.base_score(trial.user_attrs)
-    stored = study.user_attrs.get(record.BASELINE)
+    base = attributes.base_score(trial.user_attrs)
+    stored = study.user_attrs.get(attributes.BASELINE)
     baseline = base.sampled if base is not None else stored["sampled"] if stored else None
     ends = (
         [end for rank in confirmed.verdict.per_rank for end in (rank.mean, rank.lower, rank.upper)] if confirmed else []
@@ -169,7 +169,7 @@ def _content(exported: Exported, study: optuna.Study) -> dict[str, Any]:
         "rows_want_tokenizer": standing is not None and standing.wants_tokenizer,
         "micro_batch": micro_batch,
         "accumulation": config.budget.completions_per_step // micro_batch,
-        "versions": study.user_attrs.get(record.FACTS, {}).get("versions", {}),
+        "versions": study.user_attrs.get(attributes.FACTS, {}).get("versions", {}),
     }
 
 

@@ -12,7 +12,7 @@ from objectives.settings import ModelSettings
 from objectives.task_settings import DatasetSettings, Section
 from sweep.init.calls import Call
 from sweep.init.values import UnknownValueError
-from sweep.study_file import SpaceSection
+from sweep.study.file import SpaceSection
 
 SECTIONS: dict[str, type[Section]] = {
     "model": ModelSettings,

@@ -8,8 +8,8 @@ import plotly.graph_objects as go
 from plotly.colors import qualitative
 
 from sweep.plots.style import INK, styled
-from sweep.summary import StudySummary, TrialSummary
-from sweep.units import decimals_for
+from sweep.storage.summary import StudySummary, TrialSummary
+from sweep.text import decimals_for
 
 COLORS = qualitative.Plotly
 MANY = 200

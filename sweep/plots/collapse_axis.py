@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from sweep.plots.style import BAD, INK, interval, styled
 from sweep.statistics.collapse import collapse_bounds
-from sweep.summary import StudySummary
+from sweep.storage.summary import StudySummary
 
 BOUND_CONFIDENCE = 0.95
 """Of either end of a drawn interval."""

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from sweep.confirm import Confirmed
+from sweep.confirmation.outcome import Confirmed
 from sweep.plots.style import GOOD, INK, interval, reward_hover, styled
 from sweep.statistics.verdict import RankSummary
-from sweep.units import decimals_for
+from sweep.text import decimals_for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

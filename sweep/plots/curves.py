@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import plotly.graph_objects as go
 
-from sweep import record
 from sweep.plots.style import faded, rank_colors, styled
 from sweep.statistics.paired import FloatArray
-from sweep.units import decimals_for
+from sweep.storage import attributes
+from sweep.text import decimals_for
 
 if TYPE_CHECKING:
     import optuna
@@ -69,12 +69,12 @@ def curves_info(trials: Sequence[optuna.trial.FrozenTrial], measure: Measure = "
     """
     curves: dict[int, list[Curve]] = defaultdict(list)
     for trial in trials:
-        curve = trial.user_attrs.get(record.CURVE, {})
+        curve = trial.user_attrs.get(attributes.CURVE, {})
         reward = np.asarray(curve.get("reward", []), dtype=np.float64)
         finite = np.isfinite(reward)
-        if finite.any() and record.ENDED_EARLY not in trial.user_attrs:
+        if finite.any() and attributes.ENDED_EARLY not in trial.user_attrs:
             x = np.asarray(curve[measure], dtype=np.float64)
-            collapsed = bool(trial.user_attrs.get(record.COLLAPSED))
+            collapsed = bool(trial.user_attrs.get(attributes.COLLAPSED))
             curves[trial.params["r"]].append(Curve(x=x[finite], reward=reward[finite], collapsed=collapsed))
     window = max(1, max((len(curve.x) for own in curves.values() for curve in own), default=1) // 16)
     return CurvesInfo(

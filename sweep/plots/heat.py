@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from sweep.plots.style import EMPTY, SEQUENTIAL, styled
-from sweep.summary import StudySummary
-from sweep.units import decimals_for
+from sweep.storage.summary import StudySummary
+from sweep.text import decimals_for
 
 CROSS = "\N{MULTIPLICATION X}"
 """Stands for trials that collapsed, as in the other figures. The word itself would not fit a cell on a phone."""

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import plotly.graph_objects as go
 
-from sweep import record
 from sweep.plots.style import BAD, INK, styled
+from sweep.storage import attributes
 
 if TYPE_CHECKING:
     import optuna
@@ -57,7 +57,7 @@ def importance_info(trials: Sequence[optuna.trial.FrozenTrial]) -> ImportanceInf
     """Computes what is drawn from the search's trials. A pruned trial counts with the score that it had."""
     import optuna
 
-    scores = [(trial, score.sampled) for trial in trials if (score := record.last_score(trial.user_attrs))]
+    scores = [(trial, score.sampled) for trial in trials if (score := attributes.last_score(trial.user_attrs))]
     # A study in memory: in storage, pruned trials have no value, and Optuna would read all of it again.
     study = optuna.create_study(direction="maximize")
     study.add_trials(
@@ -65,7 +65,7 @@ def importance_info(trials: Sequence[optuna.trial.FrozenTrial]) -> ImportanceInf
             params=trial.params,
             distributions=trial.distributions,
             value=score,
-            user_attrs={record.COLLAPSED: bool(trial.user_attrs.get(record.COLLAPSED))},
+            user_attrs={attributes.COLLAPSED: bool(trial.user_attrs.get(attributes.COLLAPSED))},
         )
         for trial, score in scores
         if math.isfinite(score)
@@ -103,7 +103,7 @@ def _importances(study: optuna.Study, *, collapsed: bool) -> Importances:
 
     def target(trial: optuna.trial.FrozenTrial) -> float:
         # fANOVA leaves out what is not finite.
-        left_out = trial.user_attrs[record.COLLAPSED] and not collapsed
+        left_out = trial.user_attrs[attributes.COLLAPSED] and not collapsed
         return math.nan if left_out or trial.value is None else trial.value
 
     counted = [trial for trial in study.get_trials(deepcopy=False) if math.isfinite(target(trial))]

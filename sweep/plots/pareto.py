@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from sweep.effects import RankCost
+from sweep.answer.costs import RankCost
 from sweep.plots.style import GOOD, INK, styled
-from sweep.units import count, decimals_for, size
+from sweep.text import count, decimals_for, size
 
 COSTS = ("memory_bytes", "adapter_parameters", "seconds_per_step")
 TITLES = {

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from sweep.confirm import Confirmed
+from sweep.confirmation.outcome import Confirmed
 from sweep.plots.style import BAD, INK, interval, reward_hover, styled
-from sweep.summary import StudySummary
-from sweep.units import decimals_for
+from sweep.storage.summary import StudySummary
+from sweep.text import decimals_for
 
 ASIDE = 0.1
 """How far the two marks of a rank stand from its place, or one would cover the other."""

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 import plotly.graph_objects as go
 from rich.console import Group, RenderableType
 
-from sweep.bulk import wanted_trials
-from sweep.confirm import Confirmed, stored_confirmation
-from sweep.effects import BestConfigurations, best_configurations, rank_costs
+from sweep.answer.costs import BestConfigurations, best_configurations, rank_costs
+from sweep.confirmation.outcome import Confirmed, stored_confirmation
 from sweep.plots.by_rank import ByRankInfo, by_rank_figure, by_rank_info
 from sweep.plots.collapse_axis import CollapseAxisInfo, collapse_axis_figure, collapse_axis_info
 from sweep.plots.confirmed import ConfirmedInfo, confirmed_figure, confirmed_info
@@ -19,11 +18,12 @@ from sweep.plots.heat import HeatInfo, heat_figure, heat_info
 from sweep.plots.importance import ImportanceInfo, importance_figure, importance_info
 from sweep.plots.pareto import COSTS, ParetoInfo, pareto_figure, pareto_info
 from sweep.plots.winners_curse import WinnersCurseInfo, winners_curse_figure, winners_curse_info
-from sweep.storage import open_storage, open_study
-from sweep.study_file import StudyFile
-from sweep.summary import StudySummary, stored_config, summarize
-from sweep.tables import study_table
-from sweep.verdict_text import verdict_report
+from sweep.storage.database import open_storage, open_study
+from sweep.storage.summary import StudySummary, stored_config, summarize
+from sweep.storage.trials import wanted_trials
+from sweep.study.file import StudyFile
+from sweep.terminal.tables import study_table
+from sweep.terminal.verdict import verdict_report
 
 if TYPE_CHECKING:
     import optuna

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from objectives.tasks.own import own_files, own_modules
-from sweep.confirm_schedule import FIRST_SEED
+from sweep.confirmation.schedule import FIRST_SEED
 from sweep.report.contents import Evidence
 from sweep.report.study_toml import study_toml
-from sweep.study_file import VerdictSection
+from sweep.study.file import VerdictSection
 
 LEARNERS = {
     "trl": "TRL's GRPOTrainer (learner.name = trl), one trial at a time",

@@ -12,12 +12,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
 from objectives.figures import decimals
-from sweep import record
+from sweep.answer.paste import ceiling_saving, paste_calls
 from sweep.plots.curves import MAX_LINES
 from sweep.report.contents import Evidence, Report
 from sweep.report.method import method
-from sweep.snippet import ceiling_saving, paste_calls
-from sweep.units import count, decimals_for, size
+from sweep.storage import attributes
+from sweep.text import count, decimals_for, size
 
 if TYPE_CHECKING:
     import optuna
@@ -78,7 +78,7 @@ def _reward_rows(trials: Sequence[optuna.trial.FrozenTrial]) -> list[tuple[int, 
     """Rank, reward function, its mean and spread over the last step of the rank's trials, averaged, and decimals."""
     found: dict[tuple[int, str], list[tuple[float, float]]] = defaultdict(list)
     for trial in trials:
-        curve = trial.user_attrs.get(record.CURVE, {})
+        curve = trial.user_attrs.get(attributes.CURVE, {})
         for key in curve:
             name = key.removeprefix("reward:")
             if name != key and curve[key][-1] is not None:

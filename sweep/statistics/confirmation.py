@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sweep.noise import rounding
+from sweep.statistics.noise import rounding
 from sweep.statistics.paired import BoolArray, FloatArray, IntArray
 from sweep.statistics.smoothing import FrozenConfiguration, UntunedRank
 

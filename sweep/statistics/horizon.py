@@ -13,7 +13,7 @@ from sweep.statistics.assessment import Outcome
 from sweep.statistics.confirmation import Confirmation
 from sweep.statistics.decision import Rule
 from sweep.statistics.verdict import Verdict, judge
-from sweep.units import percent
+from sweep.text import percent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sweep.noise import sampling_error
 from sweep.statistics.assessment import Assessment, Outcome
 from sweep.statistics.confirmation import Confirmation
 from sweep.statistics.decision import Rule
+from sweep.statistics.noise import sampling_error
 from sweep.statistics.power import MOST_SEEDS, smallest_gap
-from sweep.units import figure, percent
+from sweep.text import figure, percent
 
 NOTHING_TUNED = "No rank was tuned, so there is nothing to compare."
 

@@ -1,0 +1,1 @@
+"""What a study answers: configurations, costs, and the calls to paste."""

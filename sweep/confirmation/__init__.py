@@ -1,0 +1,1 @@
+"""Confirmation: every rank's frozen configuration on the same fresh seeds."""

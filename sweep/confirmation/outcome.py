@@ -1,0 +1,237 @@
+"""Confirmation: one frozen configuration a rank, every rank on the same fresh seeds, stored apart from the search."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from objectives.trial import HeldOutScore
+from sweep.confirmation.scores import ConfirmationTrials
+from sweep.errors import StudyFileError
+from sweep.statistics.confirmation import Confirmation
+from sweep.statistics.decision import Rule
+from sweep.statistics.horizon import Horizon, judge_horizon
+from sweep.statistics.power import step_power
+from sweep.statistics.smoothing import (
+    FrozenConfiguration,
+    SearchPoint,
+    SmoothedSearch,
+    UntunedRank,
+    freeze_configurations,
+)
+from sweep.statistics.verdict import Verdict, judge
+from sweep.storage.schema import rule_of, schema_of
+from sweep.storage.summary import StudySummary, stored_config
+from sweep.study.file import StudyFile
+
+if TYPE_CHECKING:
+    import optuna
+
+FROZEN = "frozen"
+"""Study attribute of a confirmation: what stands for each rank, and which ranks are not judged."""
+LOOKS = "looks"
+"""Study attribute of a confirmation: the numbers of seeds that a verdict has been asked for at, in order."""
+UNSCORED_APART = 0.05
+"""How far a rank's share of completions without a reward may lie from the base policy's before a warning."""
+HORIZON = (0.25, 0.5, 1.0)
+"""Shares of the budget after which ranks are compared: people train longer than a sweep does."""
+
+
+def confirmation_name(study: str) -> str:
+    """The name of a study's confirmation in storage."""
+    return f"{study}.confirm"
+
+
+def confirmation_study(study: optuna.Study) -> optuna.Study | None:
+    """The study that holds a search's confirmation trials; None where it has none."""
+    import optuna
+
+    try:
+        return optuna.load_study(study_name=confirmation_name(study.study_name), storage=study._storage)
+    except KeyError:
+        return None
+
+
+def freeze(summary: StudySummary, config: StudyFile) -> SmoothedSearch:
+    """One configuration for each rank that was tuned like the others: the best smoothed search estimate.
+
+    Raises:
+        StudyFileError: where the search has nothing to confirm.
+    """
+    if len(config.space.use_rslora) > 1:
+        raise StudyFileError("confirm compares ranks under one scaling; give space.use_rslora one value")
+    points = [
+        SearchPoint(
+            r=trial.r,
+            alpha=trial.alpha,
+            learning_rate=trial.learning_rate,
+            score=trial.value,
+            collapsed=trial.collapsed,
+        )
+        for trial in summary.trials
+        if trial.value is not None and trial.r and trial.alpha and trial.learning_rate
+    ]
+    if all(point.collapsed for point in points):
+        raise StudyFileError(f"study {summary.study!r} has no trial to confirm: run it first, `sweep run`")
+    return freeze_configurations(points, config.search_space().r, config.search.points_per_rank)
+
+
+def store_frozen(study: optuna.Study, search: SmoothedSearch) -> SmoothedSearch:
+    """Stores what is frozen, once trials rest on it: a search that goes on does not change what is being confirmed."""
+    if FROZEN not in study.user_attrs or not study.get_trials(deepcopy=False):
+        study.set_user_attr(FROZEN, asdict(search))
+    return stored_frozen(study)
+
+
+def stored_frozen(study: optuna.Study) -> SmoothedSearch:
+    """What a confirmation has frozen."""
+    stored = study.user_attrs[FROZEN]
+    return SmoothedSearch(
+        frozen=tuple(FrozenConfiguration(**item) for item in stored["frozen"]),
+        untuned=tuple(UntunedRank(**item) for item in stored["untuned"]),
+        noise_sd=stored["noise_sd"],
+    )
+
+
+def horizon_steps(steps: int) -> dict[float, int]:
+    """The step that each share of the budget ends with."""
+    return {share: max(1, round(share * steps)) for share in HORIZON}
+
+
+def expected_power(search: SmoothedSearch, rule: Rule, *, seeds: int, base: HeldOutScore | None) -> float:
+    """The chance that a rank exactly as good as all others is found to be, as the search has it; nan if unknown.
+
+    Args:
+        search: Its noise and its best smoothed estimate are taken for the truth.
+        rule: As declared.
+        seeds: A rank.
+        base: The base policy's score.
+    """
+    if not math.isfinite(search.noise_sd) or len(search.frozen) < 2 or (base is None and rule.gains):
+        return math.nan
+    best = max(frozen.smoothed for frozen in search.frozen)
+    return step_power(
+        rule,
+        gain=best - base.sampled if base is not None and rule.gains else math.nan,
+        noise_sd=search.noise_sd,
+        n_seeds=seeds,
+        n_rivals=len(search.frozen) - 1,
+        base_sd=(base.spread or 0.0) / math.sqrt(base.prompts) if base is not None else 0.0,
+    )
+
+
+def count_look(study: optuna.Study, seeds: int) -> None:
+    """Remembers that a verdict was asked for at this number of seeds."""
+    looks = study.user_attrs.get(LOOKS, [])
+    if seeds not in looks:
+        study.set_user_attr(LOOKS, [*looks, seeds])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Confirmed:
+    """What a confirmation has come to so far."""
+
+    study: optuna.Study
+    """Holds the confirmation's trials."""
+    verdict: Verdict
+    horizon: Horizon
+    confirmation: Confirmation
+    seeds: int
+    """Seeds for which every judged rank has ended."""
+    looks: tuple[int, ...]
+    """Numbers of seeds that a verdict was asked for at."""
+    unscored: Mapping[int, float | None]
+    """Share of each judged rank's held-out completions without a reward; None where none of its trials counts."""
+    base_unscored: float | None
+    """The base policy's share; None where it was not scored under the seeds."""
+    warnings: tuple[str, ...]
+    """What whoever relies on the verdict has to know, one sentence each."""
+
+
+def stored_confirmation(search: optuna.Study) -> Confirmed | None:
+    """What a search's confirmation has come to; None where it has none, or none to judge by yet.
+
+    Raises:
+        StorageError: where the search was not made by `sweep run`.
+    """
+    study = confirmation_study(search)
+    return None if study is None else read_confirmation(study, stored_config(search))
+
+
+def read_confirmation(study: optuna.Study, config: StudyFile) -> Confirmed | None:
+    """The verdict over the seeds of the last look; None before the first.
+
+    Seeds that have come since are left out: to judge by them, half-way, would be a look that nobody declared.
+    """
+    if not (looks := tuple(study.user_attrs.get(LOOKS, ()))):
+        return None
+    search = stored_frozen(study)
+    trials = ConfirmationTrials.read(study)
+    seeds = trials.seeds(max(looks))
+    if not seeds:
+        return None
+    missing = sum(not trials.has(frozen.r, seed) for frozen in search.frozen for seed in seeds)
+    rule = rule_of(config, schema_of(study))
+    by_share = {
+        share: trials.confirmation(search, seeds, step=step, gains=rule.gains)
+        for share, step in horizon_steps(config.budget.steps).items()
+    }
+    unscored = {f.r: trials.unscored_share(f.r, seeds, step=config.budget.steps) for f in search.frozen}
+    base_unscored = trials.base_unscored_share(seeds) if rule.gains else None
+    warnings = [
+        *_warnings(looks, rule, missing=missing, trials=len(search.frozen) * len(seeds)),
+        *_unscored_warnings(unscored, base_unscored),
+    ]
+    return Confirmed(
+        study=study,
+        verdict=judge(by_share[1.0], rule),
+        horizon=judge_horizon(by_share, rule),
+        confirmation=by_share[1.0],
+        seeds=sum(all(trials.has(frozen.r, seed) for frozen in search.frozen) for seed in seeds),
+        looks=looks,
+        unscored=unscored,
+        base_unscored=base_unscored,
+        warnings=tuple(warnings),
+    )
+
+
+def _warnings(looks: tuple[int, ...], rule: Rule, *, missing: int, trials: int) -> Iterator[str]:
+    if missing:
+        yield f"{missing} of {trials} confirmation trials failed and are missing here; `sweep confirm` runs them again"
+    if len(looks) > rule.looks:
+        yield (
+            f"this is look {len(looks)} at a verdict declared for {rule.looks} (verdict.looks): the chance of a wrong "
+            f"answer is above {100 * (1 - rule.confidence):g} %"
+        )
+
+
+def _unscored_warnings(unscored: Mapping[int, float | None], base: float | None) -> Iterator[str]:
+    for r, share in unscored.items():
+        if share is not None and base is not None and abs(share - base) > UNSCORED_APART:
+            yield (
+                f"r={r}: {100 * share:.0f} % of its held-out completions have no reward (base policy: {100 * base:.0f} "
+                "%): gains are over different prompts"
+            )
+
+
+def with_verdict(shown: dict[str, Any], confirmed: Confirmed | None) -> dict[str, Any]:
+    """What `sweep show --json` prints, with the verdict and each rank's interval from confirmation."""
+    verdict = None if confirmed is None else asdict(confirmed.verdict)
+    by_rank = {} if verdict is None else {rank["r"]: rank for rank in verdict["per_rank"]}
+    for rank in shown["ranks"]:
+        own = by_rank.get(rank["r"], {})
+        rank |= {"confirmed_mean": own.get("mean"), "lower": own.get("lower"), "upper": own.get("upper")}
+    if confirmed is not None and verdict is not None:
+        for rank in verdict["per_rank"]:
+            rank["unscored"] = confirmed.unscored.get(rank["r"])
+        verdict |= {
+            "base_unscored": confirmed.base_unscored,
+            "seeds": confirmed.seeds,
+            "looks": list(confirmed.looks),
+            "horizon": confirmed.horizon.warning,
+            "horizon_r": {f"{share:g}": r for share, r in confirmed.horizon.ranks.items()},
+            "warnings": list(confirmed.warnings),
+        }
+    return {**shown, "verdict": verdict}

@@ -1,0 +1,52 @@
+"""Which trials a confirmation holds: every frozen configuration on the same fresh seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from sweep.confirmation.outcome import horizon_steps
+from sweep.search.schedule import REDONE, SEED, ask
+from sweep.statistics.smoothing import FrozenConfiguration
+from sweep.storage.attributes import COLLAPSED
+from sweep.study.file import StudyFile
+
+if TYPE_CHECKING:
+    import optuna
+
+FIRST_SEED = 1_000_000
+"""Confirmation seeds begin so far above the search's that they never meet."""
+
+
+class ConfirmSchedule:
+    """Every frozen configuration on every seed, seed by seed, so that what has run is always paired."""
+
+    def __init__(self, config: StudyFile, frozen: Sequence[FrozenConfiguration], *, seeds: int) -> None:
+        self._config = config
+        self._frozen = frozen
+        self._seeds = range(config.study.seed + FIRST_SEED, config.study.seed + FIRST_SEED + seeds)
+        self.trials = len(frozen) * seeds
+        self.score_after = tuple(horizon_steps(config.budget.steps).values())
+
+    def queue(self, study: optuna.Study) -> None:
+        """See `TrialSchedule.queue`. Trials that failed are queued again, so that no rank misses a seed."""
+        held, failed = set(), 0
+        for trial in study.get_trials(deepcopy=False):
+            if REDONE in trial.user_attrs:
+                continue
+            if trial.state.name == "FAIL" and not trial.user_attrs.get(COLLAPSED):
+                failed += 1
+            else:
+                held.add((trial.system_attrs.get("fixed_params", {}).get("r"), trial.user_attrs.get(SEED)))
+        # Those that failed count among the ended ones, and so among all.
+        self.trials = len(self._frozen) * len(self._seeds) + failed
+        for seed in self._seeds:
+            for frozen in self._frozen:
+                if (frozen.r, seed) not in held:
+                    names = self._config.search_space().with_alpha(frozen.r, round(frozen.alpha))
+                    point = names | {"learning_rate": frozen.learning_rate}
+                    study.enqueue_trial(point, user_attrs={SEED: seed})
+
+    def next_trial(self, study: optuna.Study) -> optuna.Trial:
+        """See `TrialSchedule.next_trial`."""
+        return ask(study, self._config)

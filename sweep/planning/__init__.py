@@ -1,0 +1,1 @@
+"""A study before anything loads: what it searches, holds in memory, spends, and can show."""

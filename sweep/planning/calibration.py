@@ -1,0 +1,123 @@
+"""A few steps of one real trial, to say how long a study will take."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import statistics
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from objectives.lora import LoraSpec
+from objectives.preview import Preview
+from objectives.trial import Failed, Finished, FromWorker, Progress, Ready, SlotFree, Start, TrialResult, TrialSpec
+from sweep.errors import TrialsFailedError
+from sweep.running.worker_process import WorkerDiedError, WorkerProcess
+from sweep.study.file import StudyFile
+
+STEPS = 8
+"""Steps of the trial."""
+TYPICAL_STEPS = (3, 4, 5, 6, 7)
+"""Steps to time: not the first, which warms up, nor the last, which a score may fall into."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What a calibration took, and what the study would take at that pace. All in seconds."""
+
+    r: int
+    """The rank that was timed: the largest, which is the slowest."""
+    load_seconds: float
+    slots: int
+    """Trials that ran at once, as many as the study runs."""
+    step_seconds: float
+    """Median of the typical steps; in a pack, a step of all its trials."""
+    build_seconds: float
+    evaluation_seconds: float
+    """Of scoring one trial."""
+    trial_seconds: float
+    """In a pack, a trial's share of what its trials take together."""
+    study_seconds: float
+    mean_completion_tokens: float
+    """Completions grow or shrink as a policy learns, and time with them."""
+
+
+def calibrate(config: StudyFile) -> Measured:
+    """Runs the trial in a worker of its own, on the study's model, task and batch; as often as fit into its pack.
+
+    Nothing is stored.
+
+    Raises:
+        TrialsFailedError: where the worker cannot load, or the trial fails.
+    """
+    short = config.model_copy(update={"budget": config.budget.model_copy(update={"steps": STEPS})})
+    spec = largest_trial(config)
+    began = time.perf_counter()
+    numbers = itertools.count()
+    steps: dict[int, Progress] = {}
+    loaded = began
+    with tempfile.TemporaryDirectory(prefix="rank-sweep-") as folder:
+        log = Path(folder) / "worker.log"
+        with WorkerProcess(short.worker_settings(Path(folder)), log) as worker:
+            while True:
+                match _next(worker):
+                    case Ready():
+                        loaded = time.perf_counter()
+                    case SlotFree():
+                        worker.send(Start(spec=dataclasses.replace(spec, number=next(numbers))))
+                    case Progress() as progress:
+                        steps[progress.metrics.step] = progress
+                    case Failed(message=message):
+                        raise TrialsFailedError(f"the calibration failed: {message}")
+                    case Finished(result=result):
+                        return _measured(config, spec, result, steps, load_seconds=loaded - began)
+
+
+def largest_trial(config: StudyFile) -> TrialSpec:
+    """The trial at the largest rank, and in the middle of the other ladders."""
+    space = config.search_space()
+    return TrialSpec(
+        number=0,
+        lora=LoraSpec(
+            r=space.r[-1],
+            alpha=space.middle_alpha(space.r[-1]),
+            target_modules=config.model.target_modules,
+            dropout=config.model.lora_dropout,
+            use_rslora=space.use_rslora[0],
+        ),
+        learning_rate=space.learning_rate[len(space.learning_rate) // 2],
+        seed=config.study.seed,
+    )
+
+
+def _next(worker: WorkerProcess) -> FromWorker | Preview:
+    while True:
+        try:
+            message = worker.receive(timeout_s=1.0)
+        except WorkerDiedError as death:
+            raise TrialsFailedError(f"the calibration failed: {death}") from death
+        if message is not None:
+            return message
+
+
+def _measured(
+    config: StudyFile, spec: TrialSpec, result: TrialResult, steps: dict[int, Progress], *, load_seconds: float
+) -> Measured:
+    typical = [steps[step].metrics for step in TYPICAL_STEPS]
+    step_seconds = statistics.median(metrics.seconds for metrics in typical)
+    build, evaluation = result.seconds["build"], result.seconds["evaluate"]
+    slots = config.learner.slots
+    trial_seconds = build + config.budget.steps * step_seconds / slots + evaluation
+    return Measured(
+        r=spec.lora.r,
+        load_seconds=load_seconds,
+        slots=slots,
+        step_seconds=step_seconds,
+        build_seconds=build,
+        evaluation_seconds=evaluation,
+        trial_seconds=trial_seconds,
+        study_seconds=load_seconds + config.search.trials * trial_seconds,
+        mean_completion_tokens=statistics.fmean(metrics.completion_length for metrics in typical),
+    )

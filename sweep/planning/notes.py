@@ -1,0 +1,84 @@
+"""What a plan's reader should not miss."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from objectives.footprint import EngineKind
+from sweep.planning.adapters import AdapterPlan
+from sweep.planning.devices import Device
+from sweep.planning.pack import runs_on_gpu, unpackable
+from sweep.search.rungs import pruner_warning
+from sweep.study.file import StudyFile
+from sweep.text import size
+
+
+def plan_notes(
+    config: StudyFile,
+    *,
+    device: Device | None,
+    engine: EngineKind,
+    adapters: AdapterPlan | None,
+    completion_tokens: int,
+) -> tuple[str, ...]:
+    """One sentence each, none for a plan without surprises."""
+    return (
+        *_search_notes(config),
+        *(() if adapters is None else _ceiling_notes(config, engine, adapters)),
+        *_device_notes(config, device),
+        *_pack_notes(config, device),
+        *_length_notes(config, completion_tokens),
+    )
+
+
+def _search_notes(config: StudyFile) -> Iterator[str]:
+    trials, points, ranks = config.search.trials, config.search.points_per_rank, len(config.search_space().r)
+    if trials < points * ranks:
+        yield (
+            f"search.trials={trials} ends the search within its design of {points * ranks}: not every rank will be "
+            "tuned alike."
+        )
+    if warning := pruner_warning(config.search.pruner):
+        yield warning
+    if len(config.space.learning_rate) < 3:
+        yield "space.learning_rate has fewer than three rates: this compares rates as much as ranks."
+
+
+def _ceiling_notes(config: StudyFile, engine: EngineKind, adapters: AdapterPlan) -> Iterator[str]:
+    if engine == "transformers":
+        return
+    if adapters.max_lora_rank != adapters.engine_max_lora_rank:
+        yield (
+            f"model.max_lora_rank={adapters.max_lora_rank} costs as much as {adapters.engine_max_lora_rank}: vLLM "
+            "permits no value between."
+        )
+    top = config.search_space().r[-1]
+    enough = next(c.max_lora_rank for c in adapters.ceilings if c.max_lora_rank >= top)
+    if enough < adapters.engine_max_lora_rank:
+        saved = adapters.bytes_at(adapters.engine_max_lora_rank, engine) - adapters.bytes_at(enough, engine)
+        yield f"r goes up to {top} only: model.max_lora_rank={enough} would serve it and save {size(saved)}."
+
+
+def _device_notes(config: StudyFile, device: Device | None) -> Iterator[str]:
+    if device is not None and not device.bfloat16 and config.model.dtype == "bfloat16":
+        yield f"A {device.name} cannot compute in bfloat16: --set model.dtype=float16."
+    if device is None and config.model.device == "gpu":
+        yield "This study needs a GPU and this machine shows none: --device plans for one."
+
+
+def _pack_notes(config: StudyFile, device: Device | None) -> Iterator[str]:
+    if reason := unpackable(config, on_gpu=runs_on_gpu(config, device)):
+        yield f"{reason[0].upper()}{reason[1:]}."
+    if config.learner.name == "packed" and config.model.gradient_checkpointing != "off":
+        yield (
+            f"model.gradient_checkpointing={config.model.gradient_checkpointing} has a pack run a group's prompt with "
+            "every completion; `off`, where memory allows it, runs it once."
+        )
+
+
+def _length_notes(config: StudyFile, completion_tokens: int) -> Iterator[str]:
+    if completion_tokens >= config.model.max_seq_length:
+        yield (
+            f"Completions of {completion_tokens} tokens leave no room for a prompt in "
+            f"model.max_seq_length={config.model.max_seq_length}."
+        )

@@ -1,0 +1,184 @@
+"""What a study names outside its file, checked before anything heavy loads: model, code, data, device."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import json
+from importlib.metadata import version
+from pathlib import Path
+
+from objectives.errors import ModelConfigError, TaskError
+from objectives.memory import check_targets
+from objectives.model_configs import find_config
+from objectives.model_shape import read_shape
+from objectives.reward_values import check_parameters
+from objectives.rewards import columns_of
+from objectives.settings import SHIPPED_MODELS
+from objectives.task_settings import CustomTaskSettings, DatasetSettings, Gsm8kSettings, ReasoningGymSettings
+from objectives.tasks.build import build_task
+from objectives.tasks.code_rows import is_code
+from objectives.tasks.gym import make_dataset
+from objectives.tasks.own import own_files, own_references
+from objectives.tasks.protocol import Task
+from objectives.tasks.rows import is_local
+from objectives.user_code import check_reference, find_file, find_parameters
+from sweep.errors import StudyFileError
+from sweep.planning.devices import shows_gpu
+from sweep.planning.pack import unpackable
+from sweep.planning.prompts import PromptPlan, find_tokenizer, fitting, plan_prompts
+from sweep.study.file import StudyFile
+
+
+def check_study(study: StudyFile) -> PromptPlan | None:
+    """Checks everything that can be checked without a model, a hub or the user's code being run.
+
+    Returns:
+        How long the prompts are, where the data and the model's tokenizer are on this machine.
+
+    Raises:
+        StudyFileError: naming the first thing that is wrong.
+    """
+    check_model(study.model.name, study.model.path)
+    _check_targets(study)
+    _check_trackers(study)
+    _check_optimizer(study)
+    try:
+        return _check_task(study)
+    except TaskError as error:
+        raise StudyFileError(f"task: {error}") from error
+
+
+def _check_targets(study: StudyFile) -> None:
+    try:
+        shape = read_shape(find_config(study.model.path))
+    except ModelConfigError:  # the loaded model will tell
+        return
+    try:
+        check_targets(shape, study.model.target_modules)
+    except ModelConfigError as error:
+        raise StudyFileError(f"model: {error}") from error
+
+
+def check_model(name: str, path: str) -> None:
+    """Checks a model that is a local folder; a hub id is left to the hub.
+
+    Args:
+        name: As the study gives it.
+        path: What a loader is given for it.
+
+    Raises:
+        StudyFileError: where there is no such folder, or it holds no model.
+    """
+    folder = Path(path).expanduser()
+    if folder.is_dir():
+        _check_config(name, folder / "config.json")
+    elif name.startswith("shipped/"):
+        known = sorted(f"shipped/{config.parent.name}" for config in SHIPPED_MODELS.glob("*/config.json"))
+        raise StudyFileError(f"model.name: no model {name!r}; allowed: {', '.join(known)}, a folder, or a hub id")
+    elif name.startswith((".", "/", "~")) or name.count("/") > 1 or folder.exists():
+        raise StudyFileError(f"model.name: no folder {name!r}; allowed: a folder with a config.json, or a hub id")
+
+
+def _check_trackers(study: StudyFile) -> None:
+    packages = {"tensorboard": ("tensorboard", "tensorboardX")}
+    for tracker in study.learner.report_to:
+        if not any(map(importlib.util.find_spec, packages.get(tracker, (tracker,)))):
+            raise StudyFileError(f"learner.report_to: {tracker!r} is not installed; `pip install {tracker}` brings it")
+
+
+def _check_optimizer(study: StudyFile) -> None:
+    optim = study.learner.optim
+    if optim.endswith(("8bit", "32bit")) and not importlib.util.find_spec("bitsandbytes"):
+        raise StudyFileError(
+            f"learner.optim: {optim!r} needs bitsandbytes, which is not installed; `pip install bitsandbytes` brings it"
+        )
+
+
+def _check_config(name: str, config: Path) -> None:
+    try:
+        content = json.loads(config.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise StudyFileError(f"model.name: {name!r} has no config.json: it holds no Hugging Face model") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise StudyFileError(f"model.name: {config} cannot be read: {error}") from error
+    if not isinstance(content, dict) or "model_type" not in content:
+        raise StudyFileError(f"model.name: {config} names no model_type: it describes no Hugging Face model")
+
+
+def _check_task(study: StudyFile) -> PromptPlan | None:
+    task, folders = study.task, study.code_folders
+    for reference in own_references(task):
+        check_reference(reference, folders)
+    for name in own_files(task, folders):
+        find_file(name, folders)
+    if isinstance(task, DatasetSettings) and is_code(task.data):  # the user's code, which runs in the worker
+        return None
+    if isinstance(task, DatasetSettings | Gsm8kSettings) and not is_local(task.data, folders):
+        _check_hub_id(task.data)
+        return None
+    if isinstance(task, ReasoningGymSettings | CustomTaskSettings):  # one is slow to make, the other the user's code
+        return None
+    tokenizer = find_tokenizer(study)
+    chat = tokenizer is None or tokenizer.chat_template is not None
+    made = build_task(task, seed=study.study.seed, folders=folders, chat=chat)
+    _check_number(study, made)
+    _check_parameters(study, made)
+    if tokenizer is None:
+        return None
+    short = fitting(made, study, tokenizer)
+    _check_number(study, short)
+    return plan_prompts(short, study)
+
+
+def _check_number(study: StudyFile, task: Task) -> None:
+    prompts, needed = len(task.train_rows(study.task.train_prompts)), study.budget.prompts_per_step
+    if prompts < needed:
+        raise TaskError(f"{prompts} training prompts are fewer than budget.prompts_per_step={needed}")
+
+
+def _check_parameters(study: StudyFile, task: Task) -> None:
+    """Checks that rewards can be called with the task's columns, as far as their source tells."""
+    columns = columns_of(task.train_rows(1)[0])
+    for name, reference in study.task.named_rewards().items():
+        if (parameters := find_parameters(reference, study.code_folders)) is not None:
+            check_parameters(name, columns, **parameters)
+
+
+def _check_hub_id(data: str) -> None:
+    if data.count("/") > 1 or " " in data:
+        near = difflib.get_close_matches(data, [str(path) for path in Path().glob("*.jsonl")], n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise TaskError(
+            f"data {data!r} is neither a .jsonl, .json, .csv or .parquet file nor a hub id (owner/name){hint}"
+        )
+
+
+def check_generator(study: StudyFile) -> None:
+    """Checks a reasoning-gym task's name and options. It takes seconds, for the package is slow to import.
+
+    Raises:
+        StudyFileError: where the package is absent, or refuses one of them.
+    """
+    if isinstance(study.task, ReasoningGymSettings):
+        try:
+            make_dataset(study.task, size=2, seed=study.study.seed)
+        except TaskError as error:
+            raise StudyFileError(f"task: {error}") from error
+
+
+def check_device(study: StudyFile) -> None:
+    """Checks that a study which needs a GPU has one, and that a packed study can be packed on it.
+
+    Raises:
+        StudyFileError: where it has none, or packs cannot be trained there.
+    """
+    has_gpu = shows_gpu()
+    if study.model.device == "gpu" and not has_gpu:
+        raise StudyFileError(
+            f"study {study.study.name!r} needs an NVIDIA GPU (model.device = 'gpu'), and this machine shows none; "
+            "`sweep plan` plans it anywhere"
+        )
+    # A build of torch for CPUs leaves a GPU alone.
+    if reason := unpackable(study, on_gpu=has_gpu and not version("torch").endswith("+cpu")):
+        raise StudyFileError(reason)

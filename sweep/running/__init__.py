@@ -1,0 +1,1 @@
+"""A study under way: the supervisor, its worker process, and what people see meanwhile."""

@@ -1,0 +1,183 @@
+"""Trying a reward on the base policy: what it says, and whether GRPO can learn from it."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group as Lines
+from rich.console import RenderableType
+from rich.markup import escape
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from objectives.figures import decimals
+from objectives.preview import Group, Preview
+from objectives.stages import Stage
+from objectives.trial import Failed
+from sweep.errors import TrialsFailedError
+from sweep.running.worker_process import WorkerDiedError, WorkerProcess
+from sweep.study.file import StudyFile
+from sweep.terminal.untrusted import printable
+
+POOR_SHARE, GOOD_SHARE = 0.1, 0.4
+"""Shares of groups with signal below which GRPO has next to nothing to learn from, and from which on it has enough."""
+
+
+NAMES_WIDTH = 32
+"""Columns that the functions' names may take in a table; where they take more, completions are listed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signal:
+    """Whether GRPO can learn: `can_learn` is "yes", "slowly" or "no", and the sentence says why."""
+
+    can_learn: str
+    sentence: str
+
+
+def check_reward(config: StudyFile, *, prompts: int, tell: Callable[[str], None] = lambda doing: None) -> Preview:
+    """Samples the base policy in a worker of its own.
+
+    Args:
+        config: The study.
+        prompts: How many to sample a group of completions for.
+        tell: Is told what the worker is doing.
+
+    Raises:
+        TrialsFailedError: where the worker cannot load or a reward breaks its contract.
+    """
+    with tempfile.TemporaryDirectory(prefix="rank-sweep-") as folder:
+        log = Path(folder) / "worker.log"
+        with WorkerProcess(config.worker_settings(Path(folder)), log, preview_prompts=prompts) as worker:
+            try:
+                while True:
+                    message = worker.receive(timeout_s=1.0)
+                    if isinstance(message, Preview):
+                        return message
+                    if isinstance(message, Stage) and message.doing:
+                        tell(message.doing)
+                    if isinstance(message, Failed):
+                        raise TrialsFailedError(_with_traceback(message, log))
+            except WorkerDiedError as death:
+                raise TrialsFailedError(printable(str(death))) from death
+
+
+def judge_signal(preview: Preview) -> Signal:
+    """Whether GRPO can learn from this reward on this policy."""
+    share, groups = preview.share_with_signal, len(preview.groups)
+    counted = f"{round(share * groups)} of {groups} groups have signal"
+    cut = preview.share_truncated
+    hint = f" {cut:.0%} of completions were cut: try a larger task.max_completion_tokens." if cut > 0.5 else ""
+    if share >= GOOD_SHARE:
+        return Signal(can_learn="yes", sentence=f"GRPO can learn from this: {counted}.{hint}")
+    if share >= POOR_SHARE:
+        return Signal(
+            can_learn="slowly",
+            sentence=f"GRPO can learn from this, but slowly: only {counted}. Larger groups, easier prompts or a "
+            f"reward with more steps would help.{hint}",
+        )
+    totals = {total for group in preview.groups for total in group.totals if not math.isnan(total)}
+    end = (
+        f"every completion gets {totals.pop():g}"
+        if len(totals) == 1
+        else "the completions of a prompt all get the same"
+    )
+    return Signal(
+        can_learn="no",
+        sentence=f"GRPO cannot learn from this: {counted}; {end}. Change the prompts, the reward or the model before "
+        f"you spend a budget.{hint}",
+    )
+
+
+def preview_json(preview: Preview) -> dict[str, Any]:
+    """What `sweep try-reward --json` prints."""
+    signal = judge_signal(preview)
+    return {
+        "can_learn": signal.can_learn,
+        "reason": signal.sentence,
+        "mean": preview.mean,
+        "share_with_signal": preview.share_with_signal,
+        "share_truncated": preview.share_truncated,
+        "rewards": {name: {"mean": mean, "std": std} for name, (mean, std) in preview.by_function().items()},
+        "warnings": list(preview.warnings),
+        "groups": [_group_json(group) for group in preview.groups],
+    }
+
+
+def preview_report(preview: Preview, *, show: int) -> RenderableType:
+    """Some groups in full, then each reward function over all of them."""
+    table = Table("reward function", "mean", "spread", box=None, pad_edge=False)
+    for name, (mean, std) in preview.by_function().items():
+        places = decimals(std or 0.0)
+        table.add_row(name, *("does not apply" if value is None else f"{value:.{places}f}" for value in (mean, std)))
+    warnings = (Text(warning, style="yellow") for warning in preview.warnings)
+    return Lines(*(_group_lines(group) for group in preview.groups[:show]), table, Text(), *warnings)
+
+
+def _group_json(group: Group) -> dict[str, Any]:
+    """A group as JSON has it: null for a completion without a reward, which is no number there."""
+    totals = [None if math.isnan(total) else total for total in group.totals]
+    return asdict(group) | {"totals": totals}
+
+
+def _group_lines(group: Group) -> RenderableType:
+    signal = "" if group.has_signal else "  (no signal: all rewards are equal)"
+    together = sum(len(name) + 2 for name in group.rewards) <= NAMES_WIDTH
+    body = _as_table(group) if together else _as_list(group)
+    return Lines(Text(f"prompt: {_text(group.prompt)}{signal}", style="bold"), body, Text())
+
+
+def _as_table(group: Group) -> RenderableType:
+    """A line for each completion, a column for each function."""
+    several = len(group.rewards) > 1
+    table = Table("completion", *group.rewards, *(["total"] if several else []), box=None, pad_edge=False)
+    for i, completion in enumerate(group.completions):
+        table.add_row(escape(_text(completion)), *_values(group, i), *([_value(group.totals[i])] if several else []))
+    return table
+
+
+def _as_list(group: Group) -> RenderableType:
+    """Each completion in full, and under it what every function gave it: many columns would leave no room for it."""
+    lines: list[RenderableType] = []
+    for i, completion in enumerate(group.completions):
+        given = [f"{name} {value}" for name, value in zip(group.rewards, _values(group, i), strict=True)]
+        lines.append(Text(f"{_value(group.totals[i])}  {_text(completion)}"))
+        lines.append(Padding(Text(", ".join(given), style="dim"), (0, 0, 0, 4)))
+    return Lines(*lines)
+
+
+def _values(group: Group, i: int) -> list[str]:
+    """What each function gave the i-th completion."""
+    return [_value(values[i]) for values in group.rewards.values()]
+
+
+def _value(reward: float | None) -> str:
+    """A reward, or a dash where there is none."""
+    return "-" if reward is None or math.isnan(reward) else f"{reward:g}"
+
+
+def _text(content: Any) -> str:
+    """A prompt or completion as one readable string, chat or not."""
+    if isinstance(content, str):
+        text = content
+    elif len(content) == 1 and content[0]["role"] == "assistant":
+        text = str(content[0]["content"])
+    else:
+        text = "\n".join(f"[{message['role']}] {message['content']}" for message in content)
+    return printable(text)
+
+
+def _with_traceback(failure: Failed, log: Path) -> str:
+    """The failure, and where in the user's own code it arose: the log is gone when the command ends."""
+    if failure.kind != "reward":
+        return failure.message
+    lines = log.read_text(errors="replace").splitlines()
+    places = [line.strip() for line in lines if line.strip().startswith("File ") and "site-packages" not in line]
+    own = [place for place in places if "/objectives/" not in place]
+    return failure.message + (f" ({own[-1]})" if own else "")

@@ -1,0 +1,55 @@
+"""A trial under way, as the supervisor sees it: its steps so far, and why it should end before its budget does."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from objectives.trial import StepMetrics, TrialResult, TrialSpec
+from sweep.search.collapse_monitor import CollapseMonitor, lost_on_held_out
+from sweep.search.pruner import SearchPruner
+from sweep.search.rungs import recent_reward
+
+if TYPE_CHECKING:
+    import optuna
+
+
+@dataclass(slots=True, kw_only=True)
+class RunningTrial:
+    """A trial that the worker holds."""
+
+    trial: optuna.Trial
+    spec: TrialSpec
+    monitor: CollapseMonitor
+    pruner: SearchPruner | None
+    """None where nothing but a collapse ends a trial."""
+    curve: list[StepMetrics] = field(default_factory=list)
+    collapse: str | None = None
+    """Why it has collapsed."""
+    pruned: str | None = None
+    """Why the pruner has ended it."""
+
+    def observe(self, metrics: StepMetrics) -> bool:
+        """Takes in a step; whether the trial should end because of it. That is said once."""
+        self.curve.append(metrics)
+        reward = metrics.reward if self.pruner is None else recent_reward(self.curve, self.pruner.steps)
+        if not math.isnan(reward):
+            self.trial.report(reward, metrics.step)
+        if self.collapse or self.pruned:
+            return False
+        self.collapse = self.monitor.observe(metrics)
+        if self.collapse is None and self.pruner is not None and self.trial.should_prune():
+            self.pruned = f"pruned at step {metrics.step} by {self.pruner.name}"
+        return bool(self.collapse or self.pruned)
+
+    def why_collapsed(self, result: TrialResult) -> str | None:
+        """Why the trial, now ended, counts as collapsed: seen in training, or by its held-out score."""
+        base = self.monitor.base
+        if base.spread is not None and result.base is not None:
+            base = result.base  # sampled with the trial's own seed
+        lost = lost_on_held_out(result.held_out, base)
+        if self.collapse is not None or lost is None:
+            return self.collapse
+        # Pruners catch many a collapse before its patience is up. It is one all the same.
+        return lost + (f"; {self.pruned}" if self.pruned and result.pruned else "")

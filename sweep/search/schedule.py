@@ -1,0 +1,141 @@
+"""Which point comes next: the design first, the same for every rank, then TPE over the same ladders."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from objectives.lora import LoraSpec
+from objectives.trial import TrialSpec
+from sweep.storage import attributes
+from sweep.study.file import StudyFile
+from sweep.study.space import Point, SearchSpace, alpha_of
+
+if TYPE_CHECKING:
+    import optuna
+
+SEED = "seed"
+"""Trial attribute: the trial's seed. Repetition k of a point has the study's seed plus k."""
+DESIGN = "design"
+"""Trial attribute: set on trials that belong to the design."""
+REDONE = "redone"
+"""Trial attribute: set on failed trials whose point was queued again."""
+
+
+class SearchSchedule:
+    """The search: the design, then whatever the study's sampler proposes."""
+
+    def __init__(self, config: StudyFile) -> None:
+        self._config = config
+        self.trials = config.search.trials
+        self.score_after: tuple[int, ...] = ()
+        self._design: deque[Point] = deque()
+
+    def queue(self, study: optuna.Study) -> None:
+        """See `TrialSchedule.queue`. Points join Optuna's queue one by one: lost trials come before the rest."""
+        self._design = deque(missing_design(study, self._config))
+
+    def next_trial(self, study: optuna.Study) -> optuna.Trial:
+        """See `TrialSchedule.next_trial`."""
+        if self._design and not any(trial.state.name == "WAITING" for trial in study.get_trials(deepcopy=False)):
+            point = self._design.popleft()
+            study.enqueue_trial(point, user_attrs={DESIGN: True, SEED: self._config.study.seed})
+        return next_trial(study, self._config)
+
+
+def make_sampler(*, design_size: int, seed: int) -> optuna.samplers.BaseSampler:
+    """TPE over the ladders jointly, from when the design has been run.
+
+    Optuna 5.0 takes a ladder as a set of unordered choices: it learns from each rung by itself.
+    """
+    import optuna
+
+    return optuna.samplers.TPESampler(n_startup_trials=design_size, multivariate=True, seed=seed)
+
+
+def distributions(space: SearchSpace) -> dict[str, optuna.distributions.BaseDistribution]:
+    """The ladders as Optuna knows them."""
+    from optuna.distributions import CategoricalDistribution
+
+    return {name: CategoricalDistribution(ladder) for name, ladder in space.ladders.items()}
+
+
+def missing_design(study: optuna.Study, config: StudyFile) -> list[Point]:
+    """The points of the design that the study does not hold yet."""
+    held = {_key(_queued_point(trial)) for trial in study.get_trials(deepcopy=False) if DESIGN in trial.user_attrs}
+    design = config.search_space().design(config.search.points_per_rank, seed=config.study.seed)
+    return [point for point in design if _key(point) not in held]
+
+
+def ended_trials(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+    """Trials that count towards the study's number: finished, pruned, or failed for good."""
+    return [
+        trial
+        for trial in study.get_trials(deepcopy=False)
+        if trial.state.is_finished() and REDONE not in trial.user_attrs
+    ]
+
+
+def queue_again(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+    """Queues the point of a trial that was lost through no fault of its own, seed and all."""
+    keep = {key: trial.user_attrs[key] for key in (DESIGN, SEED) if key in trial.user_attrs}
+    point = _queued_point(trial)
+    waits = any(
+        other.state.name == "WAITING" and _queued_point(other) == point and other.user_attrs.get(SEED) == keep.get(SEED)
+        for other in study.get_trials(deepcopy=False)
+    )
+    if point and not waits:
+        study.enqueue_trial(point, user_attrs=keep)
+
+
+def next_trial(study: optuna.Study, config: StudyFile) -> optuna.Trial:
+    """Asks for a trial and gives it its seed, so that no (point, seed) comes twice."""
+    trial = ask(study, config)
+    if SEED not in trial.user_attrs:
+        trial.set_user_attr(SEED, config.study.seed + _repetitions(study, trial))
+    return trial
+
+
+def ask(study: optuna.Study, config: StudyFile) -> optuna.Trial:
+    """Asks Optuna for a trial. Where alpha is searched in multiples of r, what it comes to is stored with the trial."""
+    trial = study.ask(distributions(config.search_space()))
+    if config.space.alpha_per_r is not None:
+        trial.set_user_attr(attributes.ALPHA, alpha_of(trial.params))
+    return trial
+
+
+def trial_spec(trial: optuna.Trial, config: StudyFile, *, score_after: tuple[int, ...] = ()) -> TrialSpec:
+    """What a worker is told of a trial; `score_after` are the steps at which it is scored besides its last."""
+    params = trial.params
+    return TrialSpec(
+        number=trial.number,
+        lora=LoraSpec(
+            r=params["r"],
+            alpha=alpha_of(params) or 0,
+            target_modules=config.model.target_modules,
+            dropout=config.model.lora_dropout,
+            use_rslora=params.get("use_rslora", config.space.use_rslora[0]),
+        ),
+        learning_rate=params["learning_rate"],
+        seed=trial.user_attrs[SEED],
+        score_after=score_after,
+    )
+
+
+def _repetitions(study: optuna.Study, trial: optuna.Trial) -> int:
+    """How many trials hold this point already. A failed one that was queued again counts once."""
+    return sum(
+        _key(_queued_point(other)) == _key(trial.params)
+        for other in study.get_trials(deepcopy=False)
+        if other.number != trial.number and REDONE not in other.user_attrs
+    )
+
+
+def _queued_point(trial: optuna.trial.FrozenTrial) -> Point:
+    """A trial's point, whether it has been asked for or still waits in the queue."""
+    # A trial that was lost while it was being asked for has some of its parameters, and all that it was queued with.
+    return trial.system_attrs.get("fixed_params") or trial.params
+
+
+def _key(point: Point) -> tuple[tuple[str, Any], ...]:
+    return tuple(sorted(point.items()))

@@ -1,0 +1,241 @@
+"""Where studies live: Optuna's RDB storage, one SQLite file by default, and the lock that keeps one writer a study."""
+
+from __future__ import annotations
+
+import difflib
+import fcntl
+import json
+import os
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from sweep.errors import StorageError, StudyMismatchError
+from sweep.storage.attributes import CONFIG, SCORES
+from sweep.storage.schema import CURRENT, SCHEMA, as_declared
+from sweep.study.file import StudyFile
+from sweep.study.sources import SOURCES, changed_files, source_hashes
+
+if TYPE_CHECKING:
+    import optuna
+
+
+SQLITE_PREFIX = "sqlite:///"
+
+
+def sqlite_path(url: str) -> Path | None:
+    """The file behind a SQLite URL; None for any other database."""
+    return Path(url.removeprefix(SQLITE_PREFIX).partition("?")[0]) if url.startswith(SQLITE_PREFIX) else None
+
+
+def hide_password(url: str) -> str:
+    """A database URL that may be shown and logged."""
+    if url.startswith(SQLITE_PREFIX):
+        return url
+    scheme, separator, rest = url.partition("://")
+    address, question, query = rest.partition("?")
+    credentials, at, host = address.rpartition("@")
+    if at:
+        address = f"{credentials.partition(':')[0]}:***@{host}"
+    query = re.sub(r"(?i)([^&=]*(?:pass|pwd|secret|token|key)[^&=]*=)[^&]*", r"\1***", query)
+    return f"{scheme}{separator}{address}{question}{query}"
+
+
+def open_storage(url: str, *, create: bool) -> optuna.storages.RDBStorage:
+    """Opens a storage; SQLite files are put into WAL mode, so that a dashboard can read while a sweep writes.
+
+    Args:
+        url: A SQLAlchemy URL.
+        create: Make the SQLite file if there is none.
+
+    Raises:
+        StorageError: where it cannot be opened.
+    """
+    import optuna
+    from sqlalchemy.exc import SQLAlchemyError
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    path = sqlite_path(url)
+    if path is not None and not create and not path.is_file():
+        raise StorageError(f"no storage at {path}; `sweep run` makes one, --storage names another")
+    try:
+        if path is not None:
+            with sqlite3.connect(path) as connection:
+                connection.execute("PRAGMA journal_mode=WAL")
+            connection.close()
+        options = {"connect_args": {"timeout": 60}} if path is not None else {}
+        return optuna.storages.RDBStorage(url, engine_kwargs=options)
+    except (SQLAlchemyError, sqlite3.Error, OSError, ImportError, RuntimeError, ValueError) as error:
+        raise StorageError(f"cannot open {hide_password(url)}: {_first_line(error, url)}") from error
+
+
+def log_folder(url: str, study: str) -> Path:
+    """Where a study's logs go: beside its SQLite file, else in the working folder.
+
+    Raises:
+        StorageError: where the study's name would lead elsewhere.
+    """
+    if Path(study).name != study:
+        raise StorageError(f"study {study!r} in storage has a name that no folder can have")
+    path = sqlite_path(url)
+    parent, stem = (path.parent, path.stem) if path is not None else (Path(), "rank-sweep")
+    return parent.absolute() / f"{stem}.logs" / study
+
+
+@contextmanager
+def study_lock(folder: Path) -> Iterator[None]:
+    """Holds a study for this process alone, until it ends in whatever way.
+
+    Whoever holds it knows that a trial found running is one that nobody runs any more. The lock is a file beside the
+    storage, or in the working folder where the storage is no file: there, run a study from one folder only.
+
+    Raises:
+        StorageError: where another process holds it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock_file = (folder / "lock").open("a+")
+    except OSError as error:
+        raise StorageError(f"cannot write logs to {folder}: {error.strerror}") from error
+    with lock_file as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            lock.seek(0)
+            holder = lock.read().strip() or "another process"
+            raise StorageError(
+                f"study {folder.name} is being run by process {holder}; wait for it or stop it"
+            ) from error
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+def open_study(storage: optuna.storages.RDBStorage, name: str) -> optuna.Study:
+    """Loads a study to read it.
+
+    Raises:
+        StorageError: where the storage has none of that name.
+    """
+    import optuna
+
+    try:
+        return optuna.load_study(study_name=name, storage=storage)
+    except KeyError as error:
+        names = [stored.study_name for stored in storage.get_all_studies()]
+        near = difflib.get_close_matches(Path(name).stem, names, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise StorageError(
+            f"no study {name!r} in this storage; {hint}it has: {', '.join(names) or 'none yet'}"
+        ) from error
+
+
+def stored_study(storage: optuna.storages.RDBStorage, name: str) -> optuna.Study | None:
+    """A study, if the storage has one of that name."""
+    names = [stored.study_name for stored in storage.get_all_studies()]
+    return open_study(storage, name) if name in names else None
+
+
+def create_or_match_study(
+    storage: optuna.storages.RDBStorage,
+    config: StudyFile,
+    sampler: optuna.samplers.BaseSampler,
+    *,
+    pruner: optuna.pruners.BasePruner | None = None,
+    name: str | None = None,
+    schema: int = CURRENT,
+) -> optuna.Study:
+    """Loads the study to continue it, or creates it.
+
+    Args:
+        storage: Where.
+        config: What it is.
+        sampler: Proposes its trials.
+        pruner: May end them early; default: nobody may.
+        name: In storage; default: the study file's.
+        schema: What a new study is begun under: a confirmation has its search's.
+
+    Raises:
+        StudyMismatchError: where the stored study was run with other settings; it says which.
+    """
+    import optuna
+
+    study = optuna.create_study(
+        study_name=name or config.study.name,
+        storage=storage,
+        sampler=sampler,
+        pruner=pruner or optuna.pruners.NopPruner(),
+        direction="maximize",
+        load_if_exists=True,
+    )
+    if CONFIG not in study.user_attrs:
+        study.set_user_attr(SCHEMA, schema)
+    config = as_declared(study, config)
+    match_study(study, config)
+    study.set_user_attr(CONFIG, config.model_dump(mode="json"))
+    if SOURCES not in study.user_attrs or not _has_scores(study):
+        study.set_user_attr(SOURCES, source_hashes(config))
+    return study
+
+
+def match_study(study: optuna.Study, config: StudyFile) -> None:
+    """Checks that a stored study, if it has settings, was run with these, and with the user's files as they are now.
+
+    Raises:
+        StudyMismatchError: where it was not; it says what differs.
+    """
+    stored = study.user_attrs.get(CONFIG)
+    # Settings that came with a later version had their defaults when the study was run.
+    with suppress(ValidationError):
+        stored = stored and StudyFile.model_validate(stored).model_dump(mode="json")
+    if stored is not None and (changes := changed_keys(stored, config.model_dump(mode="json"))):
+        raise StudyMismatchError(
+            f"study {study.study_name!r} in storage was run with other settings: {'; '.join(changes)}. "
+            "Give it another study.name, or undo the change"
+        )
+    # Until a trial has a score, there is none that a new one could not be compared with.
+    files = study.user_attrs.get(SOURCES)
+    if files is not None and _has_scores(study) and (changes := changed_files(files, source_hashes(config))):
+        raise StudyMismatchError(
+            f"study {study.study_name!r} in storage was run with other files: {'; '.join(changes)}. "
+            "Give it another study.name, or undo the change"
+        )
+
+
+def _has_scores(study: optuna.Study) -> bool:
+    return any(SCORES in trial.user_attrs for trial in study.get_trials(deepcopy=False))
+
+
+MAY_CHANGE = {
+    "study.description", "study.keep_adapters", "search.trials", "learner.pack_size", "learner.report_to",
+    "task.reward_timeout_s",
+}  # fmt: skip
+"""Settings that say nothing about what any one trial is."""
+
+
+def changed_keys(stored: dict[str, Any], current: dict[str, Any]) -> list[str]:
+    """Each setting that differs, as `section.key: stored -> current`."""
+    changes = []
+    for section in sorted(stored.keys() | current.keys()):
+        old, new = stored.get(section, {}), current.get(section, {})
+        for key in sorted(old.keys() | new.keys()):
+            name = f"{section}.{key}"
+            if name not in MAY_CHANGE and _differ(old.get(key), new.get(key), ordered=name == "task.reward"):
+                changes.append(f"{name}: {json.dumps(old.get(key))} -> {json.dumps(new.get(key))}")
+    return changes
+
+
+def _differ(old: Any, new: Any, *, ordered: bool) -> bool:
+    """Whether two settings differ; where names have an order, as rewards have whose weights are a list, by that too."""
+    return bool(old != new) or (ordered and list(old or ()) != list(new or ()))
+
+
+def _first_line(error: BaseException, url: str) -> str:
+    lines = str(error).replace(url, hide_password(url)).splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,212 @@
+"""A study as plain data: what `sweep show`, its JSON and the report all print."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from objectives.trial import HeldOutScore
+from sweep.errors import StorageError
+from sweep.search.rungs import pruner_warning
+from sweep.search.schedule import DESIGN, SEED
+from sweep.storage import attributes
+from sweep.storage.trials import wanted_trials
+from sweep.study.space import alpha_of
+from sweep.text import decimals_for
+
+if TYPE_CHECKING:
+    import optuna
+
+    from sweep.study.file import StudyFile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialSummary:
+    """One trial. `value` is its held-out reward at its end, None where it has none or a pruner ended it early."""
+
+    number: int
+    state: str
+    r: int | None
+    alpha: int | None
+    learning_rate: float | None
+    seed: int | None
+    value: float | None
+    reason: str | None
+    greedy: float | None
+    gain: float | None
+    """The value less the base policy's under the same seed; None where either is not known."""
+    collapsed: bool
+    ended_early: bool
+    design: bool
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankSummary:
+    """The trials of one rank that have a value. `mean` is over all of them, collapsed ones included."""
+
+    r: int
+    n: int
+    mean: float
+    mean_without_collapsed: float | None
+    """None where every trial collapsed."""
+    values: tuple[float, ...]
+    collapsed: int
+    ended_early: int
+    """Trials besides these that a pruner ended."""
+    best: TrialSummary
+    tuned: bool
+    """Whether the rank has as many points as the design gives each, so that it may be compared with the others."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudySummary:
+    """A study as it is stored. Trials that were lost and run again are left out."""
+
+    study: str
+    max_lora_rank: int
+    engine_max_lora_rank: int
+    ladder: tuple[int, ...]
+    """The ranks that are searched."""
+    base: HeldOutScore | None
+    """The base policy's held-out score, under the study's own seed."""
+    trials: tuple[TrialSummary, ...]
+    ranks: tuple[RankSummary, ...]
+    config: dict[str, Any]
+    facts: dict[str, Any]
+
+    @property
+    def baseline(self) -> float | None:
+        """The base policy's held-out reward."""
+        return None if self.base is None else self.base.sampled
+
+    @property
+    def decimals(self) -> int:
+        """With which the rewards of its trials are told apart."""
+        return decimals_for([self.baseline, *(value for rank in self.ranks for value in rank.values)])
+
+    @property
+    def ended(self) -> int:
+        """Trials that are neither waiting nor running."""
+        return sum(trial.state in ("complete", "pruned", "fail") for trial in self.trials)
+
+    @property
+    def pruner_warning(self) -> str:
+        """What pruning does to a comparison of ranks; empty where the search did not prune."""
+        return pruner_warning(self.config["search"].get("pruner", "none"))
+
+    def as_json(self) -> dict[str, Any]:
+        """What `sweep show --json` prints."""
+        return {
+            "study": self.study,
+            "max_lora_rank": self.max_lora_rank,
+            "engine_max_lora_rank": self.engine_max_lora_rank,
+            "baseline": self.baseline,
+            "pruner": self.config["search"].get("pruner", "none"),
+            "trials": [asdict(trial) for trial in self.trials],
+            "ranks": [
+                {
+                    "r": rank.r,
+                    "n": rank.n,
+                    "mean": rank.mean,
+                    "mean_without_collapsed": rank.mean_without_collapsed,
+                    "values": list(rank.values),
+                    "collapsed": rank.collapsed,
+                    "ended_early": rank.ended_early,
+                    "tuned": rank.tuned,
+                }
+                for rank in self.ranks
+            ],
+        }
+
+
+def stored_config(study: optuna.Study) -> StudyFile:
+    """The settings that a stored study was run with.
+
+    Raises:
+        StorageError: where it holds none, or none that this version can read.
+    """
+    from pydantic import ValidationError
+
+    from sweep.study.file import StudyFile
+
+    try:
+        return StudyFile.model_validate(study.user_attrs[attributes.CONFIG])
+    except KeyError as error:
+        raise StorageError(f"study {study.study_name!r} in storage was not made by `sweep run`") from error
+    except ValidationError as error:
+        raise StorageError(
+            f"study {study.study_name!r} in storage was made by another version of rank-sweep"
+        ) from error
+
+
+def summarize(study: optuna.Study, stored: Sequence[optuna.trial.FrozenTrial] | None = None) -> StudySummary:
+    """Reads a study.
+
+    Args:
+        study: The study.
+        stored: Its wanted trials, where they have been read already.
+
+    Raises:
+        StorageError: where it was not made by `sweep run`.
+    """
+    config = stored_config(study)
+    trials = tuple(_trial_summary(trial) for trial in (wanted_trials(study) if stored is None else stored))
+    base = study.user_attrs.get(attributes.BASELINE)
+    return StudySummary(
+        study=study.study_name,
+        max_lora_rank=config.model.max_lora_rank,
+        engine_max_lora_rank=config.engine_max_lora_rank,
+        ladder=config.search_space().r,
+        base=HeldOutScore(**base) if base else None,
+        trials=trials,
+        ranks=summarize_ranks(trials, points_per_rank=config.search.points_per_rank),
+        config=study.user_attrs[attributes.CONFIG],
+        facts=study.user_attrs.get(attributes.FACTS, {}),
+    )
+
+
+def summarize_ranks(trials: tuple[TrialSummary, ...], *, points_per_rank: int) -> tuple[RankSummary, ...]:
+    """The ranks that have values, in ascending order."""
+    ranks = []
+    for r in sorted({trial.r for trial in trials if trial.r is not None and trial.value is not None}):
+        own = [trial for trial in trials if trial.r == r and trial.value is not None]
+        values = tuple(trial.value for trial in own if trial.value is not None)
+        learned = [trial.value for trial in own if trial.value is not None and not trial.collapsed]
+        ranks.append(
+            RankSummary(
+                r=r,
+                n=len(values),
+                mean=math.fsum(values) / len(values),
+                mean_without_collapsed=math.fsum(learned) / len(learned) if learned else None,
+                values=values,
+                collapsed=sum(trial.collapsed for trial in own),
+                ended_early=sum(trial.r == r and trial.ended_early for trial in trials),
+                best=max(own, key=lambda trial: trial.value or -math.inf),
+                tuned=len({(trial.alpha, trial.learning_rate) for trial in own}) >= points_per_rank,
+            )
+        )
+    return tuple(ranks)
+
+
+def _trial_summary(trial: optuna.trial.FrozenTrial) -> TrialSummary:
+    attrs = trial.user_attrs
+    score = attributes.last_score(attrs)
+    return TrialSummary(
+        number=trial.number,
+        state=trial.state.name.lower(),
+        r=trial.params.get("r"),
+        alpha=alpha_of(trial.params),
+        learning_rate=trial.params.get("learning_rate"),
+        seed=attrs.get(SEED),
+        value=None if score is None else score.sampled,
+        reason=attrs.get(attributes.REASON),
+        greedy=None if score is None else score.greedy,
+        gain=attributes.gain(attrs),
+        collapsed=bool(attrs.get(attributes.COLLAPSED)),
+        ended_early=bool(attrs.get(attributes.ENDED_EARLY)),
+        design=bool(attrs.get(DESIGN)),
+        seconds=trial.duration.total_seconds() if trial.duration else None,
+    )

@@ -1,0 +1,61 @@
+"""The user's own code and data as a study was run with them: hashed, so that a change between two runs is noticed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from objectives.errors import TaskError
+from objectives.tasks.own import own_files, own_modules
+from objectives.user_code import find_file
+from objectives.user_sources import own_sources
+from sweep.study.file import StudyFile
+
+SOURCES = "sources"
+"""Study attribute: the hash of every file of the user's own, by its name."""
+
+
+def source_hashes(config: StudyFile) -> dict[str, str]:
+    """The SHA-256 of each reward or task module, of the user's modules that it imports, and of each data file."""
+    folders = config.code_folders
+    modules = own_sources(own_modules(config.task), folders)
+    hashes = {_name(path, folders): _digest([path]) for path in modules.values()}
+    for name in own_files(config.task, folders):
+        try:
+            path = find_file(name, folders)
+        except TaskError:  # whoever reads it says so
+            continue
+        hashes[name] = _digest(sorted(path.rglob("*")) if path.is_dir() else [path])
+    return hashes
+
+
+def changed_files(stored: Mapping[str, str], current: Mapping[str, str]) -> list[str]:
+    """Each file that differs, and how."""
+    changes = []
+    for name in sorted(stored.keys() | current.keys()):
+        if name not in current:
+            changes.append(f"{name} is no longer used")
+        elif name not in stored:
+            changes.append(f"{name} is new")
+        elif stored[name] != current[name]:
+            changes.append(f"{name} has changed")
+    return changes
+
+
+def _name(path: Path, folders: Iterable[Path]) -> str:
+    """A module's path from the folder that it was found in, so that a study can move with its files."""
+    for folder in folders:
+        if path.is_relative_to(folder):
+            return path.relative_to(folder).as_posix()
+    return path.name
+
+
+def _digest(paths: Iterable[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        if path.is_file():
+            digest.update(path.name.encode())
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()

@@ -1,0 +1,257 @@
+"""A plan as people read it, in 80 columns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from objectives.footprint import EngineKind
+from objectives.learner_settings import MOST_SLOTS
+from objectives.memory import EngineMemory, TrainerMemory
+from sweep.planning.adapters import AdapterPlan, ModelPlan
+from sweep.planning.devices import Device
+from sweep.planning.pack import PackPlan
+from sweep.planning.study_plan import MemoryPlan, Spending, StudyPlan
+from sweep.terminal.prompts import prompt_lines
+from sweep.text import count, duration, signed_size, size
+
+ENGINES: dict[EngineKind, str] = {
+    "vllm": "vLLM, restricted to the target modules",
+    "unsloth": "the vLLM that Unsloth starts on a GPU, which adapts all that it can",
+    "transformers": "Transformers' generate, which sets nothing aside",
+}
+
+
+def plan_report(plan: StudyPlan) -> RenderableType:
+    """Every part of a plan, one after the other."""
+    return Group(
+        Text(f"study {plan.study}", style="bold"),
+        *(model_lines(plan.memory.model) if plan.memory else ()),
+        *_section("search", _search(plan)),
+        *(_memory_sections(plan, plan.memory) if plan.memory else ()),
+        *_section("prompts", prompt_lines(plan.prompts)),
+        *_section("budget", _budget(plan)),
+        *_section("time", _time(plan)),
+        *_section("verdict", [Text(plan.verdict.sentence)]),
+        *(_section("note", [Text(note, style="yellow") for note in plan.notes]) if plan.notes else ()),
+        *_section("settings in force", [_settings(plan)]),
+    )
+
+
+def _memory_sections(plan: StudyPlan, memory: MemoryPlan) -> Iterator[RenderableType]:
+    yield from _section("engine: adapters", _engine(memory, plan.device))
+    yield from _section("trainer: each rank", _trainer(memory))
+    if memory.pack is not None:
+        yield from _section("pack: trials at once", _pack(memory, memory.pack, plan.device))
+    yield from _section("memory at its peak", _peak(plan, memory))
+
+
+def model_lines(model: ModelPlan) -> Iterator[RenderableType]:
+    """What the model is, and which file says so."""
+    shape = model.shape
+    tied = "tied" if shape.tied else "untied"
+    yield Text(
+        f"{model.name}: {count(shape.parameters)} parameters, {shape.model_type}, {shape.layers} layers of "
+        f"{shape.hidden}, {shape.heads} query and {shape.kv_heads} key heads of {shape.head_dim}, "
+        f"{shape.feed_forward} feed-forward, {shape.vocab:,} tokens, {tied} embeddings"
+    )
+    yield Text(f"read from {model.config}", style="dim", overflow="fold")
+
+
+def figures_table(*columns: str, header: bool = True) -> Table:
+    """A plain table: names on the left, figures flush right."""
+    table = Table(box=box.SIMPLE_HEAD if header else None, padding=(0, 2, 0, 0), show_header=header, show_edge=False)
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="right" if i and header else "left", no_wrap=header or i == 0)
+    return table
+
+
+def module_table(memory: EngineMemory) -> Table:
+    """The engine's stacks by module."""
+    table = figures_table("module", "of them", "A", "B", "A + B")
+    for module in memory.modules:
+        row = (str(module.count), size(module.a_bytes), size(module.b_bytes), size(module.bytes))
+        table.add_row(module.name if module.name != "lm_head" else "logits", *row)
+    table.add_row("all", "", "", "", size(memory.bytes), style="bold")
+    return table
+
+
+def trainer_table(ranks: Iterable[TrainerMemory]) -> Table:
+    """What each rank holds while it is trained."""
+    table = figures_table("r", "parameters", "adapter", "gradients", "AdamW", "all")
+    for rank in ranks:
+        parts = (rank.adapter_bytes, rank.gradient_bytes, rank.optimizer_bytes, rank.bytes)
+        table.add_row(str(rank.r), count(rank.parameters), *map(size, parts))
+    return table
+
+
+def textbook_line(adapters: AdapterPlan, memory: EngineMemory) -> str:
+    """The rule of thumb beside what is allocated."""
+    return (
+        f"The textbook 2 x r x hidden x layers x bytes says {size(adapters.textbook_bytes)}: "
+        f"{memory.bytes / adapters.textbook_bytes:.1f} times less."
+    )
+
+
+def rounding_line(adapters: AdapterPlan) -> str:
+    """The ceiling asked for, and the one that the engine gets."""
+    asked, given = adapters.max_lora_rank, adapters.engine_max_lora_rank
+    rounded = "" if asked == given else f", rounded up to {given}: vLLM permits no value between"
+    return f"max_lora_rank {asked}{rounded}; max_loras {adapters.max_loras}; {adapters.dtype}"
+
+
+def _search(plan: StudyPlan) -> Iterator[RenderableType]:
+    table = figures_table("", "", header=False)
+    for name, ladder in plan.search.ladders.items():
+        table.add_row(name, ", ".join(f"{value:g}" for value in ladder))
+    search, ranks = plan.search, len(plan.search.ladders["r"])
+    yield table
+    yield Text(
+        f"{search.trials} trials: {search.points_per_rank} points for each of {ranks} ranks ({search.design_trials}), "
+        f"then {search.tpe_trials} by TPE"
+    )
+
+
+def _engine(memory: MemoryPlan, device: Device | None) -> Iterator[RenderableType]:
+    yield Text(rounding_line(memory.adapters))
+    yield Text(ENGINES[memory.engine])
+    if memory.engine == "transformers":
+        return
+    adapters = memory.adapters
+    chosen, other = adapters.restricted, adapters.unrestricted
+    if memory.engine == "unsloth":
+        chosen, other = other, chosen
+    yield module_table(chosen)
+    yield Text(f"{chosen.bytes:,} bytes, exactly. {textbook_line(adapters, chosen)}")
+    if memory.engine == "vllm" and other.bytes != chosen.bytes:
+        yield Text(f"The engine that Unsloth starts on a GPU would set aside {size(other.bytes)}.")
+    yield from _ceilings(memory, device)
+
+
+def _ceilings(memory: MemoryPlan, device: Device | None) -> Iterator[RenderableType]:
+    """What other ceilings would set aside; with a device, how many sequences of full length the cache then holds."""
+    columns = ["ceiling", "set aside", "against now", "serves r up to"]
+    table = figures_table(*columns, *([] if device is None else ["sequences", "fits"]))
+    now = memory.adapters.engine_max_lora_rank
+    for ceiling in memory.ceilings:
+        cells = [
+            str(ceiling.max_lora_rank),
+            size(ceiling.bytes),
+            "now" if ceiling.max_lora_rank == now else signed_size(-ceiling.saved_bytes),
+            "none" if ceiling.largest_r is None else str(ceiling.largest_r),
+        ]
+        if ceiling.fit is not None:
+            cells += [f"{ceiling.fit.sequences:,}", "yes" if ceiling.fit.fits else "no"]
+        table.add_row(*cells, style="bold" if ceiling.max_lora_rank == now else "")
+    yield Text()
+    yield table
+
+
+def _trainer(memory: MemoryPlan) -> Iterator[RenderableType]:
+    yield trainer_table(memory.trainer)
+    if memory.pack is not None:
+        top = memory.adapters.engine_max_lora_rank
+        yield Text(f"Packed slots are padded: every rank costs as much as r={top}.")
+
+
+def _pack(memory: MemoryPlan, pack: PackPlan, device: Device | None) -> Iterator[RenderableType]:
+    """How many trials at once, what one more of them takes and, where memory is known, for how many there is room."""
+    yield Text(f"{pack.slots} slot{'s' if pack.slots > 1 else ''}: {pack.reason}", style="bold")
+    ceiling, slot = memory.adapters.engine_max_lora_rank, pack.per_slot
+    table = figures_table("each further slot", "", "")
+    if memory.engine != "transformers":
+        table.add_row("engine: adapters", size(slot.engine_adapters), "exact")
+    table.add_row("trainer: adapter, gradients, AdamW", size(slot.trainer), f"exact, padded to r={ceiling}")
+    table.add_row("activations", size(slot.activations), "estimate")
+    table.add_row("all", size(slot.bytes), "", style="bold")
+    yield table
+    if pack.fitting is not None:
+        where = "the memory available here" if device is None else device.name
+        more = " or more" if pack.fitting == MOST_SLOTS else ""
+        yield Text(f"{where} has room for {pack.fitting}{more} (estimate)")
+
+
+def _peak(plan: StudyPlan, memory: MemoryPlan) -> Iterator[RenderableType]:
+    held, four_bit = memory.footprint, any(s.key == "model.load_in_4bit" and s.value for s in plan.settings)
+    table = figures_table("", "", "", header=False)
+    copies = "one copy for both" if held.weights_shared else "a copy each for trainer and engine"
+    table.add_row("base weights", size(held.weights), f"{'estimate, 4-bit' if four_bit else 'exact'}; {copies}")
+    if memory.engine != "transformers":
+        table.add_row("engine: adapters", size(held.adapters), "exact")
+        table.add_row("engine: activations", size(held.engine_activations), "estimate")
+    table.add_row("cache, a sequence", size(held.sequence_cache), "estimate")
+    if memory.pack is None:
+        table.add_row("trainer: adapter", size(held.trainer), f"exact, r={memory.trainer[-1].r}")
+    else:
+        table.add_row(f"trainer: slots x {held.slots}", size(held.trainer), "exact")
+    table.add_row("trainer: activations", size(held.training_activations), "estimate")
+    yield table
+    if plan.device is None or memory.fit is None:
+        yield Text("No GPU: none named with --device, none found here. What fits is not judged.")
+        return
+    fit, device = memory.fit, plan.device
+    verdict = "fits (estimate)" if fit.fits else f"does not fit (estimate): {fit.reason}"
+    yield Text(f"{device.name}, {size(device.memory_bytes)} ({device.source}): {verdict}", style="bold")
+    yield Text(
+        f"engine's share less what it holds: {size(fit.engine_room)}, so {fit.sequences:,} sequences of full length; "
+        f"left beside it when training peaks: {size(fit.trainer_room)}"
+    )
+
+
+def _budget(plan: StudyPlan) -> Iterator[RenderableType]:
+    table = figures_table("", "a trial", f"{plan.search.trials} trials")
+    rows: tuple[tuple[str, str], ...] = (
+        ("GRPO steps", "steps"), ("prompts", "prompts"), ("episodes (completions)", "episodes"),
+        ("completion tokens, at most", "completion_tokens"),
+        ("held-out completions", "evaluation_completions"), ("their tokens, at most", "evaluation_tokens"),
+    )  # fmt: skip
+    for label, name in rows:
+        table.add_row(label, _figure(plan.per_trial, name), _figure(plan.in_all, name))
+    yield table
+
+
+def _time(plan: StudyPlan) -> Iterator[RenderableType]:
+    measured = plan.measured
+    if measured is None:
+        yield Text("Not known without a measurement: --measure runs a few steps of one trial.")
+        return
+    together = f" of {measured.slots} trials" if measured.slots > 1 else ""
+    yield Text(
+        f"about {duration(measured.study_seconds)}: {duration(measured.load_seconds)} to load, then "
+        f"{plan.search.trials} trials of {duration(measured.trial_seconds)} ({measured.step_seconds:.2f} s a step"
+        f"{together}, {measured.evaluation_seconds:.1f} s of scoring)",
+        style="bold",
+    )
+    yield Text(
+        f"Measured here at r={measured.r}, the slowest, with completions of {measured.mean_completion_tokens:.0f} "
+        "tokens. Longer or shorter ones change it, and trials that collapse or are pruned end early.",
+        style="dim",
+    )
+
+
+def _settings(plan: StudyPlan) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_column(no_wrap=True)
+    for setting in plan.settings:
+        value = setting.value if isinstance(setting.value, str) else json.dumps(setting.value)
+        table.add_row(setting.key, Text(value), setting.origin, style="dim" if setting.origin == "default" else "")
+    return table
+
+
+def _section(title: str, parts: Iterable[RenderableType]) -> Iterator[RenderableType]:
+    yield Text()
+    yield Text(title, style="bold")
+    yield Padding(Group(*parts), (0, 0, 0, 2))
+
+
+def _figure(spending: Spending, name: str) -> str:
+    value: int = getattr(spending, name)
+    return f"{value:,}"

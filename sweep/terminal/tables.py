@@ -1,0 +1,90 @@
+"""Tables for the terminal."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from sweep.storage.summary import StudySummary
+from sweep.terminal.untrusted import printable
+
+STRIP_WIDTH, NARROWEST_STRIP, TERMINAL_WIDTH = 20, 8, 80
+
+
+def study_table(summary: StudySummary) -> RenderableType:
+    """The per-rank table, with what a reader needs to know to read it."""
+    shown = [value for rank in summary.ranks for value in rank.values]
+    shown += [] if summary.baseline is None else [summary.baseline]
+    places, bottom, top = summary.decimals, min(shown, default=0.0), max(shown, default=0.0)
+    table = Table(
+        title=f"study {summary.study}: held-out reward by rank",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    for name in ("r", "trials", "collapsed", "mean"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("every trial", no_wrap=True)
+    table.add_column("best", justify="right", no_wrap=True)
+    table.add_column("at alpha, rate", no_wrap=True)
+    widest = max((len(f"{value:.{places}f}") for value in shown), default=0)
+    # What the other columns hold, with a space and a border each.
+    width = max(NARROWEST_STRIP, min(STRIP_WIDTH, TERMINAL_WIDTH - 2 * max(widest, 4) - 50))
+    for rank in summary.ranks:
+        table.add_row(
+            str(rank.r) + ("" if rank.tuned else "*"),
+            str(rank.n),
+            str(rank.collapsed),
+            "" if rank.mean_without_collapsed is None else f"{rank.mean_without_collapsed:.{places}f}",
+            value_strip(rank.values, bottom=bottom, top=top, baseline=summary.baseline, width=width),
+            f"{rank.best.value:.{places}f}",
+            f"{rank.best.alpha}, {rank.best.learning_rate:g}",
+        )
+    warning = [Text(summary.pruner_warning, style="yellow")] if summary.pruner_warning else []
+    return Group(table, *warning, *(Text(line, style="dim") for line in _notes(summary)))
+
+
+def value_strip(
+    values: tuple[float, ...], *, top: float, baseline: float | None, bottom: float = 0.0, width: int = STRIP_WIDTH
+) -> str:
+    """Every value as a mark on a line from `bottom` to `top`: `o` one trial, `8` several, `|` the base policy."""
+    cells = [" "] * width
+
+    def cell(value: float) -> int:
+        if top <= bottom:  # all the same
+            return width // 2
+        return min(width - 1, max(0, int((value - bottom) / (top - bottom) * width)))
+
+    if baseline is not None:
+        cells[cell(baseline)] = "|"
+    for position, count in Counter(cell(value) for value in values).items():
+        cells[position] = "o" if count == 1 else "8"
+    return "".join(cells).rstrip()
+
+
+def _notes(summary: StudySummary) -> list[str]:
+    baseline = "" if summary.baseline is None else f"base policy {summary.baseline:.{summary.decimals}f} (|); "
+    notes = [
+        f"{baseline}max_lora_rank {summary.max_lora_rank}",
+        "mean: of the trials that did not collapse; best: the luckiest trial, not an estimate",
+    ]
+    planned = summary.config["search"]["trials"]
+    if summary.ended < planned:
+        notes.append(f"search unfinished: {summary.ended} of {planned} trials have ended; `sweep run` goes on")
+    if summary.engine_max_lora_rank != summary.max_lora_rank:
+        notes.append(f"the engine's ceiling is {summary.engine_max_lora_rank}: vLLM permits no smaller one")
+    untuned = [str(rank.r) for rank in summary.ranks if not rank.tuned]
+    if untuned and len(untuned) == len(summary.ranks):
+        notes.append("* no rank has been given its whole design, so none is to be compared with another")
+    elif untuned:
+        notes.append(f"* not tuned like the others, so not to be compared with them: r={', '.join(untuned)}")
+    if early := Counter(trial.r for trial in summary.trials if trial.ended_early):
+        ranks = ", ".join(f"r={r}: {count}" for r, count in sorted(early.items()))
+        notes.append(f"ended early by the pruner, so without a score of the whole budget, and not counted: {ranks}")
+    failed = [trial for trial in summary.trials if trial.state == "fail"]
+    notes += [f"trial {trial.number} failed: {printable(trial.reason or 'no reason stored')}" for trial in failed[-3:]]
+    return notes
