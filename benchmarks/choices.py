@@ -33,8 +33,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=80)
     parser.add_argument("--repeats", type=int, default=2)
     arguments = parser.parse_args()
-    from objectives.adapters import AdapterFolder
-    from objectives.loading import load
+    from objectives.engines.adapter_files import AdapterFolder
+    from objectives.trial.resources import load
     from sweep.running.scratch import memory_folder
     from sweep.study.file import load_study
 

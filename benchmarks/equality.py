@@ -42,9 +42,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=8)
     seeds = parser.parse_args().seeds
-    from objectives.adapters import AdapterFolder
+    from objectives.engines.adapter_files import AdapterFolder
     from objectives.learners.packed.learner import PackedLearner
-    from objectives.loading import load
+    from objectives.trial.resources import load
     from sweep.study.file import load_study
 
     with tempfile.TemporaryDirectory() as folder:
@@ -69,7 +69,7 @@ def main() -> None:
 
 def _specs(seeds: int) -> list[Any]:
     from objectives.lora import LoraSpec
-    from objectives.trial import TrialSpec
+    from objectives.trial.messages import TrialSpec
 
     lora = LoraSpec(r=16, alpha=32)
     return [TrialSpec(number=seed, lora=lora, learning_rate=2e-3, seed=seed) for seed in range(seeds)]

@@ -49,7 +49,7 @@ def measure(name: str, ceiling: int) -> dict[str, Any]:
     import torch
 
     from objectives.engines.vllm import VllmEngine
-    from objectives.settings import ModelSettings
+    from objectives.settings.sections import ModelSettings
 
     settings = ModelSettings(name=name, max_lora_rank=ceiling, max_seq_length=1024, gpu_memory_utilization=0.5)
     policy = UnslothPolicy(settings, max_lora_rank=ceiling, fast_inference=True)
@@ -75,7 +75,7 @@ def _take_turn(policy: Any, engine: Any, r: int, folder: Path) -> dict[str, Any]
     """Wraps the base with an adapter of rank r, rolls out with it, and takes it off again."""
     import torch
 
-    from objectives.adapters import AdapterFolder
+    from objectives.engines.adapter_files import AdapterFolder
     from objectives.engines.protocol import Sampling
     from objectives.lora import LoraSpec
 
@@ -117,9 +117,9 @@ def _logprob_gap(model: Any, prompt: list[int], completion: Any) -> float:
 
 
 def _planned_bytes(settings: Any) -> int:
-    from objectives.memory import engine_memory
-    from objectives.model_configs import find_config
-    from objectives.model_shape import read_shape
+    from objectives.memory.config_files import find_config
+    from objectives.memory.exact import engine_memory
+    from objectives.memory.shape import read_shape
 
     shape = read_shape(find_config(settings.path))
     # Unsloth's engine is not restricted to the target modules.

@@ -29,11 +29,11 @@ def measure(kind: str) -> dict[str, float]:
 
     if kind == "stock":
         vllm.use_grouped_adapters = lambda: None
-    from objectives.adapters import AdapterFolder
+    from objectives.engines.adapter_files import AdapterFolder
     from objectives.engines.protocol import Sampling
     from objectives.lora import LoraSpec
     from objectives.policies.peft import PeftPolicy
-    from objectives.settings import ModelSettings
+    from objectives.settings.sections import ModelSettings
 
     model = ModelSettings(
         name="shipped/tiny", max_lora_rank=MAX_LORA_RANK, dtype="float32", max_seq_length=64, gpu_memory_utilization=0.1

@@ -58,8 +58,8 @@ def main() -> None:
 def serve(order: dict[str, Any]) -> None:
     """Loads everything, runs the trials, prints their held-out rewards."""
     from benchmarks.equality import Scores
-    from objectives.adapters import AdapterFolder
-    from objectives.loading import load
+    from objectives.engines.adapter_files import AdapterFolder
+    from objectives.trial.resources import load
     from sweep.running.scratch import memory_folder
     from sweep.study.file import load_study
 
@@ -88,7 +88,7 @@ def serve(order: dict[str, Any]) -> None:
 def spec(number: int) -> Any:
     """The trial of a number: all ranks in turn, at two learning rates."""
     from objectives.lora import LoraSpec
-    from objectives.trial import TrialSpec
+    from objectives.trial.messages import TrialSpec
 
     ranks, rates = (1, 4, 16, 64), (1e-3, 2e-3)
     return TrialSpec(

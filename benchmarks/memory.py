@@ -50,9 +50,9 @@ def main() -> None:
 def peak_bytes(k: int) -> int:
     """Loads everything, runs k trials at once, and reads the most memory that this process has held."""
     from benchmarks.step import Feed, trial_specs
-    from objectives.adapters import AdapterFolder
+    from objectives.engines.adapter_files import AdapterFolder
     from objectives.learners.packed.learner import PackedLearner
-    from objectives.loading import load
+    from objectives.trial.resources import load
     from sweep.running.scratch import memory_folder
     from sweep.study.file import load_study
 

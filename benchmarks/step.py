@@ -79,8 +79,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--packs", type=int, nargs="+", default=PACKS)
     arguments = parser.parse_args()
-    from objectives.adapters import AdapterFolder
-    from objectives.loading import load
+    from objectives.engines.adapter_files import AdapterFolder
+    from objectives.trial.resources import load
     from sweep.running.scratch import memory_folder
     from sweep.study.file import load_study
 
@@ -115,7 +115,7 @@ def measure(name: str, settings: Any, loaded: Any, adapters: Any) -> dict[str, f
 def trial_specs(k: int) -> list[Any]:
     """So many trials, their ranks in turn."""
     from objectives.lora import LoraSpec
-    from objectives.trial import TrialSpec
+    from objectives.trial.messages import TrialSpec
 
     return [
         TrialSpec(number=i, lora=LoraSpec(r=RANKS[-1 - i % len(RANKS)], alpha=32), learning_rate=2e-3, seed=i)
@@ -128,7 +128,7 @@ def _watch_trl(watch: Stopwatch, settings: Any, loaded: Any, adapters: Any, feed
     from accelerate import Accelerator
 
     from objectives.learners import trl
-    from objectives.rewards import RewardSet
+    from objectives.rewards.calling import RewardSet
 
     rewards = RewardSet(
         functions=tuple(_named(watch, function) for function in loaded.rewards.functions),

@@ -10,12 +10,12 @@ from typing import Any
 
 from objectives.engines.protocol import Sampling
 from objectives.errors import RewardError
-from objectives.evaluation import TRAINING, completion_texts, sampling_seeds
-from objectives.loading import Loaded
-from objectives.prompts import prompt_ids
-from objectives.reward_probe import Samples, probe
-from objectives.rewards import unscored
-from objectives.settings import WorkerSettings
+from objectives.prompts.tokens import prompt_ids
+from objectives.rewards.calling import unscored
+from objectives.rewards.probe import Samples, probe
+from objectives.settings.sections import WorkerSettings
+from objectives.trial.evaluation import TRAINING, completion_texts, sampling_seeds
+from objectives.trial.resources import Loaded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,16 +16,14 @@ from multiprocessing.util import Finalize
 from pathlib import Path
 
 from objectives import stages
-from objectives.adapters import AdapterFolder
 from objectives.crash_log import log_crashes
+from objectives.engines.adapter_files import AdapterFolder
 from objectives.errors import RewardError, TrialError, is_out_of_memory
 from objectives.learners.build import make_learner
 from objectives.learners.trial_log import output_to
-from objectives.loading import load
-from objectives.places import adapter_place, compiled_folder
 from objectives.preview import Preview, sample
-from objectives.settings import WorkerSettings
-from objectives.trial import (
+from objectives.settings.sections import WorkerSettings
+from objectives.trial.messages import (
     Failed,
     Finished,
     FromWorker,
@@ -39,6 +37,8 @@ from objectives.trial import (
     TrialResult,
     TrialSpec,
 )
+from objectives.trial.places import adapter_place, compiled_folder
+from objectives.trial.resources import load
 
 ANSWER_S = 0.5
 """How long a learner with other trials to run waits for the supervisor to fill a slot."""

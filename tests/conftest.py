@@ -9,7 +9,7 @@ import pytest
 from hypothesis import settings
 from rich.console import Console
 
-from objectives.settings import ModelSettings
+from objectives.settings.sections import ModelSettings
 
 # How long an example takes is the machine's affair.
 settings.register_profile("suite", deadline=None)

@@ -7,7 +7,7 @@ import time
 from objectives.crash_log import log_crashes
 from objectives.lora import LoraSpec
 from objectives.stages import IDLE, Stage
-from objectives.trial import HeldOutScore, Progress, Ready, SlotFree, StepMetrics
+from objectives.trial.messages import HeldOutScore, Progress, Ready, SlotFree, StepMetrics
 
 STAGES = ("starting", "importing Unsloth", "starting the engine", "scoring the base policy", "step", "reward")
 """Where it can die, in order."""

@@ -23,11 +23,11 @@ def main():
     Raises:
         AssertionError: where this processor has AVX-512 after all, or kernels for it were loaded.
     """
-    from objectives.adapters import AdapterFolder
+    from objectives.engines.adapter_files import AdapterFolder
     from objectives.learners.build import make_learner
-    from objectives.loading import load
     from objectives.lora import LoraSpec
-    from objectives.trial import TrialSpec
+    from objectives.trial.messages import TrialSpec
+    from objectives.trial.resources import load
     from sweep.study.file import load_study
 
     overrides = ["budget.steps=1", "budget.prompts_per_step=4", "task.held_out_prompts=8", "learner.pack_size=1"]

@@ -25,7 +25,7 @@ from vllm import LLM
 
 from objectives.engines.vllm import VllmEngine
 from objectives.lora import TARGET_MODULES
-from objectives.settings import ModelSettings
+from objectives.settings.sections import ModelSettings
 
 TOKENS = 64
 

@@ -3,19 +3,19 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from objectives.adapters import AdapterFolder
+from objectives.engines.adapter_files import AdapterFolder
 from objectives.engines.protocol import Sampling
 from objectives.errors import RewardError, UnrewardedError
-from objectives.evaluation import Evaluator
-from objectives.learner_settings import LearnerSettings
 from objectives.learners.build import make_learner
-from objectives.loading import Loaded
 from objectives.lora import LoraSpec
 from objectives.preview import sample
-from objectives.rewards import RewardSet, checked
-from objectives.settings import BudgetSettings, ModelSettings, WorkerSettings
-from objectives.task_settings import StringOpsSettings
-from objectives.trial import TrialSpec
+from objectives.rewards.calling import RewardSet, checked
+from objectives.settings.learner import LearnerSettings
+from objectives.settings.sections import BudgetSettings, ModelSettings, WorkerSettings
+from objectives.settings.tasks import StringOpsSettings
+from objectives.trial.evaluation import Evaluator
+from objectives.trial.messages import TrialSpec
+from objectives.trial.resources import Loaded
 from tests.packed_trials import Feed
 
 PROMPTS, GROUP, STEPS, HELD_OUT = 4, 4, 2, 8

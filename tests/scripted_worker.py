@@ -2,7 +2,17 @@
 
 from collections import deque
 
-from objectives.trial import Finished, HeldOutScore, Progress, Prune, Ready, SlotFree, Start, StepMetrics, TrialResult
+from objectives.trial.messages import (
+    Finished,
+    HeldOutScore,
+    Progress,
+    Prune,
+    Ready,
+    SlotFree,
+    Start,
+    StepMetrics,
+    TrialResult,
+)
 
 BASELINE, SPREAD = 0.25, 0.43
 """The base policy's reward, and its standard deviation between prompts: as where a quarter of them is solved."""

@@ -1,4 +1,4 @@
-from objectives.adapters import AdapterFolder
+from objectives.engines.adapter_files import AdapterFolder
 
 
 class Saved:

@@ -5,10 +5,10 @@ import itertools
 import pytest
 
 from objectives.errors import TaskError
-from objectives.task_settings import DatasetSettings
+from objectives.settings.tasks import DatasetSettings
 from objectives.tasks.build import build_task
 from objectives.tasks.code_rows import is_code
-from objectives.tasks.own import own_references
+from objectives.tasks.user_files import own_references
 from sweep.study.file import load_study
 from sweep.study.sources import source_hashes
 

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from objectives.trial import HeldOutScore, StepMetrics
+from objectives.trial.messages import HeldOutScore, StepMetrics
 from sweep.search.collapse_monitor import CollapseMonitor, is_lost, lost_on_held_out
 
 BASE = HeldOutScore(step=0, sampled=0.25, greedy=0.3, prompts=1024, spread=0.43)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from objectives.errors import TaskError
-from objectives.task_settings import DatasetSettings
+from objectives.settings.tasks import DatasetSettings
 from objectives.tasks.columns import make_alike
 from objectives.tasks.dataset import WRITTEN_MESSAGES, dataset_task
 from objectives.tasks.files import read_file

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from objectives.errors import TaskError
-from objectives.task_settings import DatasetSettings
+from objectives.settings.tasks import DatasetSettings
 from objectives.tasks.dataset import dataset_task
 
 ROWS = [{"prompt": f"say {n}", "target": str(n)} for n in range(50)]

@@ -60,12 +60,12 @@ def test_every_trial_is_a_run_of_its_own_in_the_tracker(folder):
 def test_vllm_loads_the_folder_and_scores_it_as_the_trial_was_scored(folder, exported, tiny, vllm_engine):
     from transformers import AutoTokenizer
 
-    from objectives.adapters import AdapterVersion
+    from objectives.engines.adapter_files import AdapterVersion
     from objectives.engines.protocol import Sampling
-    from objectives.evaluation import Evaluator
-    from objectives.learner_settings import LearnerSettings
-    from objectives.rewards import RewardSet
+    from objectives.rewards.calling import RewardSet
+    from objectives.settings.learner import LearnerSettings
     from objectives.tasks.string_ops import StringOps
+    from objectives.trial.evaluation import Evaluator
 
     task = StringOps(symbols=12, seed=0)
     evaluator = Evaluator(

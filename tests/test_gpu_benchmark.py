@@ -3,12 +3,12 @@
 import pytest
 
 from benchmarks.gpu import adapter_in_engine, live_adapter_bytes
-from objectives.adapters import AdapterFolder
+from objectives.engines.adapter_files import AdapterFolder
 from objectives.engines.protocol import Sampling
 from objectives.lora import LoraSpec
-from objectives.memory import engine_memory
-from objectives.model_configs import find_config
-from objectives.model_shape import read_shape
+from objectives.memory.config_files import find_config
+from objectives.memory.exact import engine_memory
+from objectives.memory.shape import read_shape
 
 
 def test_the_bytes_it_reads_off_a_live_engine_are_those_planned(vllm_engine, tiny):

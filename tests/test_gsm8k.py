@@ -4,7 +4,7 @@ from decimal import Decimal
 import pytest
 
 from objectives.errors import TaskError
-from objectives.task_settings import Gsm8kSettings
+from objectives.settings.tasks import Gsm8kSettings
 from objectives.tasks.gsm8k import answer_in, correct, gsm8k_task, well_formed
 
 QUESTIONS = [

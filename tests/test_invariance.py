@@ -7,7 +7,7 @@ import optuna
 import pytest
 
 from objectives.lora import LoraSpec
-from objectives.trial import HeldOutScore, StepMetrics, TrialResult, TrialSpec
+from objectives.trial.messages import HeldOutScore, StepMetrics, TrialResult, TrialSpec
 from sweep.confirmation.outcome import (
     confirmation_name,
     confirmation_study,

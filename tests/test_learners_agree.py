@@ -8,8 +8,8 @@ from transformers import GenerationConfig
 
 from objectives.engines.end_tokens import end_tokens
 from objectives.models.make_random import make_random_model
-from objectives.settings import ModelSettings
-from objectives.task_settings import DatasetSettings
+from objectives.settings.sections import ModelSettings
+from objectives.settings.tasks import DatasetSettings
 from objectives.tasks.dataset import dataset_task
 from tests.packed_trials import Engine
 from tests.reward_ways import GROUP, HELD_OUT, PROMPTS, STEPS, Ways

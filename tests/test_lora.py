@@ -49,9 +49,9 @@ def test_rslora_scales_by_the_root_of_r():
 @pytest.mark.slow
 @pytest.mark.parametrize("policy", ["unsloth_policy", "peft_policy"])
 def test_the_rule_wraps_a_model_through_either_policy(policy, request):
-    from objectives.memory import trainer_memory
-    from objectives.model_configs import find_config
-    from objectives.model_shape import read_shape
+    from objectives.memory.config_files import find_config
+    from objectives.memory.exact import trainer_memory
+    from objectives.memory.shape import read_shape
     from objectives.policies.rl import wrap_for_rl
 
     policy = request.getfixturevalue(policy)

@@ -13,7 +13,9 @@ import pytest
 
 from objectives.errors import ModelConfigError
 from objectives.lora import TARGET_MODULES
-from objectives.memory import (
+from objectives.memory.config_files import find_config
+from objectives.memory.estimates import four_bit_weight_bytes, kv_cache_bytes, layer_activation_bytes
+from objectives.memory.exact import (
     VOCAB_PADDING,
     adapted_modules,
     base_weight_bytes,
@@ -21,9 +23,7 @@ from objectives.memory import (
     textbook_bytes,
     trainer_memory,
 )
-from objectives.memory_estimates import four_bit_weight_bytes, kv_cache_bytes, layer_activation_bytes
-from objectives.model_configs import find_config
-from objectives.model_shape import FAMILIES, make_shape, read_shape
+from objectives.memory.shape import FAMILIES, make_shape, read_shape
 
 COMMON = {
     "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,

@@ -8,13 +8,13 @@ from itertools import pairwise
 import pytest
 import torch
 
-from objectives.footprint import Workload, footprint
 from objectives.learners.packed.linear import pack
 from objectives.learners.packed.optimizer import PackedAdamW
 from objectives.lora import TARGET_MODULES
-from objectives.model_configs import find_config
-from objectives.model_shape import make_shape, read_shape
-from objectives.settings import BudgetSettings, ModelSettings
+from objectives.memory.config_files import find_config
+from objectives.memory.footprint import Workload, footprint
+from objectives.memory.shape import make_shape, read_shape
+from objectives.settings.sections import BudgetSettings, ModelSettings
 from sweep.errors import StudyFileError
 from sweep.planning.devices import GIB, MIB, Device, named_device
 from sweep.planning.pack import plan_pack, sized_pack, study_footprint, unpackable, with_slots

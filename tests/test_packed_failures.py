@@ -9,7 +9,7 @@ import torch
 from objectives.errors import EngineError, PolicyError, RewardError, TaskError
 from objectives.learners.packed.learner import PackedLearner
 from objectives.learners.packed.linear import PackedLoraLinear
-from objectives.settings import BudgetSettings
+from objectives.settings.sections import BudgetSettings
 from tests.packed_trials import Engine, Feed, learners, spec
 
 

@@ -8,7 +8,6 @@ import torch
 from transformers import AutoTokenizer
 
 from objectives.engines.protocol import Completion
-from objectives.learner_settings import LearnerSettings
 from objectives.learners.packed import scoring
 from objectives.learners.packed.grpo import (
     Objective,
@@ -23,7 +22,8 @@ from objectives.learners.packed.scoring import to_batch
 from objectives.learners.packed.step import Stepper
 from objectives.learners.trl_objective import objective_arguments
 from objectives.lora import TARGET_MODULES
-from objectives.settings import SHIPPED_MODELS
+from objectives.settings.learner import LearnerSettings
+from objectives.settings.sections import SHIPPED_MODELS
 from tests.packed import (
     END,
     Recorded,

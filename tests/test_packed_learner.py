@@ -8,7 +8,7 @@ import time
 import pytest
 import torch
 
-from objectives.adapters import AdapterFolder
+from objectives.engines.adapter_files import AdapterFolder
 from objectives.engines.protocol import Sampling
 from objectives.learners.packed.linear import pack
 from objectives.learners.packed.slots import SlotAdapter

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from objectives.errors import ModelConfigError
-from objectives.model_configs import find_config
+from objectives.memory.config_files import find_config
 from sweep.errors import StudyFileError
 from sweep.planning.devices import GIB, MEMORY_MIB, MIB, named_device, present_device
 from sweep.planning.study_plan import plan_study

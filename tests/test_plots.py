@@ -8,7 +8,7 @@ import optuna
 import pytest
 from rich.console import Console
 
-from objectives.trial import HeldOutScore, StepMetrics, TrialResult
+from objectives.trial.messages import HeldOutScore, StepMetrics, TrialResult
 from sweep.plots.by_rank import by_rank_figure, by_rank_info
 from sweep.plots.collapse_axis import CollapseAxisInfo, ProductCollapses, collapse_axis_figure, collapse_axis_info
 from sweep.plots.curves import MAX_LINES, MAX_POINTS, curves_figure, curves_info

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from objectives.adapters import AdapterFolder
+from objectives.engines.adapter_files import AdapterFolder
 from objectives.engines.protocol import Sampling
 from objectives.lora import LoraSpec
 from objectives.models.make_random import make_random_model
-from objectives.settings import ModelSettings
+from objectives.settings.sections import ModelSettings
 
 GREEDY = Sampling(temperature=0.0, max_tokens=8, logprobs=True)
 

@@ -4,13 +4,13 @@ import pytest
 from transformers import AutoTokenizer
 
 from objectives.errors import TaskError
-from objectives.loading import load
 from objectives.models.make_random import make_random_model, make_tokenizer
-from objectives.prompts import FittingTask, prompt_ids, prompt_limit, use_template
-from objectives.settings import SHIPPED_MODELS
+from objectives.prompts.tokenizer_files import TokenizerFiles
+from objectives.prompts.tokens import FittingTask, prompt_ids, prompt_limit, use_template
+from objectives.settings.sections import SHIPPED_MODELS
 from objectives.tasks.string_ops import StringOps
 from objectives.tasks.text_task import TextTask
-from objectives.tokenizer_files import TokenizerFiles
+from objectives.trial.resources import load
 from sweep.errors import StudyFileError
 from sweep.planning.preflight import check_study
 from sweep.study.file import load_study

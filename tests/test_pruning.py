@@ -7,7 +7,7 @@ import optuna
 import pytest
 from rich.console import Console
 
-from objectives.trial import StepMetrics
+from objectives.trial.messages import StepMetrics
 from sweep.confirmation.outcome import confirmation_name, freeze, store_frozen
 from sweep.confirmation.schedule import ConfirmSchedule
 from sweep.errors import StudyMismatchError

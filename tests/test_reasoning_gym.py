@@ -1,8 +1,8 @@
 import pytest
 
 from objectives.errors import TaskError
-from objectives.task_settings import ReasoningGymSettings
-from objectives.tasks.gym import reasoning_gym_task
+from objectives.settings.tasks import ReasoningGymSettings
+from objectives.tasks.reasoning_gym import reasoning_gym_task
 
 
 def task(dataset="chain_sum", seed=0, chat=True, **options):

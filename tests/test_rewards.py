@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from objectives.errors import RewardError, TaskError
-from objectives.rewards import RewardSet, checked, make_rewards, unscored
-from objectives.task_settings import StringOpsSettings
+from objectives.rewards.calling import RewardSet, checked, make_rewards, unscored
+from objectives.settings.tasks import StringOpsSettings
 from objectives.tasks.string_ops import StringOps
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from objectives.engines.protocol import Sampling
-from objectives.learner_settings import LearnerSettings
+from objectives.settings.learner import LearnerSettings
 from tests.test_engines import GREEDY, PROMPTS, adapter, engine, folder, ids  # noqa: F401 - fixtures
 
 PLAIN = Sampling(temperature=1.3, max_tokens=6, logprobs=True)

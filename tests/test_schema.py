@@ -7,7 +7,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from objectives.trial import HeldOutScore
+from objectives.trial.messages import HeldOutScore
 from sweep.confirmation.outcome import confirmation_study, stored_confirmation
 from sweep.errors import StorageError, StudyMismatchError
 from sweep.report.contents import read_report

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from objectives.adapters import largest_adapter_bytes
-from objectives.places import adapter_place, compiled_folder
+from objectives.engines.adapter_files import largest_adapter_bytes
+from objectives.trial.places import adapter_place, compiled_folder
 from sweep.errors import StorageError
 from sweep.running import scratch
 from sweep.study.file import load_study

@@ -6,8 +6,8 @@ import inspect
 from pathlib import Path
 
 import objectives
-from objectives.learner_settings import LearnerSettings
 from objectives.learners.trl_objective import objective_arguments
+from objectives.settings.learner import LearnerSettings
 
 SOURCES = Path(objectives.__file__).parent
 

@@ -6,7 +6,7 @@ from multiprocessing import Pipe
 from rich.console import Console
 
 from objectives.errors import PackTooLargeError, UnrewardedError
-from objectives.trial import SlotFree
+from objectives.trial.messages import SlotFree
 from objectives.worker import ConnectionFeed
 from sweep.search.schedule import REDONE, SEED
 from sweep.storage import attributes

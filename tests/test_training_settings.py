@@ -10,10 +10,10 @@ from importlib.util import find_spec
 import pytest
 
 from objectives.errors import PolicyError
-from objectives.learner_settings import LearnerSettings
 from objectives.learners.packed.learner import PackedLearner
 from objectives.learners.trl import TrlLearner
 from objectives.learners.trl_objective import check_objective, objective_arguments
+from objectives.settings.learner import LearnerSettings
 from sweep.answer.paste import paste_calls
 from sweep.errors import StudyFileError
 from sweep.planning.calibration import largest_trial
@@ -165,7 +165,7 @@ import objectives.policies.unsloth
 from unsloth.models.rl import _patch_trl_rl_trainers_impl
 _patch_trl_rl_trainers_impl("grpo_trainer")  # what importing it does on a GPU
 import trl
-from objectives.learner_settings import LearnerSettings
+from objectives.settings.learner import LearnerSettings
 from objectives.learners.trl_objective import check_objective, objective_arguments, restate
 batch = dict(output_dir="out", use_cpu=True, per_device_train_batch_size=8, num_generations=4, report_to="none")
 theirs = trl.GRPOConfig(loss_type="dapo", **batch)

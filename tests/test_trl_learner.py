@@ -5,18 +5,18 @@ import math
 import pytest
 import torch
 
-from objectives.adapters import AdapterFolder
+from objectives.engines.adapter_files import AdapterFolder
 from objectives.engines.protocol import Sampling
 from objectives.errors import RewardError
-from objectives.evaluation import Evaluator
-from objectives.learner_settings import LearnerSettings
-from objectives.loading import Loaded
 from objectives.lora import LoraSpec
-from objectives.rewards import RewardSet, checked
-from objectives.settings import BudgetSettings, WorkerSettings
-from objectives.task_settings import StringOpsSettings
+from objectives.rewards.calling import RewardSet, checked
+from objectives.settings.learner import LearnerSettings
+from objectives.settings.sections import BudgetSettings, WorkerSettings
+from objectives.settings.tasks import StringOpsSettings
 from objectives.tasks.string_ops import StringOps
-from objectives.trial import TrialSpec
+from objectives.trial.evaluation import Evaluator
+from objectives.trial.messages import TrialSpec
+from objectives.trial.resources import Loaded
 
 STEPS = 4
 

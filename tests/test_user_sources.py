@@ -6,9 +6,9 @@ import sys
 import pytest
 
 from objectives.errors import TaskError
-from objectives.training_scripts import find_script
-from objectives.user_code import check_reference, load_reference
-from objectives.user_sources import own_sources
+from objectives.user_code.modules import check_reference, load_reference
+from objectives.user_code.scripts import find_script
+from objectives.user_code.sources import own_sources
 
 
 @pytest.mark.parametrize(
@@ -46,12 +46,12 @@ def test_a_modules_own_imports_belong_to_it_and_installed_ones_do_not(tmp_path):
             "import json, torch\nimport scoring.exact as exact\nfrom scoring import near\ndef f(): import late"
         ),
         "scoring/__init__.py": "from . import shared",
-        "scoring/exact.py": "from .shared import x\nfrom ..nowhere import y\nimport objectives.rewards",
+        "scoring/exact.py": "from .shared import x\nfrom ..nowhere import y\nimport objectives.rewards.calling",
         "scoring/near.py": "from rewards import f",
         "scoring/shared.py": "x = 1",
         "late.py": "",
         "unused.py": "",
-        "objectives/rewards.py": "",
+        "objectives/rewards/calling.py": "",
     }
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)

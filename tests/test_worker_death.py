@@ -5,7 +5,7 @@ import time
 import pytest
 
 from objectives.stages import Stage
-from objectives.trial import SlotFree, Start, TrialSpec
+from objectives.trial.messages import SlotFree, Start, TrialSpec
 from sweep.errors import TrialsFailedError
 from sweep.running.worker_death import explain_death, last_frame
 from sweep.running.worker_process import WorkerDiedError, WorkerProcess

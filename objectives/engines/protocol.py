@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self
 
-from objectives.adapters import AdapterVersion
-from objectives.learner_settings import LearnerSettings
+from objectives.engines.adapter_files import AdapterVersion
+from objectives.settings.learner import LearnerSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,11 +12,11 @@ from peft import PeftModel
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, BatchEncoding, BitsAndBytesConfig, StoppingCriteria
 
-from objectives.adapters import AdapterVersion
+from objectives.engines.adapter_files import AdapterVersion
 from objectives.engines.end_tokens import end_tokens
 from objectives.engines.protocol import Completion, Sampling
 from objectives.errors import EngineError
-from objectives.settings import ModelSettings
+from objectives.settings.sections import ModelSettings
 
 
 class TransformersEngine:

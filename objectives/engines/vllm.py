@@ -20,11 +20,11 @@ from vllm.lora.request import LoRARequest
 from vllm.platforms import current_platform
 from vllm.sampling_params import RequestOutputKind
 
-from objectives.adapters import AdapterVersion
+from objectives.engines.adapter_files import AdapterVersion
 from objectives.engines.grouped_lora import RANKS
 from objectives.engines.protocol import Completion, Sampling
 from objectives.errors import EngineError
-from objectives.settings import ModelSettings
+from objectives.settings.sections import ModelSettings
 
 GROUPED_WRAPPER = "objectives.engines.grouped_lora.GroupedPunicaWrapperCPU"
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from objectives.adapters import AdapterFolder
+from objectives.engines.adapter_files import AdapterFolder
 from objectives.errors import PolicyError
 from objectives.learners.protocol import Learner
-from objectives.loading import Loaded
-from objectives.settings import WorkerSettings
+from objectives.settings.sections import WorkerSettings
+from objectives.trial.resources import Loaded
 
 
 def make_learner(settings: WorkerSettings, loaded: Loaded, adapters: AdapterFolder) -> Learner:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from objectives.trial import StepMetrics, TrialResult, TrialSpec
+from objectives.trial.messages import StepMetrics, TrialResult, TrialSpec
 
 
 class TrialFeed(Protocol):

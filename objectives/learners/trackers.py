@@ -7,8 +7,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from objectives.settings import WorkerSettings
-from objectives.trial import TrialSpec
+from objectives.settings.sections import WorkerSettings
+from objectives.trial.messages import TrialSpec
 
 
 def run_name(settings: WorkerSettings, spec: TrialSpec) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from objectives.errors import RewardError
 from objectives.learners.protocol import TrialFeed
-from objectives.trial import trial_log
+from objectives.trial.messages import trial_log
 
 
 @contextmanager

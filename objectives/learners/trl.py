@@ -15,9 +15,8 @@ from datasets import Dataset
 from transformers import PrinterCallback, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
-from objectives.adapters import AdapterFolder
+from objectives.engines.adapter_files import AdapterFolder
 from objectives.engines.protocol import Sampling
-from objectives.evaluation import TRAINING, sampling_seeds
 from objectives.figures import decimals
 from objectives.learners.clock import Clock
 from objectives.learners.protocol import TrialFeed
@@ -26,10 +25,11 @@ from objectives.learners.trial_log import trial_boundary
 from objectives.learners.trl_metrics import step_metrics
 from objectives.learners.trl_objective import check_objective, objective_arguments, restate
 from objectives.learners.trl_rewards import RolloutRewards
-from objectives.loading import Loaded, training_rows
-from objectives.prompts import prompt_ids
-from objectives.settings import WorkerSettings
-from objectives.trial import HeldOutScore, TrialResult, TrialSpec, trial_name
+from objectives.prompts.tokens import prompt_ids
+from objectives.settings.sections import WorkerSettings
+from objectives.trial.evaluation import TRAINING, sampling_seeds
+from objectives.trial.messages import HeldOutScore, TrialResult, TrialSpec, trial_name
+from objectives.trial.resources import Loaded, training_rows
 
 
 class _NoRowNumbers(logging.Filter):

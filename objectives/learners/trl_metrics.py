@@ -6,7 +6,7 @@ import math
 from contextlib import suppress
 from typing import Any
 
-from objectives.trial import StepMetrics
+from objectives.trial.messages import StepMetrics
 
 
 def step_metrics(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from objectives.errors import PolicyError
-from objectives.learner_settings import LearnerSettings
+from objectives.settings.learner import LearnerSettings
 
 ADAMW = ("adamw_torch", "adamw_torch_fused")
 """One update, computed by one kernel or by several."""

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from objectives.engines.protocol import Completion
-from objectives.evaluation import completion_texts
-from objectives.reward_values import FROM_TRAINER
-from objectives.rewards import RewardSet, Table, Unscored, unscored
+from objectives.rewards.calling import RewardSet, Table, Unscored, unscored
+from objectives.rewards.values import FROM_TRAINER
 from objectives.tasks.protocol import Row
+from objectives.trial.evaluation import completion_texts
 
 
 class RolloutRewards:

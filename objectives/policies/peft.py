@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from objectives.errors import PolicyError
 from objectives.lora import LoraSpec
 from objectives.policies.protocol import check_adapter
-from objectives.settings import ModelSettings
+from objectives.settings.sections import ModelSettings
 
 
 def peft_config(lora: LoraSpec) -> LoraConfig:

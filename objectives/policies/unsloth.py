@@ -7,7 +7,7 @@ from typing import Any
 
 os.environ.setdefault("UNSLOTH_DISABLE_STATISTICS", "1")
 
-from objectives.cpu_kernels import processor_kernels
+from objectives.engines.cpu_kernels import processor_kernels
 
 with processor_kernels():
     import unsloth  # noqa: F401
@@ -17,7 +17,7 @@ from unsloth import FastLanguageModel
 from objectives.errors import PolicyError
 from objectives.lora import LoraSpec
 from objectives.policies.protocol import check_adapter
-from objectives.settings import ModelSettings
+from objectives.settings.sections import ModelSettings
 
 CHECKPOINTING: dict[str, str | bool] = {"unsloth": "unsloth", "standard": True, "off": False}
 

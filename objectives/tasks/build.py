@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from objectives.errors import TaskError
-from objectives.task_settings import (
+from objectives.settings.tasks import (
     CustomTaskSettings,
     DatasetSettings,
     Gsm8kSettings,
@@ -15,7 +15,7 @@ from objectives.task_settings import (
     TaskSettings,
 )
 from objectives.tasks.protocol import Task
-from objectives.user_code import load_reference
+from objectives.user_code.modules import load_reference
 
 LOOKED_AT = 64
 """Rows that tell what a task's prompts are."""
@@ -66,7 +66,7 @@ def make_task(
 
             task = gsm8k_task(settings, seed=seed, folders=folders, chat=chat)
         case ReasoningGymSettings():
-            from objectives.tasks.gym import reasoning_gym_task
+            from objectives.tasks.reasoning_gym import reasoning_gym_task
 
             task = reasoning_gym_task(settings, seed=seed, chat=chat)
         case CustomTaskSettings():

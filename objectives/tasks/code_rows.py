@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from objectives.errors import TaskError
-from objectives.task_settings import REFERENCE
+from objectives.settings.tasks import REFERENCE
 from objectives.tasks.columns import make_alike
 from objectives.tasks.protocol import Row
-from objectives.user_code import load_reference
+from objectives.user_code.modules import load_reference
 
 TOKENIZER = "tokenizer"
 """A parameter of this name is given the model's tokenizer."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from objectives.errors import TaskError
-from objectives.task_settings import DatasetSettings
+from objectives.settings.tasks import DatasetSettings
 from objectives.tasks.code_rows import is_code, rows_from_code
 from objectives.tasks.protocol import Row
 from objectives.tasks.rows import held_out_source, hold_out, read_rows, require_columns, without

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from objectives.errors import TaskError
-from objectives.task_settings import Gsm8kSettings
+from objectives.settings.tasks import Gsm8kSettings
 from objectives.tasks.protocol import Row
 from objectives.tasks.rows import held_out_source, hold_out, is_local, read_rows, require_columns, without
 from objectives.tasks.text_task import TextTask, as_chat, text_of

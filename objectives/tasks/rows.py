@@ -13,7 +13,7 @@ from objectives.errors import TaskError
 from objectives.tasks.columns import make_alike
 from objectives.tasks.files import is_file_suffix, read_file
 from objectives.tasks.protocol import Row
-from objectives.user_code import find_file
+from objectives.user_code.modules import find_file
 
 HoldOutBy = Literal["prompt", "row"]
 

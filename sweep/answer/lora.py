@@ -11,9 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from objectives.lora import LoraSpec, configure_lora_for_rl
-from objectives.memory import TrainerMemory, base_weight_bytes, trainer_memory
-from objectives.memory_estimates import four_bit_weight_bytes
-from objectives.number_formats import DType
+from objectives.memory.estimates import four_bit_weight_bytes
+from objectives.memory.exact import TrainerMemory, base_weight_bytes, trainer_memory
+from objectives.settings.number_formats import DType
 from sweep.planning.adapters import AdapterPlan, ModelPlan, plan_adapters, plan_model
 from sweep.terminal.plan import (
     ENGINES,

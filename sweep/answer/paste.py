@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 from objectives.errors import TrialError
-from objectives.memory import engine_memory
-from objectives.model_configs import find_config
-from objectives.model_shape import read_shape
-from objectives.settings import ModelSettings
+from objectives.memory.config_files import find_config
+from objectives.memory.exact import engine_memory
+from objectives.memory.shape import read_shape
+from objectives.settings.sections import ModelSettings
 from sweep.study.ceilings import engine_ceiling
 from sweep.study.file import StudyFile
 from sweep.text import size

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from objectives.trial import HeldOutScore
+from objectives.trial.messages import HeldOutScore
 from sweep.confirmation.scores import ConfirmationTrials
 from sweep.errors import StudyFileError
 from sweep.statistics.confirmation import Confirmation

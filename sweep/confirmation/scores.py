@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from objectives.trial import HeldOutScore
+from objectives.trial.messages import HeldOutScore
 from sweep.search.schedule import SEED
 from sweep.statistics.confirmation import Confirmation
 from sweep.statistics.paired import FloatArray

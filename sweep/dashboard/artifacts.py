@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from objectives.trial import trial_name
+from objectives.trial.messages import trial_name
 from sweep.errors import StorageError
 from sweep.storage import attributes
 from sweep.storage.database import log_folder

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from objectives.tasks.own import own_references
+from objectives.tasks.user_files import own_references
 from sweep.doctor.check import Check, fault, ok, warning
 from sweep.doctor.packages import IMPORT_S
 from sweep.errors import StudyFileError
@@ -19,7 +19,7 @@ IMPORT = (
     "import sys\n"
     "from pathlib import Path\n"
     "from objectives.errors import TaskError\n"
-    "from objectives.user_code import load_reference\n"
+    "from objectives.user_code.modules import load_reference\n"
     "try:\n"
     "    load_reference(sys.argv[1], [Path(folder) for folder in sys.argv[2:]])\n"
     "except TaskError as error:\n"

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Literal
 
 from objectives.errors import TaskError
-from objectives.task_settings import DatasetSettings
+from objectives.settings.tasks import DatasetSettings
 from objectives.tasks.build import build_task
 from objectives.tasks.code_rows import TOKENIZER, is_code
-from objectives.tasks.own import own_modules
 from objectives.tasks.protocol import Task
 from objectives.tasks.rows import is_local
-from objectives.user_sources import own_sources
+from objectives.tasks.user_files import own_modules
+from objectives.user_code.sources import own_sources
 from sweep.planning.prompts import find_tokenizer, fitting
 from sweep.study.file import StudyFile
 

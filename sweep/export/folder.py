@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, StrictUndefined
 
 from objectives.errors import TaskError
-from objectives.tasks.own import own_files, own_modules, own_template
+from objectives.tasks.user_files import own_files, own_modules, own_template
 from sweep.answer.paste import checkpointing_argument
 from sweep.confirmation.outcome import Confirmed
 from sweep.errors import StorageError, StudyFileError

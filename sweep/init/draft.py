@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from objectives.learner_settings import LearnerSettings
-from objectives.settings import ModelSettings
-from objectives.task_settings import DatasetSettings, Section
+from objectives.settings.learner import LearnerSettings
+from objectives.settings.sections import ModelSettings
+from objectives.settings.tasks import DatasetSettings, Section
 from sweep.init.calls import Call
 from sweep.init.values import UnknownValueError
 from sweep.study.file import SpaceSection

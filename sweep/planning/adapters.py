@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from objectives.errors import ModelConfigError
-from objectives.footprint import EngineKind
-from objectives.memory import EngineMemory, engine_memory, textbook_bytes
-from objectives.model_configs import find_config
-from objectives.model_shape import ModelShape, read_shape
-from objectives.number_formats import DType
+from objectives.memory.config_files import find_config
+from objectives.memory.exact import EngineMemory, engine_memory, textbook_bytes
+from objectives.memory.footprint import EngineKind
+from objectives.memory.shape import ModelShape, read_shape
+from objectives.settings.number_formats import DType
 from sweep.errors import StudyFileError
 from sweep.study.ceilings import engine_ceiling, permitted_ceilings
 

@@ -12,7 +12,17 @@ from pathlib import Path
 
 from objectives.lora import LoraSpec
 from objectives.preview import Preview
-from objectives.trial import Failed, Finished, FromWorker, Progress, Ready, SlotFree, Start, TrialResult, TrialSpec
+from objectives.trial.messages import (
+    Failed,
+    Finished,
+    FromWorker,
+    Progress,
+    Ready,
+    SlotFree,
+    Start,
+    TrialResult,
+    TrialSpec,
+)
 from sweep.errors import TrialsFailedError
 from sweep.running.worker_process import WorkerDiedError, WorkerProcess
 from sweep.study.file import StudyFile

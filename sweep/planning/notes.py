@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from objectives.footprint import EngineKind
+from objectives.memory.footprint import EngineKind
 from sweep.planning.adapters import AdapterPlan
 from sweep.planning.devices import Device
 from sweep.planning.pack import runs_on_gpu, unpackable

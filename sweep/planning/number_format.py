@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, get_args
 
 from objectives.machine import has_native_bfloat16, processor_name
-from objectives.number_formats import DType
+from objectives.settings.number_formats import DType
 from sweep.errors import StudyMismatchError
 from sweep.planning.devices import Device, present_device, shows_gpu
 from sweep.study.file import StudyFile

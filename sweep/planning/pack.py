@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from objectives.errors import ModelConfigError
-from objectives.footprint import EngineKind, Footprint, Workload, engine_kind, fit, footprint, host_bytes
-from objectives.learner_settings import CPU_SLOTS, MOST_SLOTS
 from objectives.machine import available_memory
-from objectives.model_shape import ModelShape
+from objectives.memory.footprint import EngineKind, Footprint, Workload, engine_kind, fit, footprint, host_bytes
+from objectives.memory.shape import ModelShape
+from objectives.settings.learner import CPU_SLOTS, MOST_SLOTS
 from sweep.errors import StudyFileError
 from sweep.planning.adapters import plan_model
 from sweep.planning.devices import Device, present_device

@@ -9,20 +9,20 @@ from importlib.metadata import version
 from pathlib import Path
 
 from objectives.errors import ModelConfigError, TaskError
-from objectives.memory import check_targets
-from objectives.model_configs import find_config
-from objectives.model_shape import read_shape
-from objectives.reward_values import check_parameters
-from objectives.rewards import columns_of
-from objectives.settings import SHIPPED_MODELS
-from objectives.task_settings import CustomTaskSettings, DatasetSettings, Gsm8kSettings, ReasoningGymSettings
+from objectives.memory.config_files import find_config
+from objectives.memory.exact import check_targets
+from objectives.memory.shape import read_shape
+from objectives.rewards.calling import columns_of
+from objectives.rewards.values import check_parameters
+from objectives.settings.sections import SHIPPED_MODELS
+from objectives.settings.tasks import CustomTaskSettings, DatasetSettings, Gsm8kSettings, ReasoningGymSettings
 from objectives.tasks.build import build_task
 from objectives.tasks.code_rows import is_code
-from objectives.tasks.gym import make_dataset
-from objectives.tasks.own import own_files, own_references
 from objectives.tasks.protocol import Task
+from objectives.tasks.reasoning_gym import make_dataset
 from objectives.tasks.rows import is_local
-from objectives.user_code import check_reference, find_file, find_parameters
+from objectives.tasks.user_files import own_files, own_references
+from objectives.user_code.modules import check_reference, find_file, find_parameters
 from sweep.errors import StudyFileError
 from sweep.planning.devices import shows_gpu
 from sweep.planning.pack import unpackable

@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from objectives.errors import ModelConfigError
-from objectives.model_configs import find_config
-from objectives.prompts import FittingTask, TooLong, prompt_limit
-from objectives.tasks.own import own_template
+from objectives.memory.config_files import find_config
+from objectives.prompts.tokenizer_files import TokenizerFiles
+from objectives.prompts.tokens import FittingTask, TooLong, prompt_limit
 from objectives.tasks.protocol import Task
-from objectives.tokenizer_files import TokenizerFiles
+from objectives.tasks.user_files import own_template
 from sweep.study.file import StudyFile
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from objectives.errors import ModelConfigError, UnknownModelError
-from objectives.footprint import EngineKind, Fit, Footprint, fit
-from objectives.memory import TrainerMemory, trainer_memory
+from objectives.memory.exact import TrainerMemory, trainer_memory
+from objectives.memory.footprint import EngineKind, Fit, Footprint, fit
 from sweep.errors import StudyFileError
 from sweep.planning.adapters import AdapterPlan, ModelPlan, plan_adapters, read_model
 from sweep.planning.devices import Device

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from objectives.tasks.own import own_files, own_modules
+from objectives.tasks.user_files import own_files, own_modules
 from sweep.confirmation.schedule import FIRST_SEED
 from sweep.report.contents import Evidence
 from sweep.report.study_toml import study_toml

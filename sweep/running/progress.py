@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
 from objectives.figures import decimals
-from objectives.trial import Ready, StepMetrics, TrialSpec
+from objectives.trial.messages import Ready, StepMetrics, TrialSpec
 
 
 class ProgressDisplay(Protocol):

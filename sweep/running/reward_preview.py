@@ -19,7 +19,7 @@ from rich.text import Text
 from objectives.figures import decimals
 from objectives.preview import Group, Preview
 from objectives.stages import Stage
-from objectives.trial import Failed
+from objectives.trial.messages import Failed
 from sweep.errors import TrialsFailedError
 from sweep.running.worker_process import WorkerDiedError, WorkerProcess
 from sweep.study.file import StudyFile

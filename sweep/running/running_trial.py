@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from objectives.trial import StepMetrics, TrialResult, TrialSpec
+from objectives.trial.messages import StepMetrics, TrialResult, TrialSpec
 from sweep.search.collapse_monitor import CollapseMonitor, lost_on_held_out
 from sweep.search.pruner import SearchPruner
 from sweep.search.rungs import recent_reward

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from objectives.preview import Preview
 from objectives.stages import Stage
-from objectives.trial import (
+from objectives.trial.messages import (
     Failed,
     Finished,
     FromWorker,

@@ -12,8 +12,8 @@ from typing import Self, cast
 from objectives.crash_log import log_crashes
 from objectives.machine import memory_reached, total_memory
 from objectives.preview import Preview
-from objectives.settings import WorkerSettings
-from objectives.trial import FromWorker, Stop, ToWorker
+from objectives.settings.sections import WorkerSettings
+from objectives.trial.messages import FromWorker, Stop, ToWorker
 from sweep.running.scratch import Scratch
 from sweep.running.worker_death import explain_death
 from sweep.running.worker_watch import WorkerWatch

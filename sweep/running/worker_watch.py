@@ -6,7 +6,7 @@ import time
 
 from objectives.preview import Preview
 from objectives.stages import IDLE, Stage
-from objectives.trial import Failed, Finished, FromWorker, Progress, Ready, Start, ToWorker
+from objectives.trial.messages import Failed, Finished, FromWorker, Progress, Ready, Start, ToWorker
 
 GRACE_S = 2.0
 """A call over its limit is interrupted from inside the worker first, which tells more. After so long it will not be."""

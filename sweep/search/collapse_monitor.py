@@ -12,7 +12,7 @@ import statistics
 from dataclasses import dataclass, field
 
 from objectives.figures import decimals
-from objectives.trial import HeldOutScore, StepMetrics
+from objectives.trial.messages import HeldOutScore, StepMetrics
 from sweep.statistics.noise import SINGLE, rounding
 
 SILENT_SHARE = 0.8

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
-from objectives.trial import StepMetrics
+from objectives.trial.messages import StepMetrics
 
 PRUNERS = {"successive_halving": "successive halving", "hyperband": "Hyperband"}
 """What people call the values of `search.pruner` that prune."""

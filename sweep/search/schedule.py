@@ -6,7 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from objectives.lora import LoraSpec
-from objectives.trial import TrialSpec
+from objectives.trial.messages import TrialSpec
 from sweep.storage import attributes
 from sweep.study.file import StudyFile
 from sweep.study.space import Point, SearchSpace, alpha_of

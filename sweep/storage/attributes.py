@@ -7,7 +7,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from objectives.trial import HeldOutScore, Ready, StepMetrics, TrialResult
+from objectives.trial.messages import HeldOutScore, Ready, StepMetrics, TrialResult
 
 if TYPE_CHECKING:
     import optuna

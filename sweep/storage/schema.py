@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from objectives.trial import HeldOutScore
+from objectives.trial.messages import HeldOutScore
 from sweep.errors import StorageError
 from sweep.storage.attributes import CONFIG
 from sweep.study.file import StudyFile

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from objectives.trial import HeldOutScore
+from objectives.trial.messages import HeldOutScore
 from sweep.errors import StorageError
 from sweep.search.rungs import pruner_warning
 from sweep.search.schedule import DESIGN, SEED

@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
-from objectives.learner_settings import LearnerSettings
-from objectives.settings import BudgetSettings, ModelSettings, WorkerSettings
-from objectives.task_settings import Section, TaskSettings
+from objectives.settings.learner import LearnerSettings
+from objectives.settings.sections import BudgetSettings, ModelSettings, WorkerSettings
+from objectives.settings.tasks import Section, TaskSettings
 from sweep.errors import StudyFileError
 from sweep.study.ceilings import engine_ceiling
 from sweep.study.space import SearchSpace, default_ladder

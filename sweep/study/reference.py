@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from pydantic_core import PydanticUndefined
 
-from objectives.task_settings import (
+from objectives.settings.tasks import (
     CustomTaskSettings,
     DatasetSettings,
     Gsm8kSettings,

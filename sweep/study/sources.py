@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from objectives.errors import TaskError
-from objectives.tasks.own import own_files, own_modules
-from objectives.user_code import find_file
-from objectives.user_sources import own_sources
+from objectives.tasks.user_files import own_files, own_modules
+from objectives.user_code.modules import find_file
+from objectives.user_code.sources import own_sources
 from sweep.study.file import StudyFile
 
 SOURCES = "sources"

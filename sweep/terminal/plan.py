@@ -11,9 +11,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from objectives.footprint import EngineKind
-from objectives.learner_settings import MOST_SLOTS
-from objectives.memory import EngineMemory, TrainerMemory
+from objectives.memory.exact import EngineMemory, TrainerMemory
+from objectives.memory.footprint import EngineKind
+from objectives.settings.learner import MOST_SLOTS
 from sweep.planning.adapters import AdapterPlan, ModelPlan
 from sweep.planning.devices import Device
 from sweep.planning.pack import PackPlan

@@ -9,9 +9,8 @@ from typing import Any
 
 import torch
 
-from objectives.adapters import AdapterFolder
+from objectives.engines.adapter_files import AdapterFolder
 from objectives.errors import PolicyError, RewardError, is_out_of_memory
-from objectives.learner_settings import LearnerSettings
 from objectives.learners.packed.alternation import Rollouts
 from objectives.learners.packed.grpo import Objective
 from objectives.learners.packed.linear import Pack, pack
@@ -20,9 +19,10 @@ from objectives.learners.packed.rollouts import Sampler
 from objectives.learners.packed.step import Stepper
 from objectives.learners.packed.training import PackTraining
 from objectives.learners.protocol import TrialFeed
-from objectives.loading import Loaded, training_rows
-from objectives.pack_halves import pack_halves
-from objectives.settings import WorkerSettings
+from objectives.settings.learner import LearnerSettings
+from objectives.settings.pack import pack_halves
+from objectives.settings.sections import WorkerSettings
+from objectives.trial.resources import Loaded, training_rows
 
 
 class PackedLearner:

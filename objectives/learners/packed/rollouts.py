@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from objectives.adapters import AdapterFolder
+from objectives.engines.adapter_files import AdapterFolder
 from objectives.engines.protocol import Completion, Sampling
 from objectives.errors import EngineError, is_out_of_memory
 from objectives.learners.packed.trial_run import TrialRun
-from objectives.loading import Loaded
-from objectives.prompts import prompt_ids
-from objectives.settings import WorkerSettings
+from objectives.prompts.tokens import prompt_ids
+from objectives.settings.sections import WorkerSettings
 from objectives.tasks.protocol import Row
+from objectives.trial.resources import Loaded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

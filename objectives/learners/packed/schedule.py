@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from transformers import get_scheduler
 
-from objectives.learner_settings import LearnerSettings
+from objectives.settings.learner import LearnerSettings
 
 
 def schedule(

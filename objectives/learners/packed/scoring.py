@@ -14,8 +14,8 @@ from objectives.engines.protocol import Completion
 from objectives.learners.packed.grpo import Objective, advantages, groups_with_signal, nanstd
 from objectives.learners.packed.rollouts import Samples
 from objectives.learners.packed.step import Batch, Measured
-from objectives.rewards import RewardSet, Unscored, unscored
-from objectives.trial import StepMetrics
+from objectives.rewards.calling import RewardSet, Unscored, unscored
+from objectives.trial.messages import StepMetrics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,9 +10,8 @@ from typing import Any
 
 import torch
 
-from objectives.adapters import AdapterFolder
+from objectives.engines.adapter_files import AdapterFolder
 from objectives.errors import EngineError, PackTooLargeError, RewardError, UnrewardedError, is_out_of_memory
-from objectives.evaluation import completion_texts
 from objectives.learners.packed.alternation import Rollout, Rollouts
 from objectives.learners.packed.rollouts import Samples
 from objectives.learners.packed.schedule import learner_schedule
@@ -21,10 +20,11 @@ from objectives.learners.packed.slots import SlotAdapter
 from objectives.learners.packed.step import Batch, Stepper
 from objectives.learners.packed.trial_run import TrialRun, prompt_order, shared_time
 from objectives.learners.protocol import TrialFeed
-from objectives.loading import Loaded
-from objectives.rewards import from_trainer
-from objectives.settings import WorkerSettings
-from objectives.trial import HeldOutScore, TrialSpec, trial_log
+from objectives.rewards.calling import from_trainer
+from objectives.settings.sections import WorkerSettings
+from objectives.trial.evaluation import completion_texts
+from objectives.trial.messages import HeldOutScore, TrialSpec, trial_log
+from objectives.trial.resources import Loaded
 
 
 class PackTraining:

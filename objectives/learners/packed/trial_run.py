@@ -12,10 +12,10 @@ from pathlib import Path
 import torch
 
 from objectives.engines.protocol import Completion
-from objectives.evaluation import TRAINING, sampling_seeds
 from objectives.figures import decimals
 from objectives.learners.packed.slots import SlotAdapter
-from objectives.trial import HeldOutScore, StepMetrics, TrialResult, TrialSpec, trial_name
+from objectives.trial.evaluation import TRAINING, sampling_seeds
+from objectives.trial.messages import HeldOutScore, StepMetrics, TrialResult, TrialSpec, trial_name
 
 
 def prompt_order(rows: int, prompts: int, seed: int) -> Iterator[list[int]]:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from objectives.errors import ModelConfigError, UnknownModelError
-from objectives.settings import SHIPPED_MODELS
+from objectives.settings.sections import SHIPPED_MODELS
 
 SHIPPED_CONFIGS = SHIPPED_MODELS / "configs"
 """The shapes of models that shipped studies name, as `organisation--name.json`."""

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from objectives.errors import TaskError
-from objectives.task_settings import CustomTaskSettings, DatasetSettings, Gsm8kSettings, TaskSettings
+from objectives.settings.tasks import CustomTaskSettings, DatasetSettings, Gsm8kSettings, TaskSettings
 from objectives.tasks.code_rows import is_code
 from objectives.tasks.rows import is_local
-from objectives.user_code import find_file
+from objectives.user_code.modules import find_file
 
 
 def own_references(task: TaskSettings) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from objectives.errors import ModelConfigError, UnknownModelError
-from objectives.number_formats import BYTES_PER_ELEMENT, DType
+from objectives.settings.number_formats import BYTES_PER_ELEMENT, DType
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from objectives.model_shape import ModelShape
-from objectives.number_formats import BYTES_PER_ELEMENT, DType
+from objectives.memory.shape import ModelShape
+from objectives.settings.number_formats import BYTES_PER_ELEMENT, DType
 
 CONTEXT_BYTES = 2**29
 """What a process holds on a GPU before its first tensor: the CUDA context and loaded kernels, half a GiB or so."""

@@ -13,18 +13,18 @@ from typing import Any
 from objectives import stages
 from objectives.engines.protocol import Engine, Sampling
 from objectives.errors import EngineError, PolicyError, TaskError
-from objectives.evaluation import Evaluator
-from objectives.footprint import MAX_SEQUENCES
 from objectives.hub import hub_offline
 from objectives.machine import cores, processor_name
+from objectives.memory.footprint import MAX_SEQUENCES
 from objectives.policies.protocol import Policy, check_targets
-from objectives.prompts import FittingTask, prompt_ids, prompt_limit, use_template
-from objectives.rewards import RewardSet, make_rewards
-from objectives.settings import ModelSettings, WorkerSettings
+from objectives.prompts.tokens import FittingTask, prompt_ids, prompt_limit, use_template
+from objectives.rewards.calling import RewardSet, make_rewards
+from objectives.settings.sections import ModelSettings, WorkerSettings
 from objectives.tasks.build import build_task
-from objectives.tasks.own import own_references, own_template
 from objectives.tasks.protocol import Row, Task
-from objectives.user_code import load_reference
+from objectives.tasks.user_files import own_references, own_template
+from objectives.trial.evaluation import Evaluator
+from objectives.user_code.modules import load_reference
 
 IMPORT_LIMIT_S = 300.0
 """Seconds that importing a module of the user's may take."""

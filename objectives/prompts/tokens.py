@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from objectives.errors import TaskError
-from objectives.reward_values import shown_prompt
+from objectives.rewards.values import shown_prompt
 from objectives.tasks.protocol import RewardFunction, Row, Task
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from objectives.errors import ModelConfigError
 from objectives.lora import TARGET_MODULES
-from objectives.model_shape import ModelShape
-from objectives.number_formats import BYTES_PER_ELEMENT, DType
+from objectives.memory.shape import ModelShape
+from objectives.settings.number_formats import BYTES_PER_ELEMENT, DType
 
 EMBEDDINGS, LOGITS = "embed_tokens", "lm_head"
 MAX_ADAPTED_LOGITS = 258048

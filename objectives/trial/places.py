@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from objectives.adapters import largest_adapter_bytes
-from objectives.settings import WorkerSettings
+from objectives.engines.adapter_files import largest_adapter_bytes
+from objectives.settings.sections import WorkerSettings
 
 
 def compiled_folder(log_folder: Path) -> Path:

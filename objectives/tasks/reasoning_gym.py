@@ -7,7 +7,7 @@ import warnings
 from typing import Any
 
 from objectives.errors import TaskError
-from objectives.task_settings import ReasoningGymSettings
+from objectives.settings.tasks import ReasoningGymSettings
 from objectives.tasks.protocol import RewardFunction, Row
 from objectives.tasks.rows import hold_out
 from objectives.tasks.text_task import TextTask, as_chat, text_of

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from objectives.errors import RewardError
-from objectives.rewards import RewardSet, Table
+from objectives.rewards.calling import RewardSet, Table
 from objectives.tasks.protocol import Row
 
 PATIENCE_S = 20.0

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from objectives.errors import TaskError
-from objectives.training_scripts import find_script
-from objectives.user_sources import find_module, own_sources, read_module
+from objectives.user_code.scripts import find_script
+from objectives.user_code.sources import find_module, own_sources, read_module
 
 
 def check_reference(reference: str, folders: Sequence[Path]) -> None:

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from objectives.adapters import AdapterVersion
+from objectives.engines.adapter_files import AdapterVersion
 from objectives.engines.protocol import Completion, Engine, Sampling
 from objectives.errors import RewardError, UnrewardedError
-from objectives.prompts import prompt_ids
-from objectives.rewards import RewardSet, unscored
+from objectives.prompts.tokens import prompt_ids
+from objectives.rewards.calling import RewardSet, unscored
 from objectives.tasks.protocol import Row
-from objectives.trial import HeldOutScore
+from objectives.trial.messages import HeldOutScore
 
 
 def completion_texts(tokenizer: Any, rows: Sequence[Row], completions: Sequence[Completion]) -> list[Any]:

@@ -10,12 +10,12 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from objectives.learner_settings import LearnerSettings
 from objectives.lora import TARGET_MODULES
-from objectives.number_formats import DType
-from objectives.task_settings import Section, TaskSettings
+from objectives.settings.learner import LearnerSettings
+from objectives.settings.number_formats import DType
+from objectives.settings.tasks import Section, TaskSettings
 
-SHIPPED_MODELS = Path(__file__).parent / "models"
+SHIPPED_MODELS = Path(__file__).parents[1] / "models"
 
 
 class ModelSettings(Section):

@@ -16,11 +16,11 @@ from typing import Any
 
 from objectives import stages
 from objectives.errors import RewardError, TaskError
-from objectives.reward_limits import TimeLimitError, time_limit
-from objectives.reward_values import FROM_TRAINER, check_signature, own_copy, read_values, shown_prompt
-from objectives.task_settings import CommonTaskSettings
+from objectives.rewards.limits import TimeLimitError, time_limit
+from objectives.rewards.values import FROM_TRAINER, check_signature, own_copy, read_values, shown_prompt
+from objectives.settings.tasks import CommonTaskSettings
 from objectives.tasks.protocol import RewardFunction, Row, Task
-from objectives.user_code import load_reference
+from objectives.user_code.modules import load_reference
 
 _LOOPS = threading.local()
 

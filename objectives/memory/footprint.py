@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from objectives.memory import VOCAB_PADDING, base_weight_bytes, engine_memory, trainer_memory
-from objectives.memory_estimates import (
+from objectives.memory.estimates import (
     CONTEXT_BYTES,
     HOST_BYTES,
     engine_activation_bytes,
@@ -14,9 +13,10 @@ from objectives.memory_estimates import (
     kv_cache_bytes,
     training_activation_bytes,
 )
-from objectives.model_shape import ModelShape
-from objectives.pack_halves import pack_halves
-from objectives.settings import BudgetSettings, ModelSettings
+from objectives.memory.exact import VOCAB_PADDING, base_weight_bytes, engine_memory, trainer_memory
+from objectives.memory.shape import ModelShape
+from objectives.settings.pack import pack_halves
+from objectives.settings.sections import BudgetSettings, ModelSettings
 
 EngineKind = Literal["unsloth", "vllm", "transformers"]
 MAX_SEQUENCES = 1024

@@ -1,0 +1,1 @@
+"""What a model, its adapters and a worker hold in memory, before anything loads."""

@@ -1,0 +1,1 @@
+"""Calling reward functions of anyone's."""

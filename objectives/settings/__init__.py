@@ -1,0 +1,1 @@
+"""The study file's sections that say what one trial is."""

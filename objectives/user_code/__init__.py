@@ -1,0 +1,1 @@
+"""The user's own code: imported because a study names it, and hashed."""
