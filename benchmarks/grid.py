@@ -20,8 +20,9 @@ from rich.console import Console
 
 from sweep.running.progress import make_progress
 from sweep.running.supervisor import Supervisor
-from sweep.search.schedule import REDONE, SEED, distributions
+from sweep.search.schedule import distributions
 from sweep.storage import attributes
+from sweep.storage.attributes import REDONE, SEED
 from sweep.storage.database import create_or_match_study, log_folder, open_storage, study_lock
 from sweep.storage.schema import CURRENT, rule_of
 from sweep.study.file import StudyFile, load_study

@@ -19,8 +19,8 @@ import pandas as pd
 
 from sweep.confirmation.outcome import confirmation_name
 from sweep.errors import StorageError
-from sweep.search.schedule import DESIGN, SEED
 from sweep.storage import attributes
+from sweep.storage.attributes import DESIGN, SEED
 from sweep.storage.database import open_storage, open_study
 from sweep.storage.trials import wanted_trials
 from sweep.study.space import alpha_of

@@ -1,4 +1,4 @@
-"""Figures as people read them."""
+"""Figures as people read them, and text that is safe to print."""
 
 from __future__ import annotations
 
@@ -57,3 +57,8 @@ def decimals_for(values: Iterable[float | None]) -> int:
     known = [value for value in values if value is not None and math.isfinite(value)]
     apart = max(known) - min(known) if known else 0.0
     return decimals(apart or max((abs(value) for value in known), default=0.0))
+
+
+def printable(text: str) -> str:
+    """Text whose control characters are spelled out: a model or an exception may say what would command a terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)

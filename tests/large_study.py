@@ -6,9 +6,10 @@ import sqlite3
 
 import optuna
 
-from sweep.confirmation.outcome import FROZEN, LOOKS, confirmation_name
-from sweep.search.schedule import DESIGN, SEED, distributions
+from sweep.confirmation.outcome import confirmation_name
+from sweep.search.schedule import distributions
 from sweep.storage import attributes
+from sweep.storage.attributes import DESIGN, FROZEN, LOOKS, SEED
 from sweep.storage.database import create_or_match_study, open_storage
 from sweep.study.file import load_study
 

@@ -5,9 +5,8 @@ import sqlite3
 
 import optuna
 
-from sweep.confirmation.outcome import FROZEN
 from sweep.storage import attributes
-from sweep.storage.attributes import CONFIG
+from sweep.storage.attributes import CONFIG, FROZEN
 from sweep.storage.database import open_storage
 
 

@@ -10,8 +10,9 @@ from sweep.confirmation.schedule import ConfirmSchedule
 from sweep.errors import StudyFileError
 from sweep.export.folder import exported_trial, write_export
 from sweep.results import load_results
-from sweep.search.schedule import SEED, trial_spec
+from sweep.search.schedule import trial_spec
 from sweep.storage import attributes
+from sweep.storage.attributes import SEED
 from sweep.storage.database import create_or_match_study, open_storage
 from sweep.storage.summary import summarize
 from sweep.study.file import load_study

@@ -16,8 +16,9 @@ from sweep.errors import StudyFileError
 from sweep.plots.confirmed import confirmed_figure, confirmed_info
 from sweep.report.contents import read_report
 from sweep.report.page import report_html
-from sweep.search.schedule import SEED, distributions
+from sweep.search.schedule import distributions
 from sweep.storage import attributes
+from sweep.storage.attributes import SEED
 from sweep.storage.database import create_or_match_study, open_storage
 from sweep.storage.summary import summarize
 from sweep.study.file import load_study

@@ -10,8 +10,8 @@ import pytest
 
 from sweep.confirmation.outcome import read_confirmation
 from sweep.export.folder import exported_verdict
-from sweep.search.schedule import SEED
 from sweep.storage import attributes
+from sweep.storage.attributes import SEED
 from tests.command import SMALL, sweep
 from tests.test_confirm import ConfirmSchedule, config, confirmation, freeze_of, noisy, run, searched  # noqa: F401 - fixtures
 

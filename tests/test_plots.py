@@ -13,8 +13,9 @@ from sweep.plots.by_rank import by_rank_figure, by_rank_info
 from sweep.plots.collapse_axis import CollapseAxisInfo, ProductCollapses, collapse_axis_figure, collapse_axis_info
 from sweep.plots.curves import MAX_LINES, MAX_POINTS, curves_figure, curves_info
 from sweep.plots.heat import CROSS, heat_figure, heat_info
-from sweep.search.schedule import DESIGN, SEED, distributions
+from sweep.search.schedule import distributions
 from sweep.storage import attributes
+from sweep.storage.attributes import DESIGN, SEED
 from sweep.storage.database import create_or_match_study, open_storage
 from sweep.storage.summary import summarize
 from sweep.study.file import load_study

@@ -12,10 +12,9 @@ from sweep.confirmation.outcome import confirmation_name, freeze, store_frozen
 from sweep.confirmation.schedule import ConfirmSchedule
 from sweep.errors import StudyMismatchError
 from sweep.results import load_results
-from sweep.search.pruner import make_pruner
-from sweep.search.rungs import first_rung, recent_reward
-from sweep.search.schedule import DESIGN
+from sweep.search.pruner import first_rung, make_pruner, recent_reward
 from sweep.storage import attributes
+from sweep.storage.attributes import DESIGN
 from sweep.storage.database import create_or_match_study, open_storage
 from sweep.storage.summary import summarize
 from sweep.study.file import load_study

@@ -11,7 +11,7 @@ import tomllib
 import optuna
 import pytest
 
-from sweep.confirmation.outcome import LOOKS, confirmation_name, freeze, store_frozen
+from sweep.confirmation.outcome import confirmation_name, freeze, store_frozen
 from sweep.confirmation.schedule import ConfirmSchedule
 from sweep.errors import StudyFileError
 from sweep.report.contents import open_report, read_report
@@ -19,6 +19,7 @@ from sweep.report.images import on_white, write_images
 from sweep.report.page import report_html
 from sweep.report.study_toml import study_toml
 from sweep.storage import attributes
+from sweep.storage.attributes import LOOKS
 from sweep.storage.database import CONFIG, create_or_match_study, match_study, open_storage
 from sweep.storage.summary import summarize
 from sweep.study.file import load_study, parse_study

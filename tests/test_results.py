@@ -11,8 +11,8 @@ import pytest
 from sweep.confirmation.outcome import confirmation_name
 from sweep.errors import StorageError
 from sweep.results import load_results
-from sweep.search.schedule import REDONE, SEED
 from sweep.storage import attributes
+from sweep.storage.attributes import REDONE, SEED
 from sweep.storage.database import open_storage
 from sweep.storage.trials import read_trials
 from tests.stored import multiply

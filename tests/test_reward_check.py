@@ -8,7 +8,8 @@ import pytest
 from rich.console import Console
 
 from objectives.preview import Group, Preview
-from sweep.running.reward_preview import judge_signal, preview_json, preview_report
+from sweep.running.reward_preview import judge_signal, preview_json
+from sweep.terminal.reward_preview import preview_report
 
 NAMES = [f"format_of_the_answer_{n}" for n in range(7)]
 

@@ -3,15 +3,8 @@ from collections import Counter
 import optuna
 import pytest
 
-from sweep.search.schedule import (
-    DESIGN,
-    REDONE,
-    SEED,
-    SearchSchedule,
-    make_sampler,
-    queue_again,
-    trial_spec,
-)
+from sweep.search.schedule import SearchSchedule, make_sampler, queue_again, trial_spec
+from sweep.storage.attributes import DESIGN, REDONE, SEED
 from sweep.study.file import load_study
 
 

@@ -8,8 +8,8 @@ from rich.console import Console
 from objectives.errors import PackTooLargeError, UnrewardedError
 from objectives.trial.messages import SlotFree
 from objectives.worker import ConnectionFeed
-from sweep.search.schedule import REDONE, SEED
 from sweep.storage import attributes
+from sweep.storage.attributes import REDONE, SEED
 from sweep.storage.summary import summarize
 from sweep.study.file import load_study
 from sweep.terminal.tables import study_table

@@ -10,7 +10,7 @@ import typer
 
 from sweep.cli import confirm, dashboard, doctor, export, init, lora, plan, report, run, show, studies, try_reward
 from sweep.errors import StorageError, SweepError
-from sweep.terminal.untrusted import printable
+from sweep.text import printable
 
 USAGE, INTERRUPTED = 2, 130
 

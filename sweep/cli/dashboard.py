@@ -43,19 +43,20 @@ def dashboard(
     from sweep.dashboard.publish import publish_study
     from sweep.dashboard.server import DashboardServer
     from sweep.storage.attributes import CONFIG
+    from sweep.storage.optuna_internals import storage_of, study_id
 
     stored = open_stored(study, storage)
     with DashboardServer(host, port) as server:
         config = stored.user_attrs.get(CONFIG, {})
         publish_study(stored, url=storage, confirm_with=confirm_command(study, config, storage=storage))
         # Optuna's cache comes with the study: without it, every poll reads every trial's steps again.
-        app = optuna_dashboard.wsgi(stored._storage, FileSystemArtifactStore(artifact_folder(storage)))
+        app = optuna_dashboard.wsgi(storage_of(stored), FileSystemArtifactStore(artifact_folder(storage)))
         everywhere = server.address.is_unspecified
         server.set_app(Guard(app, host, any_address=everywhere))
         if not server.address.is_loopback:
             typer.echo(f"warning: whoever reaches {host} can read every study in this storage", err=True)
         name = "127.0.0.1" if everywhere else url_host(host)
-        page = f"http://{name}:{server.server_port}/dashboard/studies/{stored._study_id}"
+        page = f"http://{name}:{server.server_port}/dashboard/studies/{study_id(stored)}"
         typer.echo(f"verdict: {page}/note\nplots:   {page}\ntrials:  {page}/trials\nread-only; Ctrl-C stops it")
         _stop_at_ctrl_c(server)
         server.serve_forever()

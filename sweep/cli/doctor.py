@@ -84,7 +84,7 @@ def _print(check: Check) -> None:
     from rich.text import Text
 
     from sweep.doctor.check import Status
-    from sweep.terminal.untrusted import printable
+    from sweep.text import printable
 
     styles = {Status.OK: "green", Status.WARNING: "yellow", Status.FAULT: "bold red"}
     line = Text.assemble((f"{check.status.value:<8}", styles[check.status]), f"{check.name}: {printable(check.found)}")

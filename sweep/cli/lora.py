@@ -52,7 +52,8 @@ def lora(
 
     Example: `sweep lora unsloth/Llama-3.2-1B-Instruct --max-lora-rank 64`
     """
-    from sweep.answer.lora import answer_lora, lora_report
+    from sweep.answer.lora import answer_lora
+    from sweep.terminal.lora import lora_report
 
     answer = answer_lora(
         model,

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from sweep.planning.number_format import device_here, settle_dtype
 from sweep.planning.pack import sized_pack
 from sweep.planning.preflight import check_device, check_generator, check_study
-from sweep.search.rungs import pruner_warning
 from sweep.study.file import StudyFile, load_study
+from sweep.study.pruners import pruner_warning
 
 if TYPE_CHECKING:
     import optuna

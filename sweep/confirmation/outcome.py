@@ -22,6 +22,8 @@ from sweep.statistics.smoothing import (
     freeze_configurations,
 )
 from sweep.statistics.verdict import Verdict, judge
+from sweep.storage.attributes import FROZEN, LOOKS
+from sweep.storage.optuna_internals import storage_of
 from sweep.storage.schema import rule_of, schema_of
 from sweep.storage.summary import StudySummary, stored_config
 from sweep.study.file import StudyFile
@@ -29,10 +31,6 @@ from sweep.study.file import StudyFile
 if TYPE_CHECKING:
     import optuna
 
-FROZEN = "frozen"
-"""Study attribute of a confirmation: what stands for each rank, and which ranks are not judged."""
-LOOKS = "looks"
-"""Study attribute of a confirmation: the numbers of seeds that a verdict has been asked for at, in order."""
 UNSCORED_APART = 0.05
 """How far a rank's share of completions without a reward may lie from the base policy's before a warning."""
 HORIZON = (0.25, 0.5, 1.0)
@@ -49,7 +47,7 @@ def confirmation_study(study: optuna.Study) -> optuna.Study | None:
     import optuna
 
     try:
-        return optuna.load_study(study_name=confirmation_name(study.study_name), storage=study._storage)
+        return optuna.load_study(study_name=confirmation_name(study.study_name), storage=storage_of(study))
     except KeyError:
         return None
 

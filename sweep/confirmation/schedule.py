@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sweep.confirmation.outcome import horizon_steps
-from sweep.search.schedule import REDONE, SEED, ask
+from sweep.search.schedule import ask
 from sweep.statistics.smoothing import FrozenConfiguration
-from sweep.storage.attributes import COLLAPSED
+from sweep.storage.attributes import COLLAPSED, REDONE, SEED
 from sweep.study.file import StudyFile
 
 if TYPE_CHECKING:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from objectives.trial.messages import HeldOutScore
-from sweep.search.schedule import SEED
 from sweep.statistics.confirmation import Confirmation
 from sweep.statistics.paired import FloatArray
 from sweep.statistics.smoothing import SmoothedSearch
 from sweep.storage import attributes
+from sweep.storage.attributes import SEED
 from sweep.storage.trials import read_trials
 
 if TYPE_CHECKING:

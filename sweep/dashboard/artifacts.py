@@ -17,6 +17,7 @@ from objectives.trial.messages import trial_name
 from sweep.errors import StorageError
 from sweep.storage import attributes
 from sweep.storage.database import log_folder
+from sweep.storage.optuna_internals import storage_of, study_id, trial_id
 from sweep.storage.trials import read_trials
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def unpublished_artifacts(study: optuna.Study, *, logs: Path, folder: Path) -> l
         logs: The study's log folder.
         folder: Where artifacts are.
     """
-    listed = study._storage.get_study_system_attrs(study._study_id).keys()
+    listed = storage_of(study).get_study_system_attrs(study_id(study)).keys()
     present = {path.name for path in folder.glob("*")}
     return [
         artifact
@@ -93,7 +94,7 @@ def publish_artifact(study: optuna.Study, artifact: TrialArtifact, folder: Path)
     except OSError as error:
         raise StorageError(f"cannot write artifacts to {folder}: {error.strerror}") from error
     listing = {"artifact_id": artifact.id, "filename": artifact.name, "mimetype": artifact.mimetype, "encoding": None}
-    study._storage.set_study_system_attr(study._study_id, artifact.key, json.dumps(listing))
+    storage_of(study).set_study_system_attr(study_id(study), artifact.key, json.dumps(listing))
 
 
 def _artifacts(trial: optuna.trial.FrozenTrial, logs: Path) -> Iterator[TrialArtifact]:
@@ -110,7 +111,7 @@ def _artifacts(trial: optuna.trial.FrozenTrial, logs: Path) -> Iterator[TrialArt
     for file, mimetype, source in found:
         # A link could lead out of the folder.
         if not isinstance(source, Path) or (source.is_file() and source.resolve().is_relative_to(logs.resolve())):
-            yield TrialArtifact(trial=trial._trial_id, name=file, mimetype=mimetype, source=source)
+            yield TrialArtifact(trial=trial_id(trial), name=file, mimetype=mimetype, source=source)
 
 
 def _link_or_copy(source: Path, target: Path) -> None:

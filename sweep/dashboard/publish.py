@@ -7,11 +7,12 @@ from optuna_dashboard import get_note, save_note, save_plotly_graph_object
 from rich.console import Console
 from rich.progress import track
 
-from sweep.confirmation.outcome import FROZEN, confirmation_study, read_confirmation
+from sweep.confirmation.outcome import confirmation_study, read_confirmation
 from sweep.dashboard.artifacts import artifact_folder, publish_artifact, unpublished_artifacts
 from sweep.dashboard.figures import Figures, confirmation_figures, search_figures
 from sweep.dashboard.note import study_note
 from sweep.errors import StorageError
+from sweep.storage.attributes import FROZEN
 from sweep.storage.database import log_folder
 from sweep.storage.summary import stored_config, summarize
 

@@ -19,8 +19,8 @@ from sweep.answer.paste import checkpointing_argument
 from sweep.confirmation.outcome import Confirmed
 from sweep.errors import StorageError, StudyFileError
 from sweep.export.alone import alone
-from sweep.search.schedule import SEED
 from sweep.storage import attributes
+from sweep.storage.attributes import SEED
 from sweep.storage.database import log_folder
 from sweep.storage.summary import stored_config
 from sweep.storage.trials import read_trials

@@ -8,8 +8,8 @@ from objectives.memory.footprint import EngineKind
 from sweep.planning.adapters import AdapterPlan
 from sweep.planning.devices import Device
 from sweep.planning.pack import runs_on_gpu, unpackable
-from sweep.search.rungs import pruner_warning
 from sweep.study.file import StudyFile
+from sweep.study.pruners import pruner_warning
 from sweep.text import size
 
 

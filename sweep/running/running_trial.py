@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from objectives.trial.messages import StepMetrics, TrialResult, TrialSpec
 from sweep.search.collapse_monitor import CollapseMonitor, lost_on_held_out
-from sweep.search.pruner import SearchPruner
-from sweep.search.rungs import recent_reward
+from sweep.search.pruner import SearchPruner, recent_reward
 
 if TYPE_CHECKING:
     import optuna

@@ -28,11 +28,13 @@ from sweep.running.running_trial import RunningTrial
 from sweep.running.worker_process import WorkerDiedError, WorkerProcess
 from sweep.search.collapse_monitor import CollapseMonitor
 from sweep.search.pruner import SearchPruner
-from sweep.search.schedule import REDONE, ended_trials, queue_again, trial_spec
+from sweep.search.schedule import ended_trials, queue_again, trial_spec
 from sweep.storage import attributes
+from sweep.storage.attributes import REDONE
+from sweep.storage.optuna_internals import set_attribute
 from sweep.storage.schema import base_of
 from sweep.study.file import StudyFile
-from sweep.terminal.untrusted import printable
+from sweep.text import printable
 
 if TYPE_CHECKING:
     import optuna
@@ -248,8 +250,8 @@ def record_failure(study: optuna.Study, number: int, reason: str, *, again: bool
     from optuna.trial import TrialState
 
     trial = study.trials[number]
-    study._storage.set_trial_user_attr(trial._trial_id, attributes.REASON, reason)
+    set_attribute(study, trial, attributes.REASON, reason)
     if again:
         queue_again(study, trial)
-        study._storage.set_trial_user_attr(trial._trial_id, REDONE, True)
+        set_attribute(study, trial, REDONE, True)
     study.tell(number, state=TrialState.FAIL)

@@ -7,19 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from objectives.lora import LoraSpec
 from objectives.trial.messages import TrialSpec
-from sweep.storage import attributes
+from sweep.storage.attributes import ALPHA, DESIGN, REDONE, SEED
 from sweep.study.file import StudyFile
 from sweep.study.space import Point, SearchSpace, alpha_of
 
 if TYPE_CHECKING:
     import optuna
-
-SEED = "seed"
-"""Trial attribute: the trial's seed. Repetition k of a point has the study's seed plus k."""
-DESIGN = "design"
-"""Trial attribute: set on trials that belong to the design."""
-REDONE = "redone"
-"""Trial attribute: set on failed trials whose point was queued again."""
 
 
 class SearchSchedule:
@@ -100,7 +93,7 @@ def ask(study: optuna.Study, config: StudyFile) -> optuna.Trial:
     """Asks Optuna for a trial. Where alpha is searched in multiples of r, what it comes to is stored with the trial."""
     trial = study.ask(distributions(config.search_space()))
     if config.space.alpha_per_r is not None:
-        trial.set_user_attr(attributes.ALPHA, alpha_of(trial.params))
+        trial.set_user_attr(ALPHA, alpha_of(trial.params))
     return trial
 
 

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from sweep.errors import StorageError, StudyMismatchError
-from sweep.storage.attributes import CONFIG, SCORES
-from sweep.storage.schema import CURRENT, SCHEMA, as_declared
+from sweep.storage.attributes import CONFIG, SCHEMA, SCORES, SOURCES
+from sweep.storage.schema import CURRENT, as_declared
 from sweep.study.file import StudyFile
-from sweep.study.sources import SOURCES, changed_files, source_hashes
+from sweep.study.sources import changed_files, source_hashes
 
 if TYPE_CHECKING:
     import optuna

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from objectives.trial.messages import HeldOutScore
 from sweep.errors import StorageError
-from sweep.storage.attributes import CONFIG
+from sweep.storage.attributes import CONFIG, SCHEMA
 from sweep.study.file import StudyFile
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from sweep.statistics.decision import Rule
 
-SCHEMA = "schema"
-"""Study attribute: the number."""
 LEVELS, GAINS = 1, 2
 """Judged by rewards as they stand; judged by what they are above the base policy's."""
 CURRENT = GAINS

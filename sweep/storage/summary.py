@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from objectives.trial.messages import HeldOutScore
 from sweep.errors import StorageError
-from sweep.search.rungs import pruner_warning
-from sweep.search.schedule import DESIGN, SEED
 from sweep.storage import attributes
+from sweep.storage.attributes import DESIGN, SEED
 from sweep.storage.trials import wanted_trials
+from sweep.study.pruners import pruner_warning
 from sweep.study.space import alpha_of
 from sweep.text import decimals_for
 

@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from sweep.search.schedule import REDONE
+from sweep.storage.attributes import REDONE
+from sweep.storage.optuna_internals import database_of, study_id, tables
 
 if TYPE_CHECKING:
     import optuna
@@ -27,22 +28,20 @@ def wanted_trials(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
 
 def read_trials(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
     """All trials of a study in order, their intermediate values left out."""
-    from optuna.storages import RDBStorage
-    from optuna.storages._rdb import models
     from optuna.trial import FrozenTrial
     from sqlalchemy import select
 
-    backend = getattr(study._storage, "_backend", study._storage)
-    if not isinstance(backend, RDBStorage):
+    database, models = database_of(study), tables()
+    if database is None:
         return study.get_trials(deepcopy=False)
     trial, param, value = models.TrialModel, models.TrialParamModel, models.TrialValueModel
-    own = select(trial.trial_id).where(trial.study_id == study._study_id).scalar_subquery()
+    own = select(trial.trial_id).where(trial.study_id == study_id(study)).scalar_subquery()
 
     def rows(*columns: Any) -> Select[Any]:
         table = columns[0].class_
         return select(*columns).where(table.trial_id.in_(own))
 
-    with backend.engine.connect() as connection:
+    with database.connect() as connection:
         columns = trial.trial_id, trial.number, trial.state, trial._datetime_start_utc, trial._datetime_complete_utc
         trials = connection.execute(rows(*columns).order_by(trial.number)).all()
 

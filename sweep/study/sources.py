@@ -12,9 +12,6 @@ from objectives.user_code.modules import find_file
 from objectives.user_code.sources import own_sources
 from sweep.study.file import StudyFile
 
-SOURCES = "sources"
-"""Study attribute: the hash of every file of the user's own, by its name."""
-
 
 def source_hashes(config: StudyFile) -> dict[str, str]:
     """The SHA-256 of each reward or task module, of the user's modules that it imports, and of each data file."""

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sweep.storage.summary import StudySummary
-from sweep.terminal.untrusted import printable
+from sweep.text import printable
 
 STRIP_WIDTH, NARROWEST_STRIP, TERMINAL_WIDTH = 20, 8, 80
 

@@ -1,0 +1,50 @@
+"""What Optuna 5.0 keeps to itself and we need.
+
+Nothing else reaches for a name of Optuna that starts with `_`, but `trials`, which reads its tables.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    import optuna
+    from sqlalchemy import Engine
+
+
+def storage_of(study: optuna.Study) -> optuna.storages.BaseStorage:
+    """The storage that a study was loaded from."""
+    return study._storage
+
+
+def study_id(study: optuna.Study) -> int:
+    """A study's number in its storage, by which optuna-dashboard's pages and artifacts know it."""
+    return study._study_id
+
+
+def trial_id(trial: optuna.Trial | optuna.trial.FrozenTrial) -> int:
+    """A trial's number in its storage, which is not its number in its study."""
+    return trial._trial_id
+
+
+def tables() -> ModuleType:
+    """The tables of Optuna's relational storage, as SQLAlchemy models."""
+    from optuna.storages._rdb import models
+
+    return models
+
+
+def database_of(study: optuna.Study) -> Engine | None:
+    """The database that a study lies in; None where its storage is not relational."""
+    from optuna.storages import RDBStorage
+
+    storage = storage_of(study)
+    backend = getattr(storage, "_backend", storage)
+    return backend.engine if isinstance(backend, RDBStorage) else None
+
+
+def set_attribute(study: optuna.Study, trial: optuna.trial.FrozenTrial, key: str, value: Any) -> None:
+    """Sets an attribute of a trial that is still running, and that this process has not asked for itself."""
+    storage_of(study).set_trial_user_attr(trial_id(trial), key, value)
