@@ -19,11 +19,11 @@ import optuna
 from rich.console import Console
 
 from sweep.running.progress import make_progress
-from sweep.running.supervisor import Supervisor
+from sweep.running.recipe import check, open_to_run, settle
 from sweep.search.schedule import distributions
 from sweep.storage import attributes
 from sweep.storage.attributes import REDONE, SEED
-from sweep.storage.database import create_or_match_study, log_folder, open_storage, study_lock
+from sweep.storage.database import open_storage
 from sweep.storage.schema import CURRENT, rule_of
 from sweep.study.file import StudyFile, load_study
 from sweep.terminal.verdict import declared
@@ -71,15 +71,13 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
     arguments = parser.parse_args()
     config = load_study(arguments.study, arguments.set)
-    name = f"{config.study.name}.grid"
-    logs = log_folder(arguments.storage, name)
-    console = Console(highlight=False)
-    with study_lock(logs):
-        opened = open_storage(arguments.storage, create=True)
-        study = create_or_match_study(opened, config, optuna.samplers.RandomSampler(), name=name)
+    check(config)
+    opened = open_storage(arguments.storage, create=True)
+    config = settle(config, None)
+    with open_to_run(config, opened, name=f"{config.study.name}.grid") as run:
         schedule = GridSchedule(config, alpha=arguments.alpha, seeds=arguments.seeds)
-        Supervisor(study, config, schedule, log_folder=logs, progress=make_progress(console)).run()
-    report(config, study, arguments.alpha)
+        run.supervise(schedule, progress=make_progress(Console(highlight=False)))
+    report(config, run.study, arguments.alpha)
 
 
 def report(config: StudyFile, study: optuna.Study, alpha: int) -> None:

@@ -18,6 +18,12 @@ class StudyFileError(SweepError, ValueError):
     exit_code = 2
 
 
+class NothingToConfirmError(SweepError, ValueError):
+    """The search has not tuned enough ranks alike to compare them."""
+
+    exit_code = 2
+
+
 class StudyMismatchError(SweepError, ValueError):
     """The study in storage was run with other settings."""
 

@@ -73,7 +73,7 @@ def peft_policy(tiny, unsloth_policy):
 def supervise(tmp_path, monkeypatch):
     """Runs a study to its end on a scripted worker."""
     from sweep.running.progress import LineProgress
-    from sweep.running.supervisor import Supervisor
+    from sweep.running.recipe import OpenStudy
     from sweep.search.pruner import make_pruner
     from sweep.search.schedule import SearchSchedule, make_sampler
     from sweep.storage.database import create_or_match_study, open_storage
@@ -86,7 +86,7 @@ def supervise(tmp_path, monkeypatch):
             study = create_or_match_study(storage, config, sampler, pruner=make_pruner(config))
         progress = LineProgress(Console(file=io.StringIO()))
         schedule = schedule or SearchSchedule(config)
-        Supervisor(study, config, schedule, log_folder=tmp_path / "logs", progress=progress).run()
+        OpenStudy(study=study, config=config, logs=tmp_path / "logs").supervise(schedule, progress=progress)
         return study
 
     return supervise

@@ -55,12 +55,12 @@ def test_a_password_is_never_printed(monkeypatch):
 
 def test_a_study_that_was_run_with_overrides_is_confirmed_with_them():
     overrides = ["space.r=[1, 64]", "budget.steps=6", "learner.scale_rewards='batch'"]
-    command = confirm_command("tiny", stored(overrides), storage="sqlite:///rank-sweep.db")
+    command = confirm_command("tiny", load_study("tiny", overrides), storage="sqlite:///rank-sweep.db")
     words = shlex.split(command)
     assert words[:3] == ["sweep", "confirm", "tiny"]
     again = load_study("tiny", [word for word in words if "=" in word])
     assert again.model_dump(mode="json") == stored(overrides)
-    assert confirm_command("no-such-study", stored(), storage="sqlite:///rank-sweep.db") is None
+    assert confirm_command("no-such-study", load_study("tiny"), storage="sqlite:///rank-sweep.db") is None
 
 
 @pytest.mark.slow

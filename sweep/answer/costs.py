@@ -15,7 +15,6 @@ from sweep.statistics.smoothing import FrozenConfiguration, UntunedRank
 from sweep.storage import attributes
 from sweep.storage.summary import StudySummary
 from sweep.study.ceilings import engine_ceiling
-from sweep.study.file import StudyFile
 
 if TYPE_CHECKING:
     import optuna
@@ -48,29 +47,25 @@ class RankCost:
     """Median over the steps of the rank's trials. A pack steps all its ranks at once: there no rank has its own."""
 
 
-def best_configurations(summary: StudySummary, config: StudyFile, confirmed: Confirmed | None) -> BestConfigurations:
+def best_configurations(summary: StudySummary, confirmed: Confirmed | None) -> BestConfigurations:
     """What confirmation has frozen or, before one, what it would freeze: the best smoothed search estimates."""
     if confirmed is not None:
         frozen = confirmed.confirmation
         return BestConfigurations(ranks=frozen.frozen, untuned=frozen.untuned)
     try:
-        search = freeze(summary, config)
+        search = freeze(summary, summary.config)
     except StudyFileError as error:
         return BestConfigurations(why_none=str(error))
     return BestConfigurations(ranks=search.frozen, untuned=search.untuned)
 
 
 def rank_costs(
-    summary: StudySummary,
-    config: StudyFile,
-    confirmed: Confirmed | None,
-    trials: Sequence[optuna.trial.FrozenTrial],
+    summary: StudySummary, confirmed: Confirmed | None, trials: Sequence[optuna.trial.FrozenTrial]
 ) -> list[RankCost]:
     """Every rank that has a mean, in ascending order.
 
     Args:
         summary: The search.
-        config: Its settings.
         confirmed: Its confirmation, whose means are taken where there is one.
         trials: Of whichever of the two the means are.
     """
@@ -84,7 +79,7 @@ def rank_costs(
         attrs = trial.user_attrs
         if attributes.COST in attrs:
             parameters[trial.params["r"]] = attrs[attributes.COST]["adapter_parameters"]
-            if config.learner.name != "packed":
+            if summary.config.learner.name != "packed":
                 seconds[trial.params["r"]] += attrs.get(attributes.CURVE, {}).get("seconds", [])
     return [
         RankCost(
@@ -92,7 +87,7 @@ def rank_costs(
             reward=mean,
             n=n,
             ceiling=engine_ceiling(r),
-            memory_bytes=adapter_bytes(config.model, engine_ceiling(r)),
+            memory_bytes=adapter_bytes(summary.config.model, engine_ceiling(r)),
             adapter_parameters=parameters.get(r),
             seconds_per_step=statistics.median(seconds[r]) if seconds[r] else None,
         )

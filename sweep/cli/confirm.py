@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from sweep.cli.options import DEFAULT_STORAGE, SetOption, StorageOption, StudyArgument
-from sweep.errors import StudyFileError, TrialsFailedError
+from sweep.errors import NothingToConfirmError
 
 
 def confirm(
@@ -32,58 +32,20 @@ def confirm(
     from rich.console import Console
 
     from sweep.cli.pasted import sweep_command
-    from sweep.cli.prepared import as_run_here, checked_study
-    from sweep.confirmation.outcome import confirmation_name, count_look, freeze, read_confirmation, store_frozen
-    from sweep.confirmation.schedule import ConfirmSchedule
-    from sweep.running.progress import make_progress
-    from sweep.running.supervisor import Supervisor
-    from sweep.search.schedule import ended_trials
-    from sweep.storage.database import (
-        create_or_match_study,
-        log_folder,
-        match_study,
-        open_storage,
-        open_study,
-        study_lock,
-    )
-    from sweep.storage.schema import as_declared, declared_note, rule_of, schema_of
+    from sweep.running.recipe import run_confirmation
+    from sweep.storage.database import open_storage, open_study
     from sweep.storage.summary import summarize
-    from sweep.terminal.verdict import plan_lines, verdict_report
+    from sweep.study.file import load_study
+    from sweep.terminal.verdict import verdict_report
 
-    config = checked_study(study, overrides)
+    config = load_study(study, overrides)
     console = Console(highlight=False)
-    opened = open_storage(storage, create=False)
-    searched = open_study(opened, config.study.name)
-    config, schema = as_declared(searched, config), schema_of(searched)
-    config = as_run_here(config, searched)
-    match_study(searched, config)
-    if note := declared_note(searched):
-        console.print(note, markup=False)
-    summary = summarize(searched)
-    search = freeze(summary, config)
-    name = confirmation_name(config.study.name)
-    logs = log_folder(storage, name)
-    with study_lock(logs):
-        import optuna
-
-        stored = create_or_match_study(opened, config, optuna.samplers.RandomSampler(), name=name, schema=schema)
-        search = store_frozen(stored, search)
-        if len(search.frozen) < 2:
-            again = sweep_command("run", study, storage=storage, overrides=overrides)
-            alone = " and ".join(f"r={rank.r}" for rank in search.frozen) or "none"
-            raise StudyFileError(
-                f"confirm compares ranks, and this search has tuned {alone} alone; `{again}` goes on with it"
-            )
-        seeds = seeds or config.verdict.seeds
-        schedule = ConfirmSchedule(config, search.frozen, seeds=seeds)
-        ended = len(ended_trials(stored))
-        for line in plan_lines(search, config, summary, rule=rule_of(config, schema), seeds=seeds, ended=ended):
-            console.print(line, markup=False)
-        Supervisor(stored, config, schedule, log_folder=logs, progress=make_progress(console)).run()
-        count_look(stored, seeds)
-        confirmed = read_confirmation(stored, config)
-    if confirmed is None:
-        raise TrialsFailedError("every confirmation trial failed; their logs say why: " + str(logs))
+    try:
+        confirmed = run_confirmation(config, storage=storage, seeds=seeds, console=console)
+    except NothingToConfirmError as error:
+        again = sweep_command("run", study, storage=storage, overrides=overrides)
+        raise NothingToConfirmError(f"{error}; `{again}` goes on with it") from error
+    summary = summarize(open_study(open_storage(storage, create=False), config.study.name))
     console.print(verdict_report(confirmed, summary))
     if confirmed.verdict.r is not None:
         command = sweep_command("report", config.study.name, storage=storage)

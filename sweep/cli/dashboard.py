@@ -42,13 +42,12 @@ def dashboard(
     from sweep.dashboard.guard import Guard, url_host
     from sweep.dashboard.publish import publish_study
     from sweep.dashboard.server import DashboardServer
-    from sweep.storage.attributes import CONFIG
     from sweep.storage.optuna_internals import storage_of, study_id
+    from sweep.storage.summary import stored_config
 
     stored = open_stored(study, storage)
     with DashboardServer(host, port) as server:
-        config = stored.user_attrs.get(CONFIG, {})
-        publish_study(stored, url=storage, confirm_with=confirm_command(study, config, storage=storage))
+        publish_study(stored, url=storage, confirm_with=confirm_command(study, stored_config(stored), storage=storage))
         # Optuna's cache comes with the study: without it, every poll reads every trial's steps again.
         app = optuna_dashboard.wsgi(storage_of(stored), FileSystemArtifactStore(artifact_folder(storage)))
         everywhere = server.address.is_unspecified

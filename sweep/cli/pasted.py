@@ -12,7 +12,7 @@ from typing import Any
 from sweep.cli.options import DEFAULT_STORAGE
 from sweep.errors import StudyFileError
 from sweep.storage.database import changed_keys, hide_password
-from sweep.study.file import find_study, parse_study
+from sweep.study.file import StudyFile, find_study, parse_study
 
 
 def sweep_command(*words: str, storage: str, overrides: Sequence[str] = ()) -> str:
@@ -30,7 +30,7 @@ def sweep_command(*words: str, storage: str, overrides: Sequence[str] = ()) -> s
     return f"{command} --storage " + (shlex.quote(storage) if hide_password(storage) == storage else '"$SWEEP_STORAGE"')
 
 
-def confirm_command(study: str, stored: dict[str, Any], *, storage: str) -> str | None:
+def confirm_command(study: str, stored: StudyFile, *, storage: str) -> str | None:
     """What confirms a stored study as it was run; None where its file is not known.
 
     Args:
@@ -43,8 +43,9 @@ def confirm_command(study: str, stored: dict[str, Any], *, storage: str) -> str 
         declared = parse_study(tomllib.loads(file.read_text(encoding="utf-8")), source=study).model_dump(mode="json")
     except (StudyFileError, OSError, ValueError):
         return None
-    changed = [name.partition(":")[0] for name in changed_keys(declared, stored)]
-    overrides = [f"{name}={_toml(_value(stored, name))}" for name in changed if _value(stored, name) is not None]
+    settings = stored.model_dump(mode="json")
+    changed = [name.partition(":")[0] for name in changed_keys(declared, settings)]
+    overrides = [f"{name}={_toml(_value(settings, name))}" for name in changed if _value(settings, name) is not None]
     return sweep_command("confirm", study, storage=storage, overrides=overrides)
 
 

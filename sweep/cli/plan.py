@@ -67,8 +67,8 @@ def plan(
     if measure:
         from rich.console import Console
 
-        from sweep.planning.calibration import calibrate
         from sweep.planning.pack import with_slots
+        from sweep.running.calibration import calibrate
 
         check_device(config)
         with Console(stderr=True).status("running a few steps of one trial"):

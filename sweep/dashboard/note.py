@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from sweep.answer.paste import ceiling_saving, paste_calls
-from sweep.study.file import StudyFile
 from sweep.terminal.verdict import verdict_report
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ def study_note(summary: StudySummary, confirmed: Confirmed | None, *, confirm_wi
             fenced(confirm_with, "bash") if confirm_with else "`sweep confirm`, given the study's file.",
         ]
         return "\n\n".join(parts)
-    verdict, study = confirmed.verdict, StudyFile.model_validate(summary.config)
+    verdict, study = confirmed.verdict, summary.config
     console = Console(file=io.StringIO(), width=WIDTH, record=True)
     console.print(verdict_report(confirmed, summary))
     parts = [f"# {escaped(summary.study)}: {verdict.answer}", fenced(console.export_text(), "text")]

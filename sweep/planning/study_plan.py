@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from objectives.errors import ModelConfigError, UnknownModelError
 from objectives.memory.exact import TrainerMemory, trainer_memory
@@ -18,9 +18,6 @@ from sweep.planning.prompts import PromptPlan
 from sweep.planning.verdict import VerdictPlan, plan_verdict
 from sweep.study.file import StudyFile
 from sweep.study.provenance import Setting
-
-if TYPE_CHECKING:
-    from sweep.planning.calibration import Measured
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +86,27 @@ class MemoryPlan:
 
 WITHOUT_MEMORY: dict[str, Any] = dict.fromkeys(("model", "engine", "trainer", "pack", "estimates", "fit"))
 """The same where the model's shape is not known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What a calibration took, and what the study would take at that pace. All in seconds."""
+
+    r: int
+    """The rank that was timed: the largest, which is the slowest."""
+    load_seconds: float
+    slots: int
+    """Trials that ran at once, as many as the study runs."""
+    step_seconds: float
+    """Median of the typical steps; in a pack, a step of all its trials."""
+    build_seconds: float
+    evaluation_seconds: float
+    """Of scoring one trial."""
+    trial_seconds: float
+    """In a pack, a trial's share of what its trials take together."""
+    study_seconds: float
+    mean_completion_tokens: float
+    """Completions grow or shrink as a policy learns, and time with them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

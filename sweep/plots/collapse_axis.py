@@ -72,7 +72,7 @@ def collapse_axis_info(summary: StudySummary) -> CollapseAxisInfo:
         )
         for product, ranks in sorted(cells.items())
     )
-    return CollapseAxisInfo(products=products, limit=summary.config["verdict"]["collapse_limit"])
+    return CollapseAxisInfo(products=products, limit=summary.config.verdict.collapse_limit)
 
 
 def collapse_axis_figure(info: CollapseAxisInfo) -> go.Figure:

@@ -19,7 +19,7 @@ from sweep.plots.importance import ImportanceInfo, importance_figure, importance
 from sweep.plots.pareto import COSTS, ParetoInfo, pareto_figure, pareto_info
 from sweep.plots.winners_curse import WinnersCurseInfo, winners_curse_figure, winners_curse_info
 from sweep.storage.database import open_storage, open_study
-from sweep.storage.summary import StudySummary, stored_config, summarize
+from sweep.storage.summary import StudySummary, summarize
 from sweep.storage.trials import wanted_trials
 from sweep.study.file import StudyFile
 from sweep.terminal.tables import study_table
@@ -34,12 +34,16 @@ class Evidence:
     """A study's search and its confirmation. Trials that were lost and run again are left out."""
 
     summary: StudySummary
-    config: StudyFile
     trials: tuple[optuna.trial.FrozenTrial, ...]
     confirmed: Confirmed | None
     """None before a confirmation was judged."""
     confirmation_trials: tuple[optuna.trial.FrozenTrial, ...]
     """Empty where `confirmed` is None."""
+
+    @property
+    def config(self) -> StudyFile:
+        """As the study was run."""
+        return self.summary.config
 
     @property
     def deciding_trials(self) -> tuple[optuna.trial.FrozenTrial, ...]:
@@ -110,7 +114,7 @@ def read_report(study: optuna.Study) -> Report:
     """
     evidence = _read_evidence(study)
     summary, confirmed = evidence.summary, evidence.confirmed
-    costs = rank_costs(summary, evidence.config, confirmed, evidence.deciding_trials)
+    costs = rank_costs(summary, confirmed, evidence.deciding_trials)
     return Report(
         evidence=evidence,
         confirmed=None if confirmed is None else confirmed_info(confirmed),
@@ -123,16 +127,15 @@ def read_report(study: optuna.Study) -> Report:
         by_step=curves_info(evidence.deciding_trials, "step"),
         by_tokens=curves_info(evidence.deciding_trials, "tokens"),
         pareto=pareto_info(costs, confirmed=confirmed is not None),
-        best=best_configurations(summary, evidence.config, confirmed),
+        best=best_configurations(summary, confirmed),
     )
 
 
 def _read_evidence(study: optuna.Study) -> Evidence:
-    trials, config = tuple(wanted_trials(study)), stored_config(study)
+    trials = tuple(wanted_trials(study))
     confirmed = stored_confirmation(study)
     return Evidence(
         summary=summarize(study, trials),
-        config=config,
         trials=trials,
         confirmed=confirmed,
         confirmation_trials=() if confirmed is None else tuple(wanted_trials(confirmed.study)),

@@ -66,15 +66,12 @@ class StudySummary:
     """A study as it is stored. Trials that were lost and run again are left out."""
 
     study: str
-    max_lora_rank: int
-    engine_max_lora_rank: int
-    ladder: tuple[int, ...]
-    """The ranks that are searched."""
     base: HeldOutScore | None
     """The base policy's held-out score, under the study's own seed."""
     trials: tuple[TrialSummary, ...]
     ranks: tuple[RankSummary, ...]
-    config: dict[str, Any]
+    config: StudyFile
+    """As it was run."""
     facts: dict[str, Any]
 
     @property
@@ -95,16 +92,16 @@ class StudySummary:
     @property
     def pruner_warning(self) -> str:
         """What pruning does to a comparison of ranks; empty where the search did not prune."""
-        return pruner_warning(self.config["search"].get("pruner", "none"))
+        return pruner_warning(self.config.search.pruner)
 
     def as_json(self) -> dict[str, Any]:
         """What `sweep show --json` prints."""
         return {
             "study": self.study,
-            "max_lora_rank": self.max_lora_rank,
-            "engine_max_lora_rank": self.engine_max_lora_rank,
+            "max_lora_rank": self.config.model.max_lora_rank,
+            "engine_max_lora_rank": self.config.engine_max_lora_rank,
             "baseline": self.baseline,
-            "pruner": self.config["search"].get("pruner", "none"),
+            "pruner": self.config.search.pruner,
             "trials": [asdict(trial) for trial in self.trials],
             "ranks": [
                 {
@@ -157,13 +154,10 @@ def summarize(study: optuna.Study, stored: Sequence[optuna.trial.FrozenTrial] | 
     base = study.user_attrs.get(attributes.BASELINE)
     return StudySummary(
         study=study.study_name,
-        max_lora_rank=config.model.max_lora_rank,
-        engine_max_lora_rank=config.engine_max_lora_rank,
-        ladder=config.search_space().r,
         base=HeldOutScore(**base) if base else None,
         trials=trials,
         ranks=summarize_ranks(trials, points_per_rank=config.search.points_per_rank),
-        config=study.user_attrs[attributes.CONFIG],
+        config=config,
         facts=study.user_attrs.get(attributes.FACTS, {}),
     )
 

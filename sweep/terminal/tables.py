@@ -68,15 +68,16 @@ def value_strip(
 
 def _notes(summary: StudySummary) -> list[str]:
     baseline = "" if summary.baseline is None else f"base policy {summary.baseline:.{summary.decimals}f} (|); "
+    asked, given = summary.config.model.max_lora_rank, summary.config.engine_max_lora_rank
     notes = [
-        f"{baseline}max_lora_rank {summary.max_lora_rank}",
+        f"{baseline}max_lora_rank {asked}",
         "mean: of the trials that did not collapse; best: the luckiest trial, not an estimate",
     ]
-    planned = summary.config["search"]["trials"]
+    planned = summary.config.search.trials
     if summary.ended < planned:
         notes.append(f"search unfinished: {summary.ended} of {planned} trials have ended; `sweep run` goes on")
-    if summary.engine_max_lora_rank != summary.max_lora_rank:
-        notes.append(f"the engine's ceiling is {summary.engine_max_lora_rank}: vLLM permits no smaller one")
+    if given != asked:
+        notes.append(f"the engine's ceiling is {given}: vLLM permits no smaller one")
     untuned = [str(rank.r) for rank in summary.ranks if not rank.tuned]
     if untuned and len(untuned) == len(summary.ranks):
         notes.append("* no rank has been given its whole design, so none is to be compared with another")

@@ -80,7 +80,7 @@ def verdict_report(confirmed: Confirmed, summary: StudySummary) -> RenderableTyp
     places = decimals_for([*ends, verdict.base])
     lines = [Text(verdict.reason, style="bold")]
     if verdict.r is not None and verdict.alpha is not None:
-        saving = ceiling_saving(StudyFile.model_validate(summary.config), r=verdict.r)
+        saving = ceiling_saving(summary.config, r=verdict.r)
         lines.append(Text(f"r={verdict.r}, alpha {verdict.alpha:g}, learning rate {verdict.learning_rate:g}. {saving}"))
     lines += [Text(f"warning: {warning}", style="yellow") for warning in confirmed.warnings]
     if confirmed.horizon.warning:

@@ -7,7 +7,6 @@ import itertools
 import statistics
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from objectives.lora import LoraSpec
@@ -24,6 +23,7 @@ from objectives.trial.messages import (
     TrialSpec,
 )
 from sweep.errors import TrialsFailedError
+from sweep.planning.study_plan import Measured
 from sweep.running.worker_process import WorkerDiedError, WorkerProcess
 from sweep.study.file import StudyFile
 
@@ -31,27 +31,6 @@ STEPS = 8
 """Steps of the trial."""
 TYPICAL_STEPS = (3, 4, 5, 6, 7)
 """Steps to time: not the first, which warms up, nor the last, which a score may fall into."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
-    """What a calibration took, and what the study would take at that pace. All in seconds."""
-
-    r: int
-    """The rank that was timed: the largest, which is the slowest."""
-    load_seconds: float
-    slots: int
-    """Trials that ran at once, as many as the study runs."""
-    step_seconds: float
-    """Median of the typical steps; in a pack, a step of all its trials."""
-    build_seconds: float
-    evaluation_seconds: float
-    """Of scoring one trial."""
-    trial_seconds: float
-    """In a pack, a trial's share of what its trials take together."""
-    study_seconds: float
-    mean_completion_tokens: float
-    """Completions grow or shrink as a policy learns, and time with them."""
 
 
 def calibrate(config: StudyFile) -> Measured:
