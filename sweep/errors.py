@@ -12,8 +12,20 @@ class SweepError(Exception):
     exit_code = 1
 
 
+class UsageError(SweepError, ValueError):
+    """A command or a call asks for what cannot be."""
+
+    exit_code = 2
+
+
+class MissingExtraError(SweepError, ImportError):
+    """What was asked for needs a package that is not installed."""
+
+    exit_code = 2
+
+
 class StudyFileError(SweepError, ValueError):
-    """The study file, an override or an option says something that cannot be."""
+    """The study file, or what overrides it, says something that cannot be."""
 
     exit_code = 2
 

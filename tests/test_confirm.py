@@ -12,7 +12,7 @@ from sweep.answer.paste import paste_calls
 from sweep.confirmation.outcome import confirmation_name, count_look, freeze, read_confirmation, store_frozen
 from sweep.confirmation.schedule import ConfirmSchedule
 from sweep.dashboard.note import study_note
-from sweep.errors import StudyFileError
+from sweep.errors import NothingToConfirmError
 from sweep.plots.confirmed import confirmed_figure, confirmed_info
 from sweep.report.contents import read_report
 from sweep.report.page import report_html
@@ -267,7 +267,7 @@ def test_a_confirmation_without_trials_has_no_verdict(confirmation, config):
 
 
 def test_a_study_without_trials_is_not_confirmed(tmp_path, config):
-    with pytest.raises(StudyFileError, match="has no trial to confirm"):
+    with pytest.raises(NothingToConfirmError, match="has no trial to confirm"):
         freeze(summarize(stored_study(tmp_path, points=[])), config)
 
 

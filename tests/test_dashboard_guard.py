@@ -12,7 +12,7 @@ import pytest
 
 from sweep.dashboard.guard import Guard
 from sweep.dashboard.server import DashboardServer
-from sweep.errors import StudyFileError
+from sweep.errors import UsageError
 
 
 def ask(guard, *, host="127.0.0.1:8080", method="GET", path="/api/meta"):
@@ -88,10 +88,10 @@ def test_the_dashboards_own_page_runs_but_in_nobodys_frame(path):
 def test_a_port_that_is_taken_and_a_host_that_is_none_are_named():
     with DashboardServer("127.0.0.1", 0) as server:
         assert server.address.is_loopback
-        with pytest.raises(StudyFileError, match=f"--port {server.server_port}: Address already in use; --port 0"):
+        with pytest.raises(UsageError, match=f"--port {server.server_port}: Address already in use; --port 0"):
             DashboardServer("127.0.0.1", server.server_port)
     for host in ("no.such.host.invalid", "a" * 100, "a..b"):
-        with pytest.raises(StudyFileError, match=f"cannot listen on --host {host} --port 8080"):
+        with pytest.raises(UsageError, match=f"cannot listen on --host {host} --port 8080"):
             DashboardServer(host, 8080)
 
 

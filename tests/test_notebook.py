@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from sweep.errors import StudyFileError
+from sweep.errors import MissingExtraError
 from sweep.report.contents import open_report
 from sweep.report.notebook import write_notebook
 from tests.command import sweep
@@ -74,5 +74,5 @@ def test_nothing_else_is_left_behind(folder):
 @pytest.mark.parametrize("package", ["jupytext", "nbclient", "ipykernel"])
 def test_without_a_package_one_line_says_how_to_get_it(package, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(StudyFileError, match=rf"--notebook needs {package}.*rank-sweep\[notebook\]"):
+    with pytest.raises(MissingExtraError, match=rf"--notebook needs {package}.*rank-sweep\[notebook\]"):
         write_notebook(tmp_path / "out.ipynb", storage="sqlite:///rank-sweep.db", study="tiny")

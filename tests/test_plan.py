@@ -7,7 +7,7 @@ import pytest
 
 from objectives.errors import ModelConfigError
 from objectives.memory.config_files import find_config
-from sweep.errors import StudyFileError
+from sweep.errors import UsageError
 from sweep.planning.devices import GIB, MEMORY_MIB, MIB, named_device, present_device
 from sweep.planning.study_plan import plan_study
 from sweep.study.file import load_study, shipped_studies
@@ -179,7 +179,7 @@ def test_any_gpu_may_be_named_by_its_memory():
     [("A100", "did you mean A100-40 or A100-80? "), ("H10", "did you mean H100? "), ("", ""), ("48", ""), ("0GiB", "")],
 )
 def test_an_unknown_gpu_is_answered_with_those_that_are_known(name, hint):
-    with pytest.raises(StudyFileError) as raised:
+    with pytest.raises(UsageError) as raised:
         named_device(name)
     assert f"--device {name!r}; {hint}allowed: T4, " in str(raised.value)
 

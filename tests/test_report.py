@@ -13,7 +13,7 @@ import pytest
 
 from sweep.confirmation.outcome import confirmation_name, freeze, store_frozen
 from sweep.confirmation.schedule import ConfirmSchedule
-from sweep.errors import StudyFileError
+from sweep.errors import MissingExtraError
 from sweep.report.contents import open_report, read_report
 from sweep.report.images import on_white, write_images
 from sweep.report.page import report_html
@@ -218,7 +218,7 @@ def test_without_a_browser_the_page_is_written_and_one_line_says_what_is_missing
 
 def test_without_kaleido_one_line_says_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "kaleido", None)
-    with pytest.raises(StudyFileError, match=r"pip install 'rank-sweep\[png\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install 'rank-sweep\[png\]'"):
         write_images({}, tmp_path)
 
 

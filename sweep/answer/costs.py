@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from sweep.answer.paste import adapter_bytes
 from sweep.confirmation.outcome import Confirmed, freeze
-from sweep.errors import StudyFileError
+from sweep.errors import NothingToConfirmError
 from sweep.statistics.smoothing import FrozenConfiguration, UntunedRank
 from sweep.storage import attributes
 from sweep.storage.summary import StudySummary
@@ -54,7 +54,7 @@ def best_configurations(summary: StudySummary, confirmed: Confirmed | None) -> B
         return BestConfigurations(ranks=frozen.frozen, untuned=frozen.untuned)
     try:
         search = freeze(summary, summary.config)
-    except StudyFileError as error:
+    except NothingToConfirmError as error:
         return BestConfigurations(why_none=str(error))
     return BestConfigurations(ranks=search.frozen, untuned=search.untuned)
 

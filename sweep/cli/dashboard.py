@@ -10,7 +10,7 @@ import typer
 
 from sweep.cli.options import DEFAULT_STORAGE, StorageOption
 from sweep.cli.stored import StoredStudyArgument, open_stored
-from sweep.errors import StudyFileError
+from sweep.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from sweep.dashboard.server import DashboardServer
@@ -34,7 +34,7 @@ def dashboard(
     try:
         import optuna_dashboard
     except ImportError as error:
-        raise StudyFileError("optuna-dashboard is not installed: pip install 'rank-sweep[dashboard]'") from error
+        raise MissingExtraError("optuna-dashboard is not installed: pip install 'rank-sweep[dashboard]'") from error
     from optuna.artifacts import FileSystemArtifactStore
 
     from sweep.cli.pasted import confirm_command

@@ -30,18 +30,18 @@ def export(
     Examples: `sweep export tiny -o tiny-r16`, `sweep export tiny --trial 7 -o trial-7`
     """
     from sweep.confirmation.outcome import stored_confirmation
-    from sweep.errors import StudyFileError
+    from sweep.errors import UsageError
     from sweep.export.folder import exported_trial, exported_verdict, write_export
 
     if verdict and trial is not None:
-        raise StudyFileError("--verdict and --trial name two things to export; give one")
+        raise UsageError("--verdict and --trial name two things to export; give one")
     stored = open_stored(study, storage)
     if trial is not None:
         exported = exported_trial(stored, trial, url=storage)
     else:
         confirmed = stored_confirmation(stored)
         if confirmed is None:
-            raise StudyFileError(f"study {study!r} has no verdict: `sweep confirm` gives one, --trial exports a trial")
+            raise UsageError(f"study {study!r} has no verdict: `sweep confirm` gives one, --trial exports a trial")
         exported = exported_verdict(confirmed, url=storage)
     write_export(exported, stored, output)
     typer.echo(f"wrote {output}: trial {exported.trial.number}, r={exported.trial.params['r']}")

@@ -43,7 +43,7 @@ def report(
 
     Examples: `sweep report tiny`, `sweep report tiny --png figures --notebook report.ipynb`
     """
-    from sweep.errors import StudyFileError
+    from sweep.errors import UsageError
     from sweep.report.contents import read_report
     from sweep.report.page import report_html
 
@@ -52,7 +52,7 @@ def report(
     try:
         output.write_text(report_html(contents), encoding="utf-8")
     except OSError as error:
-        raise StudyFileError(f"--output {output}: cannot be written: {error.strerror}") from error
+        raise UsageError(f"--output {output}: cannot be written: {error.strerror}") from error
     typer.echo(f"wrote {output} ({output.stat().st_size / 2**20:.1f} MiB)")
     if png is not None:
         from sweep.report.images import write_images

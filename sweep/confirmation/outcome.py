@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from objectives.trial.messages import HeldOutScore
 from sweep.confirmation.scores import ConfirmationTrials
-from sweep.errors import StudyFileError
+from sweep.errors import NothingToConfirmError
 from sweep.statistics.confirmation import Confirmation
 from sweep.statistics.decision import Rule
 from sweep.statistics.horizon import Horizon, judge_horizon
@@ -56,10 +56,10 @@ def freeze(summary: StudySummary, config: StudyFile) -> SmoothedSearch:
     """One configuration for each rank that was tuned like the others: the best smoothed search estimate.
 
     Raises:
-        StudyFileError: where the search has nothing to confirm.
+        NothingToConfirmError: where the search has nothing to confirm.
     """
     if len(config.space.use_rslora) > 1:
-        raise StudyFileError("confirm compares ranks under one scaling; give space.use_rslora one value")
+        raise NothingToConfirmError("confirm compares ranks under one scaling; give space.use_rslora one value")
     points = [
         SearchPoint(
             r=trial.r,
@@ -72,7 +72,7 @@ def freeze(summary: StudySummary, config: StudyFile) -> SmoothedSearch:
         if trial.value is not None and trial.r and trial.alpha and trial.learning_rate
     ]
     if all(point.collapsed for point in points):
-        raise StudyFileError(f"study {summary.study!r} has no trial to confirm: run it first, `sweep run`")
+        raise NothingToConfirmError(f"study {summary.study!r} has no trial to confirm: run it first, `sweep run`")
     return freeze_configurations(points, config.search_space().r, config.search.points_per_rank)
 
 

@@ -9,7 +9,7 @@ from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-from sweep.errors import StudyFileError
+from sweep.errors import UsageError
 
 
 class DashboardServer(ThreadingMixIn, WSGIServer):
@@ -21,7 +21,7 @@ class DashboardServer(ThreadingMixIn, WSGIServer):
         """Takes the port.
 
         Raises:
-            StudyFileError: where it cannot be had.
+            UsageError: where it cannot be had.
         """
         if ":" in host:
             self.address_family = AF_INET6
@@ -29,7 +29,7 @@ class DashboardServer(ThreadingMixIn, WSGIServer):
             super().__init__((host, port), _QuietHandler)
         except (OSError, UnicodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "no such name"
-            raise StudyFileError(
+            raise UsageError(
                 f"cannot listen on --host {host} --port {port}: {reason}; --port 0 takes any free port"
             ) from error
 

@@ -17,7 +17,7 @@ from objectives.errors import TaskError
 from objectives.tasks.user_files import own_files, own_modules, own_template
 from sweep.answer.paste import checkpointing_argument
 from sweep.confirmation.outcome import Confirmed
-from sweep.errors import StorageError, StudyFileError
+from sweep.errors import StorageError, UsageError
 from sweep.export.alone import alone
 from sweep.storage import attributes
 from sweep.storage.attributes import SEED
@@ -59,11 +59,11 @@ def exported_trial(study: optuna.Study, number: int, *, url: str) -> Exported:
     """A trial of the search in the storage at `url`.
 
     Raises:
-        StudyFileError: where there is none of that number that has a score.
+        UsageError: where there is none of that number that has a score.
     """
     trials = {trial.number: trial for trial in read_trials(study) if attributes.last_score(trial.user_attrs)}
     if number not in trials:
-        raise StudyFileError(
+        raise UsageError(
             f"--trial {number}: no such trial with a score; allowed: {_numbers(sorted(trials)) or 'none yet'}"
         )
     return Exported(trial=trials[number], logs=log_folder(url, study.study_name))
@@ -73,10 +73,10 @@ def exported_verdict(confirmed: Confirmed, *, url: str) -> Exported:
     """The trial of the verdict's rank that is in the middle of its scores: not the luckiest.
 
     Raises:
-        StudyFileError: where the verdict names no rank.
+        UsageError: where the verdict names no rank.
     """
     if confirmed.verdict.r is None:
-        raise StudyFileError(f"the verdict names no rank: {confirmed.verdict.reason} --trial N exports a trial")
+        raise UsageError(f"the verdict names no rank: {confirmed.verdict.reason} --trial N exports a trial")
     logs = log_folder(url, confirmed.study.study_name)
     own = [
         Exported(trial=trial, logs=logs, confirmed=confirmed)
@@ -98,7 +98,7 @@ def write_export(exported: Exported, study: optuna.Study, folder: Path) -> None:
         folder: Where to; it has to be new or empty.
 
     Raises:
-        StudyFileError: where the folder holds something or cannot be written.
+        UsageError: where the folder holds something or cannot be written.
         StorageError: where the adapter was kept, and is no longer there.
     """
     if exported.adapter is not None and not (exported.adapter / "adapter_config.json").is_file():
@@ -109,7 +109,7 @@ def write_export(exported: Exported, study: optuna.Study, folder: Path) -> None:
     )
     try:
         if folder.exists() and any(folder.iterdir()):
-            raise StudyFileError(f"--output {folder}: holds something already; name a new folder")
+            raise UsageError(f"--output {folder}: holds something already; name a new folder")
         folder.mkdir(parents=True, exist_ok=True)
         if exported.adapter is not None:
             for name in attributes.ADAPTER_FILES:
@@ -121,7 +121,7 @@ def write_export(exported: Exported, study: optuna.Study, folder: Path) -> None:
             text = (files("sweep.export") / template).read_text(encoding="utf-8")
             (folder / name).write_text(environment.from_string(text).render(content), encoding="utf-8")
     except OSError as error:
-        raise StudyFileError(f"--output {folder}: cannot be written: {error.strerror}") from error
+        raise UsageError(f"--output {folder}: cannot be written: {error.strerror}") from error
 
 
 def _content(exported: Exported, study: optuna.Study) -> dict[str, Any]:

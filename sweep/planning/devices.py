@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from sweep.errors import StudyFileError
+from sweep.errors import UsageError
 
 MIB, GIB = 2**20, 2**30
 
@@ -52,7 +52,7 @@ def named_device(name: str) -> Device:
     """A GPU from the table by its name, spelt in any way, or any other by its memory, as `48GiB`.
 
     Raises:
-        StudyFileError: where it is neither.
+        UsageError: where it is neither.
     """
     by_key = {_key(known): known for known in MEMORY_MIB}
     if (known := by_key.get(_key(name))) is not None:
@@ -62,7 +62,7 @@ def named_device(name: str) -> Device:
     near = [by_key[key] for key in by_key if _key(name) and key.startswith(_key(name))]
     near = near or [by_key[key] for key in difflib.get_close_matches(_key(name), by_key, n=1)]
     hint = f"did you mean {' or '.join(near)}? " if near else ""
-    raise StudyFileError(f"--device {name!r}; {hint}allowed: {', '.join(MEMORY_MIB)}, or a size as 48GiB")
+    raise UsageError(f"--device {name!r}; {hint}allowed: {', '.join(MEMORY_MIB)}, or a size as 48GiB")
 
 
 def present_device() -> Device | None:

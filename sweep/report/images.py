@@ -6,7 +6,7 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 
-from sweep.errors import StudyFileError
+from sweep.errors import MissingExtraError, UsageError
 
 WIDTH, SMALLEST_HEIGHT, SCALE = 900, 420, 2
 INK = "#1f2328"
@@ -16,13 +16,13 @@ def write_images(figures: dict[str, go.Figure], folder: Path) -> None:
     """Writes each figure as `NAME.png` into a folder, which is made.
 
     Raises:
-        StudyFileError: where kaleido or a browser is missing, or the folder cannot be written.
+        UsageError: where kaleido or a browser is missing, or the folder cannot be written.
     """
     try:
         import kaleido
         from kaleido.errors import BrowserClosedError, BrowserFailedError, ChromeNotFoundError
     except ImportError as error:
-        raise StudyFileError("--png needs kaleido, which is not installed: pip install 'rank-sweep[png]'") from error
+        raise MissingExtraError("--png needs kaleido, which is not installed: pip install 'rank-sweep[png]'") from error
     wanted = [
         {
             "fig": on_white(figure),
@@ -41,14 +41,14 @@ def write_images(figures: dict[str, go.Figure], folder: Path) -> None:
         # Without mathjax=False the page that kaleido draws on asks a network for it.
         kaleido.write_fig_from_object_sync(wanted, cancel_on_error=True, kopts={"mathjax": False})
     except OSError as error:
-        raise StudyFileError(f"--png {folder}: cannot be written: {error.strerror}") from error
+        raise UsageError(f"--png {folder}: cannot be written: {error.strerror}") from error
     except ChromeNotFoundError as error:
-        raise StudyFileError(
+        raise UsageError(
             "--png needs Chrome or Chromium, and none is found: install one (Debian: apt install chromium), let "
             "plotly_get_chrome fetch one, or name its program in BROWSER_PATH"
         ) from error
     except (BrowserClosedError, BrowserFailedError) as error:
-        raise StudyFileError(f"--png: the browser did not start: {str(error).splitlines()[0]}") from error
+        raise UsageError(f"--png: the browser did not start: {str(error).splitlines()[0]}") from error
 
 
 def on_white(figure: go.Figure) -> go.Figure:

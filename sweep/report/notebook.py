@@ -6,7 +6,7 @@ import os
 from importlib.resources import files
 from pathlib import Path
 
-from sweep.errors import StudyFileError
+from sweep.errors import MissingExtraError, UsageError
 from sweep.storage.database import hide_password
 
 CELL_TIMEOUT_S = 600
@@ -19,7 +19,7 @@ def write_notebook(path: Path, *, storage: str, study: str) -> None:
     """Runs the shipped notebook on a stored study, in the working folder, and writes it with its outputs.
 
     Raises:
-        StudyFileError: where a package is missing, or the file cannot be written.
+        UsageError: where a package is missing, or the file cannot be written.
     """
     try:
         import ipykernel  # noqa: F401 - the kernel that runs it, in a process of its own
@@ -28,7 +28,7 @@ def write_notebook(path: Path, *, storage: str, study: str) -> None:
         from nbclient.exceptions import CellExecutionError
         from traitlets.config import Config
     except ImportError as error:
-        raise StudyFileError(
+        raise MissingExtraError(
             f"--notebook needs {error.name}, which is not installed: pip install 'rank-sweep[notebook]'"
         ) from error
     source = (files("studies") / "notebooks" / "rank_report.py").read_text(encoding="utf-8")
@@ -47,14 +47,14 @@ def write_notebook(path: Path, *, storage: str, study: str) -> None:
     try:
         client.execute(env=os.environ | {"PYTHONWARNINGS": QUIET})
     except CellExecutionError as error:
-        raise StudyFileError(
+        raise UsageError(
             f"--notebook: nothing to show of study {study!r} yet: {error.ename}: {error.evalue}"
         ) from error
     parameters.source = _assignments(hide_password(storage), study)
     try:
         path.write_text(jupytext.writes(notebook, fmt="ipynb"), encoding="utf-8")
     except OSError as error:
-        raise StudyFileError(f"--notebook {path}: cannot be written: {error.strerror}") from error
+        raise UsageError(f"--notebook {path}: cannot be written: {error.strerror}") from error
 
 
 def _assignments(storage: str, study: str) -> str:
