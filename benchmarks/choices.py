@@ -36,7 +36,7 @@ def main() -> None:
     from objectives.engines.adapter_files import AdapterFolder
     from objectives.trial.resources import load
     from sweep.running.scratch import memory_folder
-    from sweep.study.file import load_study
+    from sweep.study.reading import load_study
 
     result: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory(dir=memory_folder()) as folder:

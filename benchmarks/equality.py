@@ -45,7 +45,7 @@ def main() -> None:
     from objectives.engines.adapter_files import AdapterFolder
     from objectives.learners.packed.learner import PackedLearner
     from objectives.trial.resources import load
-    from sweep.study.file import load_study
+    from sweep.study.reading import load_study
 
     with tempfile.TemporaryDirectory() as folder:
         settings = load_study("tiny").worker_settings(Path(folder))

@@ -25,7 +25,8 @@ from sweep.storage import attributes
 from sweep.storage.attributes import REDONE, SEED
 from sweep.storage.database import open_storage
 from sweep.storage.schema import CURRENT, rule_of
-from sweep.study.file import StudyFile, load_study
+from sweep.study.file import StudyFile
+from sweep.study.reading import load_study
 from sweep.terminal.verdict import declared
 
 FIRST_SEED = 2_000_000

@@ -61,7 +61,7 @@ def serve(order: dict[str, Any]) -> None:
     from objectives.engines.adapter_files import AdapterFolder
     from objectives.trial.resources import load
     from sweep.running.scratch import memory_folder
-    from sweep.study.file import load_study
+    from sweep.study.reading import load_study
 
     way, steps, slots = order["way"], order["steps"], order["slots"]
     study = load_study("tiny", [f"budget.steps={steps}"] if steps else [])

@@ -54,7 +54,7 @@ def peak_bytes(k: int) -> int:
     from objectives.learners.packed.learner import PackedLearner
     from objectives.trial.resources import load
     from sweep.running.scratch import memory_folder
-    from sweep.study.file import load_study
+    from sweep.study.reading import load_study
 
     with tempfile.TemporaryDirectory(dir=memory_folder()) as folder:
         settings = load_study(*STUDY).worker_settings(Path(folder))
@@ -68,7 +68,7 @@ def planned_bytes() -> int:
     """What the planner says of one more slot."""
     from sweep.planning.adapters import plan_model
     from sweep.planning.pack import plan_pack
-    from sweep.study.file import load_study
+    from sweep.study.reading import load_study
 
     config = load_study(*STUDY)
     return plan_pack(config, plan_model(config.model.name).shape, None).per_slot.bytes

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import tempfile
 import threading
 import traceback
@@ -121,8 +120,6 @@ def main(
             supervisor removes them.
         preview_prompts: With any, sample the base policy on so many prompts, send the preview, and end.
     """
-    # Ctrl-C in a terminal reaches every process in it: stopping is the supervisor's to decide.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, args=(scratch,), daemon=True).start()
     Finalize(None, _end_children, exitpriority=0)
     # Threads that spin while they wait starve one another where cores are shared: on two busy cores vLLM 0.32 took

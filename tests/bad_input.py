@@ -10,7 +10,7 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass, field
 
-from sweep.study.file import find_study
+from sweep.study.reading import find_study
 
 SHIPPED = tomllib.loads(find_study("tiny").read_text())
 REWARDS = "def right(completions, **columns):\n    return [1.0 for _ in completions]\n"

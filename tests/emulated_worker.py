@@ -28,7 +28,7 @@ def main():
     from objectives.lora import LoraSpec
     from objectives.trial.messages import TrialSpec
     from objectives.trial.resources import load
-    from sweep.study.file import load_study
+    from sweep.study.reading import load_study
 
     overrides = ["budget.steps=1", "budget.prompts_per_step=4", "task.held_out_prompts=8", "learner.pack_size=1"]
     settings = load_study("tiny", overrides).worker_settings(Path(tempfile.mkdtemp(prefix="rank-sweep-")))

@@ -5,7 +5,7 @@ import tomllib
 import types
 
 from sweep.init.convert import convert
-from sweep.study.file import parse_study
+from sweep.study.reading import parse_study
 
 LOAD = """
 from unsloth import FastLanguageModel

@@ -11,7 +11,7 @@ from sweep.search.schedule import distributions
 from sweep.storage import attributes
 from sweep.storage.attributes import DESIGN, FROZEN, LOOKS, SEED
 from sweep.storage.database import create_or_match_study, open_storage
-from sweep.study.file import load_study
+from sweep.study.reading import load_study
 
 OVERRIDES = ["learner.name=trl", "study.name=large", "search.trials=2000", "search.points_per_rank=12"]
 COLUMNS = ("reward", "reward_std", "groups_without_signal", "completion_length", "entropy", "loss", "grad_norm")

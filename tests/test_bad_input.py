@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from copy import deepcopy
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 
 from sweep.errors import StudyFileError
 from sweep.planning.preflight import check_study
-from sweep.study.file import StudyFile, apply_override, load_study, parse_study
+from sweep.study.file import StudyFile
+from sweep.study.reading import load_study, make_study, parse_override, parse_study
 from tests.bad_input import CASES, SHIPPED
 
 HEAVY = ("torch", "vllm", "unsloth", "trl", "transformers", "peft", "datasets")
@@ -155,7 +157,6 @@ def test_generated_files_are_read_or_refused_and_never_crash(tmp_path_factory, c
 def test_generated_overrides_are_read_or_refused_and_never_crash(override):
     content = deepcopy(SHIPPED)
     try:
-        apply_override(content, override)
-        parse_study(content, source="x.toml")
+        make_study(content, dict([parse_override(override)]), source="x.toml", folder=Path())
     except StudyFileError as error:
         assert str(error)

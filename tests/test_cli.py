@@ -17,7 +17,7 @@ def test_importing_the_command_line_loads_nothing_heavy():
 
 def test_reading_a_study_loads_no_torch():
     program = (
-        "import sys; from sweep.study.file import load_study; load_study('tiny').search_space().design(3, seed=0);"
+        "import sys; from sweep.study.reading import load_study; load_study('tiny').search_space().design(3, seed=0);"
         "import sweep.running.supervisor, sweep.running.worker_process, sweep.storage.summary;"
         "print('torch' in sys.modules)"
     )

@@ -9,7 +9,7 @@ from objectives.settings.tasks import DatasetSettings
 from objectives.tasks.build import build_task
 from objectives.tasks.code_rows import is_code
 from objectives.tasks.user_files import own_references
-from sweep.study.file import load_study
+from sweep.study.reading import load_study
 from sweep.study.sources import source_hashes
 
 CODE = """

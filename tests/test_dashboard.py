@@ -24,7 +24,7 @@ from sweep.errors import StorageError
 from sweep.storage import attributes
 from sweep.storage.database import create_or_match_study, open_storage, open_study
 from sweep.storage.summary import summarize
-from sweep.study.file import load_study
+from sweep.study.reading import load_study
 from tests.command import Running, sweep
 from tests.test_confirm import OVERRIDES, POINTS, noisy, run
 from tests.test_plots import stored_study

@@ -12,7 +12,7 @@ from sweep.plots.winners_curse import RankCurse, WinnersCurseInfo, winners_curse
 from sweep.report.contents import read_report
 from sweep.storage import attributes
 from sweep.storage.summary import summarize
-from sweep.study.file import load_study
+from sweep.study.reading import load_study
 from tests.test_confirm import POINTS as TUNED_POINTS
 from tests.test_plots import stored_study
 from tests.test_report import confirm_study

@@ -23,7 +23,7 @@ from sweep.search.schedule import make_sampler
 from sweep.storage import attributes
 from sweep.storage.database import create_or_match_study
 from sweep.storage.summary import stored_config, summarize
-from sweep.study.file import load_study
+from sweep.study.reading import load_study
 from tests.scaling import scale_storage
 from tests.scripted_worker import ScriptedWorker
 

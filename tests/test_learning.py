@@ -12,7 +12,7 @@ from sweep.running.supervisor import Supervisor
 from sweep.search.schedule import SearchSchedule, make_sampler
 from sweep.storage.database import create_or_match_study
 from sweep.storage.summary import summarize
-from sweep.study.file import load_study
+from sweep.study.reading import load_study
 from tests.command import SMALL, sweep
 from tests.scripted_worker import BASELINE, SPREAD, ScriptedWorker
 from tests.test_invariance import MAPS

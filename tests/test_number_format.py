@@ -8,7 +8,7 @@ from sweep.planning.devices import named_device
 from sweep.planning.number_format import settle_dtype, with_dtype
 from sweep.search.schedule import make_sampler
 from sweep.storage.database import create_or_match_study, open_storage, stored_study
-from sweep.study.file import load_study
+from sweep.study.reading import load_study
 
 AUTO = ["model.dtype=auto"]
 

@@ -19,7 +19,7 @@ from sweep.errors import StudyFileError
 from sweep.planning.devices import GIB, MIB, Device, named_device
 from sweep.planning.pack import plan_pack, sized_pack, study_footprint, unpackable, with_slots
 from sweep.planning.preflight import check_device
-from sweep.study.file import load_study
+from sweep.study.reading import load_study
 from tests.command import SMALL, sweep
 from tests.packed import random_model
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sweep.cli.pasted import confirm_command, sweep_command
-from sweep.study.file import load_study
+from sweep.study.reading import load_study
 from tests.command import SMALL, Running, sweep
 from tests.gate import until
 

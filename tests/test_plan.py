@@ -10,8 +10,8 @@ from objectives.memory.config_files import find_config
 from sweep.errors import UsageError
 from sweep.planning.devices import GIB, MEMORY_MIB, MIB, named_device, present_device
 from sweep.planning.study_plan import plan_study
-from sweep.study.file import load_study, shipped_studies
 from sweep.study.provenance import settings_in_force
+from sweep.study.reading import find_study, load_study, read_toml, shipped_studies
 from tests.command import SWEEP, sweep
 
 HEAVY = ("torch", "vllm", "unsloth", "trl", "optuna", "pandas", "plotly", "transformers", "peft", "scipy")
@@ -27,7 +27,9 @@ def plan(*overrides, device=None):
     alone = ["learner.name=trl", *overrides]
     config = load_study("tiny", alone)
     named = None if device is None else named_device(device)
-    return plan_study(config, device=named, settings=settings_in_force(config, "tiny", alone))
+    overridden = [override.partition("=")[0] for override in alone]
+    settings = settings_in_force(config, read_toml(find_study("tiny")), overridden)
+    return plan_study(config, device=named, settings=settings)
 
 
 def memory(*overrides, device=None):
@@ -104,7 +106,7 @@ def test_every_setting_has_its_origin(tmp_path):
 def test_a_ladder_that_is_left_out_is_shown_as_what_it_comes_to(tmp_path):
     study = tmp_path / "mine.toml"
     study.write_text(shipped_studies()["tiny"].read_text().replace("r = [1, 4, 16, 64]\n", ""))
-    settings = {setting.key: setting for setting in settings_in_force(load_study(str(study)), str(study), [])}
+    settings = {setting.key: setting for setting in settings_in_force(load_study(str(study)), read_toml(study))}
     assert (settings["space.r"].value, settings["space.r"].origin) == ([1, 4, 16, 64], "default")
 
 

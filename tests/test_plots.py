@@ -18,7 +18,7 @@ from sweep.storage import attributes
 from sweep.storage.attributes import DESIGN, SEED
 from sweep.storage.database import create_or_match_study, open_storage
 from sweep.storage.summary import summarize
-from sweep.study.file import load_study
+from sweep.study.reading import load_study
 from sweep.terminal.tables import study_table, value_strip
 
 POINTS = [(1, 16, 1e-3, 0.40), (1, 32, 2e-3, 0.50), (16, 16, 1e-3, 0.60), (16, 32, 2e-3, 0.70), (16, 64, 4e-3, 0.01)]

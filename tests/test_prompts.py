@@ -13,7 +13,7 @@ from objectives.tasks.text_task import TextTask
 from objectives.trial.resources import load
 from sweep.errors import StudyFileError
 from sweep.planning.preflight import check_study
-from sweep.study.file import load_study
+from sweep.study.reading import load_study
 from sweep.study.sources import source_hashes
 
 PLAIN = (

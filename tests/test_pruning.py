@@ -17,7 +17,7 @@ from sweep.storage import attributes
 from sweep.storage.attributes import DESIGN
 from sweep.storage.database import create_or_match_study, open_storage
 from sweep.storage.summary import summarize
-from sweep.study.file import load_study
+from sweep.study.reading import load_study
 from sweep.terminal.tables import study_table
 from tests.command import SMALL, sweep
 from tests.scripted_worker import ScriptedWorker

@@ -17,7 +17,7 @@ from sweep.storage.attributes import SCHEMA
 from sweep.storage.database import create_or_match_study, match_study, open_storage, open_study
 from sweep.storage.schema import CURRENT, GAINS, LEVELS, as_declared, base_of, declared_note, rule_of, schema_of
 from sweep.storage.summary import stored_config, summarize
-from sweep.study.file import load_study
+from sweep.study.reading import load_study
 from tests.command import sweep
 
 STORED = Path(__file__).parent / "data" / "tolerance.db"

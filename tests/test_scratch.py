@@ -11,7 +11,7 @@ from objectives.engines.adapter_files import largest_adapter_bytes
 from objectives.trial.places import adapter_place, compiled_folder
 from sweep.errors import StorageError
 from sweep.running import scratch
-from sweep.study.file import load_study
+from sweep.study.reading import load_study
 from tests.command import SMALL, SWEEP
 from tests.packed import peft_model, random_model
 

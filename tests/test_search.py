@@ -5,7 +5,7 @@ import pytest
 
 from sweep.search.schedule import SearchSchedule, make_sampler, queue_again, trial_spec
 from sweep.storage.attributes import DESIGN, REDONE, SEED
-from sweep.study.file import load_study
+from sweep.study.reading import load_study
 
 
 @pytest.fixture

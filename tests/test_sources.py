@@ -9,7 +9,7 @@ from datasets import Dataset
 from sweep.errors import StudyMismatchError
 from sweep.storage.attributes import SCORES, SOURCES
 from sweep.storage.database import create_or_match_study, match_study, open_storage
-from sweep.study.file import load_study
+from sweep.study.reading import load_study
 from sweep.study.sources import source_hashes
 from tests.bad_input import DATASET, MANY, REWARDS
 from tests.test_bad_input import edited

@@ -17,7 +17,7 @@ from sweep.storage.database import (
     open_study,
     study_lock,
 )
-from sweep.study.file import load_study
+from sweep.study.reading import load_study
 
 
 class TestOurStorage(StorageTestCase):

@@ -11,7 +11,7 @@ from objectives.worker import ConnectionFeed
 from sweep.storage import attributes
 from sweep.storage.attributes import REDONE, SEED
 from sweep.storage.summary import summarize
-from sweep.study.file import load_study
+from sweep.study.reading import load_study
 from sweep.terminal.tables import study_table
 from tests.scripted_worker import ScriptedWorker
 

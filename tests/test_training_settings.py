@@ -18,7 +18,7 @@ from sweep.answer.paste import paste_calls
 from sweep.errors import StudyFileError
 from sweep.planning.preflight import check_study
 from sweep.running.calibration import largest_trial
-from sweep.study.file import load_study
+from sweep.study.reading import load_study
 from tests.packed_trials import Engine, Feed, learners, spec
 
 LEARNERS = {"trl": TrlLearner, "packed": PackedLearner}

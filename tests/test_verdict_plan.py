@@ -9,7 +9,7 @@ from sweep.planning.verdict import plan_verdict, shown_gap
 from sweep.statistics.decision import step_down, weigh
 from sweep.statistics.power import smallest_gap
 from sweep.storage.schema import CURRENT, rule_of
-from sweep.study.file import load_study
+from sweep.study.reading import load_study
 from tests.command import sweep
 
 

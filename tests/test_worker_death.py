@@ -11,7 +11,7 @@ from sweep.running.worker_death import explain_death, last_frame
 from sweep.running.worker_process import WorkerDiedError, WorkerProcess
 from sweep.running.worker_watch import WorkerWatch
 from sweep.storage.database import open_storage, open_study
-from sweep.study.file import load_study
+from sweep.study.reading import load_study
 from tests import dying_worker
 
 WHERE = {

@@ -35,7 +35,7 @@ def confirm(
     from sweep.running.recipe import run_confirmation
     from sweep.storage.database import open_storage, open_study
     from sweep.storage.summary import summarize
-    from sweep.study.file import load_study
+    from sweep.study.reading import load_study
     from sweep.terminal.verdict import verdict_report
 
     config = load_study(study, overrides)

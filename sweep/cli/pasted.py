@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import tomllib
 from collections.abc import Sequence
 from typing import Any
 
 from sweep.cli.options import DEFAULT_STORAGE
 from sweep.errors import StudyFileError
 from sweep.storage.database import changed_keys, hide_password
-from sweep.study.file import StudyFile, find_study, parse_study
+from sweep.study.file import StudyFile
+from sweep.study.reading import find_study, parse_study, read_toml
 
 
 def sweep_command(*words: str, storage: str, overrides: Sequence[str] = ()) -> str:
@@ -40,7 +40,7 @@ def confirm_command(study: str, stored: StudyFile, *, storage: str) -> str | Non
     """
     try:
         file = find_study(study)
-        declared = parse_study(tomllib.loads(file.read_text(encoding="utf-8")), source=study).model_dump(mode="json")
+        declared = parse_study(read_toml(file), source=study).model_dump(mode="json")
     except (StudyFileError, OSError, ValueError):
         return None
     settings = stored.model_dump(mode="json")

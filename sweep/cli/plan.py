@@ -50,17 +50,15 @@ def plan(
     from sweep.planning.preflight import check_device, check_study
     from sweep.planning.study_plan import plan_study
     from sweep.planning.verdict import plan_verdict
-    from sweep.study.file import load_study
     from sweep.study.provenance import settings_in_force
+    from sweep.study.reading import find_study, load_study, parse_override, read_toml
 
     planned_for = present_device() if device is None else named_device(device)
     declared = load_study(study, overrides)
     config = with_dtype(declared, planned_for)
-    planned = plan_study(
-        config,
-        device=planned_for,
-        settings=settings_in_force(config, study, overrides),
-    )
+    overridden = [parse_override(override)[0] for override in overrides]
+    settings = settings_in_force(config, read_toml(find_study(study)), overridden)
+    planned = plan_study(config, device=planned_for, settings=settings)
     prompts = check_study(config)
     reach = plan_verdict(config, held_out=None if prompts is None else prompts.held_out)
     planned = dataclasses.replace(planned, prompts=prompts, verdict=reach)

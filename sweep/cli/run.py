@@ -30,7 +30,7 @@ def run(
 
     from sweep.cli.pasted import sweep_command
     from sweep.running.recipe import run_search
-    from sweep.study.file import load_study
+    from sweep.study.reading import load_study
     from sweep.terminal.tables import study_table
 
     if trials is not None:

@@ -24,7 +24,7 @@ def open_stored(study: str, storage: str) -> optuna.Study:
         StudyFileError: where a file was named that cannot be read.
     """
     from sweep.storage.database import open_storage, open_study
-    from sweep.study.file import load_study
+    from sweep.study.reading import load_study
 
     name = load_study(study).study.name if Path(study).suffix == ".toml" else study
     return open_study(open_storage(storage, create=False), name)

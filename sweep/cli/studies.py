@@ -13,7 +13,7 @@ from sweep.cli.options import DEFAULT_STORAGE, JsonOption, StorageOption
 def studies(storage: StorageOption = DEFAULT_STORAGE, as_json: JsonOption = False) -> None:
     """List the studies that come with the project, and how far each has been run in this storage."""
     from sweep.storage.database import open_storage, sqlite_path
-    from sweep.study.file import load_study, shipped_studies
+    from sweep.study.reading import load_study, shipped_studies
 
     path = sqlite_path(storage)
     stored: dict[str, int] = {}

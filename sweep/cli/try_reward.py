@@ -33,7 +33,7 @@ def try_reward(
     from sweep.planning.preflight import check_device, check_generator, check_study
     from sweep.planning.verdict import plan_verdict
     from sweep.running.reward_preview import check_reward, judge_signal, preview_json
-    from sweep.study.file import load_study
+    from sweep.study.reading import load_study
     from sweep.terminal.reward_preview import preview_report
 
     config = with_dtype(load_study(study, overrides), device_here())

@@ -10,7 +10,7 @@ import tomli_w
 from sweep.errors import StudyFileError
 from sweep.init.draft import Draft
 from sweep.init.task_file import TaskFile
-from sweep.study.file import parse_study
+from sweep.study.reading import parse_study
 
 COMMENT_COLUMN = 40
 

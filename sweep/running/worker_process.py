@@ -14,6 +14,7 @@ from objectives.machine import memory_reached, total_memory
 from objectives.preview import Preview
 from objectives.settings.sections import WorkerSettings
 from objectives.trial.messages import FromWorker, Stop, ToWorker
+from sweep.running.interrupts import held_back, let_through
 from sweep.running.scratch import Scratch
 from sweep.running.worker_death import explain_death
 from sweep.running.worker_watch import WorkerWatch
@@ -24,6 +25,7 @@ QUIET_TRACKER = "ignore::UserWarning:multiprocessing.resource_tracker"
 
 def _run(log: Path, *arguments: object) -> None:
     """What the spawned process runs. Imported there, so that this process stays light."""
+    let_through()
     log_crashes(log)
     from objectives.worker import main
 
@@ -58,7 +60,8 @@ class WorkerProcess:
             name="rank-sweep-worker",
             daemon=False,
         )
-        self._process.start()
+        with held_back():
+            self._process.start()
         theirs.close()
 
     @property

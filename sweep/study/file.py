@@ -1,41 +1,17 @@
-"""Study files: what a user may choose, read from TOML, overridden on the command line, and checked first."""
+"""A study file's sections: what a user may choose, and what each choice means."""
 
 from __future__ import annotations
 
-import difflib
-import importlib.resources
-import tomllib
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, PrivateAttr, ValidationError, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
 from objectives.settings.learner import LearnerSettings
 from objectives.settings.sections import BudgetSettings, ModelSettings, WorkerSettings
 from objectives.settings.tasks import Section, TaskSettings
-from sweep.errors import StudyFileError
 from sweep.study.ceilings import engine_ceiling
 from sweep.study.space import SearchSpace, default_ladder
-
-ELSEWHERE = {
-    "lr": "learning_rate",
-    "rank": "r",
-    "lora_rank": "r",
-    "lora_alpha": "alpha",
-    "max_steps": "steps",
-    "num_generations": "group_size",
-    "max_completion_length": "max_completion_tokens",
-    "model_name": "name",
-    "stop_strings": "stop",
-    "lr_scheduler_kwargs": "min_lr_rate",
-    "epsilon_low": "epsilon",
-}
-"""What keys are called in TRL, PEFT and Unsloth, for whoever writes them here."""
-
-
-EITHER = (("verdict", ("keep", "tolerance")), ("space", ("alpha", "alpha_per_r")))
-"""Keys of a section that say one thing in two ways."""
 
 
 class StudySection(Section):
@@ -197,133 +173,3 @@ class StudyFile(Section):
     def code_folders(self) -> tuple[Path, ...]:
         """Where the user's modules and files are looked for: beside the study file, then in the working folder."""
         return tuple(dict.fromkeys((self._folder.absolute(), Path().absolute())))
-
-
-def shipped_studies() -> dict[str, Path]:
-    """The study files that come with the project, by name."""
-    folder = Path(str(importlib.resources.files("studies")))
-    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
-
-
-def find_study(name_or_path: str) -> Path:
-    """A study file by its path, or a shipped one by its name.
-
-    Raises:
-        StudyFileError: where there is neither.
-    """
-    shipped = shipped_studies()
-    if name_or_path in shipped:
-        return shipped[name_or_path]
-    path = Path(name_or_path)
-    # A name that no file can have is no file.
-    with suppress(OSError, ValueError):
-        if path.suffix == ".toml" and path.is_file():
-            return path
-    near = difflib.get_close_matches(name_or_path, shipped, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise StudyFileError(
-        f"no study {name_or_path!r}; {hint}allowed: a path to a .toml file, or one of {', '.join(shipped)}"
-    )
-
-
-def load_study(name_or_path: str, overrides: list[str] | None = None) -> StudyFile:
-    """Reads and checks a study.
-
-    Args:
-        name_or_path: A shipped study's name or a file's path.
-        overrides: `section.key=value` each, the value in TOML, or a bare word for a string.
-
-    Raises:
-        StudyFileError: with everything that is wrong, one line each.
-    """
-    path = find_study(name_or_path)
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise StudyFileError(f"{path}: cannot be read: {error}") from error
-    except (ValueError, RecursionError) as error:
-        raise StudyFileError(f"{path}: not TOML: {error}") from error
-    _make_way(content, overrides or [])
-    for override in overrides or []:
-        apply_override(content, override)
-    study = parse_study(content, source=str(path))
-    study._folder = path.parent
-    return study
-
-
-def parse_study(content: dict[str, Any], *, source: str) -> StudyFile:
-    """Checks a study's content.
-
-    Raises:
-        StudyFileError: with everything that is wrong, one line each.
-    """
-    try:
-        return StudyFile.model_validate(content)
-    except ValidationError as error:
-        lines = [_explain(problem, content) for problem in error.errors()]
-        raise StudyFileError("\n".join(f"{source}: {line}" for line in dict.fromkeys(lines))) from error
-    except (StudyFileError, RecursionError) as error:
-        raise StudyFileError(f"{source}: {error}") from error
-
-
-def _make_way(content: dict[str, Any], overrides: list[str]) -> None:
-    """Takes the file's way to say a thing out, where the command line says it in the other way."""
-    given = {override.partition("=")[0].strip() for override in overrides}
-    for section, keys in EITHER:
-        said = [key for key in keys if f"{section}.{key}" in given]
-        table = content.get(section)
-        if len(said) == 1 and isinstance(table, dict):
-            for key in set(keys) - set(said):
-                table.pop(key, None)
-
-
-def apply_override(content: dict[str, Any], override: str) -> None:
-    """Sets one key of a study's content.
-
-    Raises:
-        StudyFileError: where the override is not `section.key=value`.
-    """
-    target, equals, text = override.partition("=")
-    section, dot, key = target.strip().partition(".")
-    if not (equals and dot and section and key and text.strip()):
-        raise StudyFileError(f"--set {override!r}; allowed: section.key=value, as in budget.steps=40")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except (ValueError, RecursionError):
-        value = text.strip()
-    table = content.setdefault(section, {})
-    if not isinstance(table, dict):
-        raise StudyFileError(f"--set {override!r}: {section} is not a section")
-    table[key] = value
-
-
-def _explain(problem: Any, content: dict[str, Any]) -> str:
-    """One line for one problem: where, what is wrong, the value, what is allowed."""
-    where = [str(part) for part in problem["loc"] if not str(part).startswith("function-")]
-    name = ".".join(where)
-    if problem["type"] == "extra_forbidden":
-        allowed = _allowed_keys(where[:-1])
-        ours = ELSEWHERE.get(where[-1])
-        near = [ours] if ours in allowed else difflib.get_close_matches(where[-1], allowed, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        return f"{name}: unknown key; {hint}allowed: {', '.join(allowed)}"
-    if problem["type"] == "task_name":
-        given = content["task"].get("name") if isinstance(content.get("task"), dict) else content.get("task")
-        return f"task.{problem['msg']} (given: {given!r})"
-    if problem["type"] == "missing":
-        return f"{name}: missing; it must be given"
-    message = problem["msg"].removeprefix("Value error, ")
-    value = problem["input"]
-    shown = "" if isinstance(value, dict) else f" (given: {value!r})"
-    return f"{name}: {message}{shown}" if name else message
-
-
-def _allowed_keys(section: list[str]) -> list[str]:
-    """The keys that a section may hold."""
-    model: Any = StudyFile
-    for part in section:
-        field = model.model_fields.get(part)
-        model = None if field is None else field.annotation
-        if not (isinstance(model, type) and issubclass(model, Section)):
-            return []
-    return list(model.model_fields)

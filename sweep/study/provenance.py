@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import tomllib
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sweep.study.file import StudyFile, apply_override, find_study
+from sweep.study.file import StudyFile
 
 Origin = Literal["file", "--set", "default"]
 
@@ -22,24 +22,23 @@ class Setting:
     origin: Origin
 
 
-def settings_in_force(config: StudyFile, name_or_path: str, overrides: list[str]) -> tuple[Setting, ...]:
-    """Every setting of a study that was loaded from here with these overrides, in the order of the reference."""
-    in_file = tomllib.loads(find_study(name_or_path).read_text(encoding="utf-8"))
-    in_sets: dict[str, Any] = {}
-    for override in overrides:
-        apply_override(in_sets, override)
+def settings_in_force(
+    config: StudyFile, content: Mapping[str, Any], overridden: Container[str] = ()
+) -> tuple[Setting, ...]:
+    """Every setting of a study, in the order of the reference.
+
+    Args:
+        config: The study.
+        content: What its file holds, without overrides.
+        overridden: The keys that were set besides, each `section.key`.
+    """
     space = config.search_space()
     ladders = {"r": list(space.r), "alpha": list(space.alpha) if space.alpha_per_r is None else None}
     settings = []
     for section, values in config.model_dump(mode="json").items():
         for key, value in values.items():
             resolved = ladders.get(key, value) if section == "space" else value
-            origin = _origin(section, key, in_file, in_sets)
-            settings.append(Setting(key=f"{section}.{key}", value=resolved, origin=origin))
+            name = f"{section}.{key}"
+            origin: Origin = "file" if key in content.get(section, {}) else "default"
+            settings.append(Setting(key=name, value=resolved, origin="--set" if name in overridden else origin))
     return tuple(settings)
-
-
-def _origin(section: str, key: str, in_file: dict[str, Any], in_sets: dict[str, Any]) -> Origin:
-    if key in in_sets.get(section, {}):
-        return "--set"
-    return "file" if key in in_file.get(section, {}) else "default"

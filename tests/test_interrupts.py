@@ -1,0 +1,42 @@
+"""Ctrl-C while a worker is being started: nothing is lost, and nobody prints a traceback."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from sweep.running.interrupts import HELD, held_back
+
+CHILD = "import signal; print(signal.pthread_sigmask(signal.SIG_BLOCK, ()) >= {2, 15})"
+
+
+@pytest.mark.parametrize("number", HELD)
+def test_a_signal_waits_for_the_end_of_the_block(number):
+    told = []
+    before = signal.signal(number, lambda *_: told.append("handled"))
+    try:
+        with held_back():
+            os.kill(os.getpid(), number)
+            told.append("block ended")
+        assert told == ["block ended", "handled"]
+        os.kill(os.getpid(), number)
+        assert told == ["block ended", "handled", "handled"]
+    finally:
+        signal.signal(number, before)
+
+
+def test_a_process_that_is_started_in_it_begins_undisturbed():
+    with held_back():
+        started = subprocess.run([sys.executable, "-c", CHILD], capture_output=True, text=True, check=True)
+    assert started.stdout.strip() == "True"
+    after = subprocess.run([sys.executable, "-c", CHILD], capture_output=True, text=True, check=True)
+    assert after.stdout.strip() == "False"
+
+
+def test_what_was_raised_in_it_is_passed_on_and_handlers_are_put_back():
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(OSError, match="no room"), held_back():
+        raise OSError("no room")
+    assert signal.getsignal(signal.SIGINT) is before
