@@ -6,7 +6,7 @@ PYTHON  ?= $(shell for p in $(PYTHONS); do $$p -c 'import ensurepip, sys, venv; 
 VENV    := .venv
 BIN     := $(VENV)/bin
 
-.PHONY: setup sweep test test-avx2 test-emulated test-light check lock clean
+.PHONY: setup sweep test test-long test-avx2 test-emulated test-light check lock clean
 
 setup: $(VENV)/.ready
 
@@ -18,6 +18,10 @@ sweep: $(VENV)/.ready
 test: $(VENV)/.ready
 	@$(BIN)/sweep doctor --quick
 	$(BIN)/pytest -n 2 --dist loadfile
+
+# Whole commands, one after another, as people run them: minutes each.
+test-long: $(VENV)/.ready
+	$(BIN)/pytest -n 2 --dist load -m long
 
 # The tests that train and roll out, with AVX-512 masked: what other processors run, on one that has it.
 AVX2 := tests/test_cpu_kernels.py tests/test_engines.py tests/test_grouped_lora.py tests/test_prefix_cache.py \

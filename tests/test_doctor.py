@@ -184,7 +184,7 @@ def test_the_command_exits_with_2_where_there_is_a_fault(tmp_path):
     assert {check["status"] for check in json.loads(listed.stdout)} <= {"ok", "warning"}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_whole_command_looks_at_everything_and_counts(tmp_path):
     done = sweep("doctor", "no-such-study", "--storage", f"sqlite:///{tmp_path}/none/x.db", cwd=tmp_path)
     assert done.returncode == 2, done.stdout + done.stderr

@@ -32,6 +32,7 @@ def test_links_lead_somewhere(page):
     assert [target for target in targets if not (ROOT / page).parent.joinpath(target).exists()] == []
 
 
+@pytest.mark.long
 def test_bring_your_own_reward_runs_as_written(tmp_path):
     text = (STUDIES / "own_reward.md").read_text()
     for name, content in re.findall(r"^`([\w.]+)`:\n\n```\w+\n(.*?)```", text, re.MULTILINE | re.DOTALL):

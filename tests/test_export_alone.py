@@ -74,7 +74,7 @@ def folder(tmp_path_factory):
     return folder
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["file", "code", "settings"])
 def test_the_script_trains_with_unsloth_trl_and_the_users_files_alone(folder, name):
     done = sweep("export", name, "--trial", 0, "-o", f"{name}-out", cwd=folder)

@@ -98,7 +98,7 @@ def shifted(completions, answer, **columns):
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_study_that_learns_nothing_is_told_so_from_the_first_command_to_the_last(tmp_path):
     (tmp_path / "mine.py").write_text(SHIFTED)
     small = [

@@ -12,7 +12,7 @@ from sweep.planning.devices import GIB, MEMORY_MIB, MIB, named_device, present_d
 from sweep.planning.study_plan import plan_study
 from sweep.study.provenance import settings_in_force
 from sweep.study.reading import find_study, load_study, read_toml, shipped_studies
-from tests.command import SWEEP, sweep
+from tests.command import sweep
 
 HEAVY = ("torch", "vllm", "unsloth", "trl", "optuna", "pandas", "plotly", "transformers", "peft", "scipy")
 LLAMA_1B = ["--set", "model.name=unsloth/Llama-3.2-1B-Instruct", "--set", "model.dtype=bfloat16"]
@@ -306,17 +306,6 @@ def test_both_commands_load_nothing_heavy(arguments, tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stderr.strip() == "[]"
-
-
-@pytest.mark.parametrize("arguments", [["plan", "tiny"], ["lora", "shipped/tiny", "--max-lora-rank", "64"]])
-def test_both_commands_answer_within_a_second(arguments, tmp_path):
-    before = os.times()
-    for _ in range(3):
-        subprocess.run([SWEEP, *arguments], cwd=tmp_path, capture_output=True, check=True)
-    after = os.times()
-    # Processor time: a busy machine must not fail the suite.
-    spent = after.children_user + after.children_system - before.children_user - before.children_system
-    assert spent / 3 < 1.0
 
 
 @pytest.mark.slow

