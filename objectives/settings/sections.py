@@ -134,6 +134,8 @@ class WorkerSettings(Section):
     keep_adapters: bool = False
     code_folders: tuple[Path, ...] = ()
     """Where the user's own modules and data files are looked for, in order."""
+    by_value: bytes = Field(default=b"", repr=False)
+    """Functions of a notebook, as `objectives.user_code.by_value` sends them."""
 
     @property
     def rollouts(self) -> int:

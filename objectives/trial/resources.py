@@ -24,6 +24,7 @@ from objectives.tasks.build import build_task
 from objectives.tasks.protocol import Row, Task
 from objectives.tasks.user_files import own_references, own_template
 from objectives.trial.evaluation import Evaluator
+from objectives.user_code.by_value import receive_by_value
 from objectives.user_code.modules import load_reference
 
 IMPORT_LIMIT_S = 300.0
@@ -135,6 +136,8 @@ def _has_gpu(model: ModelSettings) -> bool:
 def _import_user_code(settings: WorkerSettings) -> None:
     # For code that wants the tokenizer when it is imported.
     os.environ["SWEEP_MODEL"] = settings.model.path
+    if settings.by_value:
+        receive_by_value(settings.by_value)
     for reference in own_references(settings.task):
         with stages.during(f"importing {reference}", limit_s=IMPORT_LIMIT_S):
             load_reference(reference, settings.code_folders)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sweep.cli.options import DEFAULT_STORAGE, StorageOption
+from sweep.cli.options import StorageOption
 from sweep.cli.stored import StoredStudyArgument, open_stored
 from sweep.errors import MissingExtraError
+from sweep.storage.default import DEFAULT_STORAGE
 
 if TYPE_CHECKING:
     from sweep.dashboard.server import DashboardServer

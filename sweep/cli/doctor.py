@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sweep.cli.options import DEFAULT_STORAGE, JsonOption, SetOption, StorageOption
+from sweep.cli.options import JsonOption, SetOption, StorageOption
+from sweep.storage.default import DEFAULT_STORAGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from sweep.cli.options import DEFAULT_STORAGE, StorageOption, not_an_option
+from sweep.cli.options import StorageOption, not_an_option
 from sweep.cli.stored import StoredStudyArgument, open_stored
+from sweep.storage.default import DEFAULT_STORAGE
 
 
 def export(

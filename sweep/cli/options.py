@@ -19,8 +19,6 @@ def not_an_option(value: Path | None) -> Path | None:
     return value
 
 
-DEFAULT_STORAGE = "sqlite:///rank-sweep.db"
-
 StudyArgument = Annotated[
     str, typer.Argument(metavar="STUDY", help="A shipped study's name (see `sweep studies`) or a .toml file.")
 ]

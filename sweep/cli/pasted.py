@@ -8,9 +8,9 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
-from sweep.cli.options import DEFAULT_STORAGE
 from sweep.errors import StudyFileError
 from sweep.storage.database import changed_keys, hide_password
+from sweep.storage.default import DEFAULT_STORAGE
 from sweep.study.file import StudyFile
 from sweep.study.reading import find_study, parse_study, read_toml
 

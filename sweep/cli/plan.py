@@ -47,28 +47,21 @@ def plan(
     """
     from sweep.planning.devices import named_device, present_device
     from sweep.planning.number_format import device_here, with_dtype
-    from sweep.planning.preflight import check_device, check_study
-    from sweep.planning.study_plan import plan_study
-    from sweep.planning.verdict import plan_verdict
-    from sweep.study.provenance import settings_in_force
+    from sweep.planning.preflight import check_device
+    from sweep.planning.whole_plan import whole_plan
     from sweep.study.reading import find_study, load_study, parse_override, read_toml
 
     planned_for = present_device() if device is None else named_device(device)
     declared = load_study(study, overrides)
-    config = with_dtype(declared, planned_for)
     overridden = [parse_override(override)[0] for override in overrides]
-    settings = settings_in_force(config, read_toml(find_study(study)), overridden)
-    planned = plan_study(config, device=planned_for, settings=settings)
-    prompts = check_study(config)
-    reach = plan_verdict(config, held_out=None if prompts is None else prompts.held_out)
-    planned = dataclasses.replace(planned, prompts=prompts, verdict=reach)
+    planned = whole_plan(declared, read_toml(find_study(study)), overridden, device=planned_for)
     if measure:
         from rich.console import Console
 
         from sweep.planning.pack import with_slots
         from sweep.running.calibration import calibrate
 
-        check_device(config)
+        check_device(with_dtype(declared, planned_for))
         with Console(stderr=True).status("running a few steps of one trial"):
             pack = None if planned.memory is None else planned.memory.pack
             here = with_dtype(declared, device_here())

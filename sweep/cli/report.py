@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from sweep.cli.options import DEFAULT_STORAGE, StorageOption, not_an_option
+from sweep.cli.options import StorageOption, not_an_option
 from sweep.cli.stored import StoredStudyArgument, open_stored
+from sweep.storage.default import DEFAULT_STORAGE
 
 
 def report(
@@ -43,16 +44,12 @@ def report(
 
     Examples: `sweep report tiny`, `sweep report tiny --png figures --notebook report.ipynb`
     """
-    from sweep.errors import UsageError
     from sweep.report.contents import read_report
-    from sweep.report.page import report_html
+    from sweep.report.page import write_page
 
     stored = open_stored(study, storage)
     contents = read_report(stored)
-    try:
-        output.write_text(report_html(contents), encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"--output {output}: cannot be written: {error.strerror}") from error
+    write_page(contents, output)
     typer.echo(f"wrote {output} ({output.stat().st_size / 2**20:.1f} MiB)")
     if png is not None:
         from sweep.report.images import write_images

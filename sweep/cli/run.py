@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from sweep.cli.options import DEFAULT_STORAGE, SetOption, StorageOption, StudyArgument
+from sweep.cli.options import SetOption, StorageOption, StudyArgument
+from sweep.storage.default import DEFAULT_STORAGE
 
 
 def run(

@@ -6,8 +6,9 @@ import json
 
 import typer
 
-from sweep.cli.options import DEFAULT_STORAGE, JsonOption, StorageOption
+from sweep.cli.options import JsonOption, StorageOption
 from sweep.cli.stored import StoredStudyArgument, open_stored
+from sweep.storage.default import DEFAULT_STORAGE
 
 
 def show(study: StoredStudyArgument, storage: StorageOption = DEFAULT_STORAGE, as_json: JsonOption = False) -> None:

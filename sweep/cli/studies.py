@@ -7,7 +7,8 @@ from typing import Any
 
 import typer
 
-from sweep.cli.options import DEFAULT_STORAGE, JsonOption, StorageOption
+from sweep.cli.options import JsonOption, StorageOption
+from sweep.storage.default import DEFAULT_STORAGE
 
 
 def studies(storage: StorageOption = DEFAULT_STORAGE, as_json: JsonOption = False) -> None:

@@ -29,26 +29,22 @@ def try_reward(
     """
     from rich.console import Console
 
-    from sweep.planning.number_format import device_here, with_dtype
-    from sweep.planning.preflight import check_device, check_generator, check_study
-    from sweep.planning.verdict import plan_verdict
-    from sweep.running.reward_preview import check_reward, judge_signal, preview_json
+    from sweep.running.recipe import try_reward as tried_reward
+    from sweep.running.reward_preview import preview_json
     from sweep.study.reading import load_study
     from sweep.terminal.reward_preview import preview_report
 
-    config = with_dtype(load_study(study, overrides), device_here())
-    planned = check_study(config)
-    check_device(config)
-    check_generator(config)
     console, told = Console(), Console(stderr=True)
     told.print("loading the model and the engine: about a minute on a CPU", style="dim")
-    preview = check_reward(
-        config, prompts=prompts, tell=lambda doing: told.print(doing, style="dim", markup=False, highlight=False)
+    tried = tried_reward(
+        load_study(study, overrides),
+        prompts=prompts,
+        tell=lambda doing: told.print(doing, style="dim", markup=False, highlight=False),
     )
-    reach = plan_verdict(config, held_out=None if planned is None else planned.held_out).against(preview.spread)
     if as_json:
-        typer.echo(json.dumps({**preview_json(preview), "spread": preview.spread, "verdict": reach}, indent=2))
+        shown = {**preview_json(tried.preview), "spread": tried.preview.spread, "verdict": tried.reach}
+        typer.echo(json.dumps(shown, indent=2))
     else:
-        console.print(preview_report(preview, show=show))
-        console.print(judge_signal(preview).sentence, highlight=False)
-        console.print(reach, highlight=False)
+        console.print(preview_report(tried.preview, show=show))
+        console.print(tried.signal.sentence, highlight=False)
+        console.print(tried.reach, highlight=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from plotly.offline import get_plotlyjs
 
 from objectives.figures import decimals
 from sweep.answer.paste import ceiling_saving, paste_calls
+from sweep.errors import UsageError
 from sweep.plots.curves import MAX_LINES
 from sweep.report.contents import Evidence, Report
 from sweep.report.method import method
@@ -21,6 +23,19 @@ from sweep.text import count, decimals_for, size
 
 if TYPE_CHECKING:
     import optuna
+
+
+def write_page(report: Report, path: Path) -> Path:
+    """Writes the report as one HTML file.
+
+    Raises:
+        UsageError: where it cannot be written.
+    """
+    try:
+        path.write_text(report_html(report), encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"--output {path}: cannot be written: {error.strerror}") from error
+    return path
 
 
 def report_html(report: Report) -> str:

@@ -10,14 +10,18 @@ from pathlib import Path
 import optuna
 from rich.console import Console
 
+from objectives.preview import Preview
 from sweep.answer.learning import DesignWatch
 from sweep.confirmation.outcome import Confirmed, confirmation_name, count_look, freeze, read_confirmation, store_frozen
 from sweep.confirmation.schedule import ConfirmSchedule
 from sweep.errors import NothingToConfirmError, TrialsFailedError
-from sweep.planning.number_format import device_here, settle_dtype
+from sweep.planning.number_format import device_here, settle_dtype, with_dtype
 from sweep.planning.pack import sized_pack
 from sweep.planning.preflight import check_device, check_generator, check_study
+from sweep.planning.prompts import PromptPlan
+from sweep.planning.verdict import plan_verdict
 from sweep.running.progress import ProgressDisplay, make_progress
+from sweep.running.reward_preview import Signal, check_reward, judge_signal
 from sweep.running.supervisor import Supervisor, TrialSchedule
 from sweep.search.pruner import make_pruner
 from sweep.search.schedule import SearchSchedule, ended_trials, make_sampler
@@ -86,15 +90,16 @@ def open_to_run(
         yield OpenStudy(study=study, config=config, logs=logs)
 
 
-def check(config: StudyFile) -> None:
-    """Checks everything that a study names, and this machine.
+def check(config: StudyFile) -> PromptPlan | None:
+    """Checks everything that a study names, and this machine. See `check_study` for what it gives back.
 
     Raises:
         StudyFileError: naming the first thing that is wrong.
     """
-    check_study(config)
+    prompts = check_study(config)
     check_device(config)
     check_generator(config)
+    return prompts
 
 
 def settle(config: StudyFile, stored: optuna.Study | None) -> StudyFile:
@@ -104,6 +109,35 @@ def settle(config: StudyFile, stored: optuna.Study | None) -> StudyFile:
         StudyMismatchError: where it was begun in a number format that this machine does not compute in.
     """
     return sized_pack(settle_dtype(config, stored, device_here()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TriedReward:
+    """What a reward says of the base policy's completions, and whether the study can do with that."""
+
+    preview: Preview
+    signal: Signal
+    reach: str
+    """What the declared verdict can show against the reward's spread."""
+
+
+def try_reward(config: StudyFile, *, prompts: int, tell: Callable[[str], None]) -> TriedReward:
+    """Samples the base policy and rewards it; nothing is trained and nothing stored.
+
+    Args:
+        config: The study, as it was read.
+        prompts: How many to sample a group of completions for.
+        tell: Is told what the worker is doing.
+
+    Raises:
+        TrialsFailedError: where the worker cannot load, or a reward breaks its contract.
+        StudyFileError: where the study cannot be run as it stands.
+    """
+    config = with_dtype(config, device_here())
+    planned = check(config)
+    preview = check_reward(config, prompts=prompts, tell=tell)
+    reach = plan_verdict(config, held_out=None if planned is None else planned.held_out)
+    return TriedReward(preview=preview, signal=judge_signal(preview), reach=reach.against(preview.spread))
 
 
 def run_search(config: StudyFile, *, storage: str, console: Console) -> StudySummary:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +11,7 @@ from pydantic import Field, PrivateAttr, model_validator
 from objectives.settings.learner import LearnerSettings
 from objectives.settings.sections import BudgetSettings, ModelSettings, WorkerSettings
 from objectives.settings.tasks import Section, TaskSettings
+from objectives.user_code.by_value import ByValue
 from sweep.study.ceilings import engine_ceiling
 from sweep.study.space import SearchSpace, default_ladder
 
@@ -124,6 +126,7 @@ class StudyFile(Section):
     search: SearchSection = SearchSection()
     verdict: VerdictSection = VerdictSection()
     _folder: Path = PrivateAttr(default=Path())
+    _by_value: ByValue | None = PrivateAttr(default=None)
 
     @model_validator(mode="after")
     def _check(self) -> StudyFile:
@@ -167,7 +170,13 @@ class StudyFile(Section):
             log_folder=log_folder,
             keep_adapters=self.study.keep_adapters,
             code_folders=self.code_folders,
+            by_value=b"" if self._by_value is None else self._by_value.pickled,
         )
+
+    @property
+    def sources_by_value(self) -> Mapping[str, str]:
+        """The digests of rewards and data that are functions of a notebook, by what the study calls them."""
+        return {} if self._by_value is None else self._by_value.digests
 
     @property
     def code_folders(self) -> tuple[Path, ...]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from objectives.user_code.by_value import ByValue
 from sweep.errors import StudyFileError
 from sweep.study.file import StudyFile
 from sweep.study.problems import explain
@@ -77,7 +78,14 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise StudyFileError(f"{path}: not TOML: {error}") from error
 
 
-def make_study(content: dict[str, Any], settings: Mapping[str, Any], *, source: str, folder: Path) -> StudyFile:
+def make_study(
+    content: dict[str, Any],
+    settings: Mapping[str, Any],
+    *,
+    source: str,
+    folder: Path,
+    by_value: ByValue | None = None,
+) -> StudyFile:
     """Checks a study's content, changed as asked.
 
     Args:
@@ -85,6 +93,7 @@ def make_study(content: dict[str, Any], settings: Mapping[str, Any], *, source: 
         settings: Values by `section.key`, which replace those of the content.
         source: What messages call it.
         folder: Where its modules and data files are looked for first.
+        by_value: Functions of a notebook that it names.
 
     Raises:
         StudyFileError: with everything that is wrong, one line each.
@@ -93,7 +102,7 @@ def make_study(content: dict[str, Any], settings: Mapping[str, Any], *, source: 
     for name, value in settings.items():
         set_value(content, name, value)
     study = parse_study(content, source=source)
-    study._folder = folder
+    study._folder, study._by_value = folder, by_value
     return study
 
 

@@ -17,7 +17,7 @@ def source_hashes(config: StudyFile) -> dict[str, str]:
     """The SHA-256 of each reward or task module, of the user's modules that it imports, and of each data file."""
     folders = config.code_folders
     modules = own_sources(own_modules(config.task), folders)
-    hashes = {_name(path, folders): _digest([path]) for path in modules.values()}
+    hashes = dict(config.sources_by_value) | {_name(path, folders): _digest([path]) for path in modules.values()}
     for name in own_files(config.task, folders):
         try:
             path = find_file(name, folders)
