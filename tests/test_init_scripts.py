@@ -140,6 +140,7 @@ def test_helpers_that_load_the_model_and_make_settings_are_followed(converted):
         ),
         ("TABLE = {'right': right, 'short': short}\nrewards = [TABLE[name] for name in ['short']]", ["short"]),
         ("rewards = [*[right], short]", ["right", "short"]),
+        ("import operator\nrewards = [right, operator.neg]", ["right", "neg"]),
         ("from functools import partial\nrewards = partial(right)", ["rewards"]),
         (
             "def make():\n    def inner(**kwargs):\n        return [1.0]\n    return inner\nrewards = make()",
@@ -193,3 +194,16 @@ def test_modules_beside_a_source_are_copied_and_missing_ones_named(converted, tm
     assert not any("nor_this" in note for note in made.look_at), "nothing that is kept needs it"
     everything = converted(LOAD, DATA, "from rewards_elsewhere import *\n", TRAIN)
     assert "from rewards_elsewhere import *" in everything.files["task.py"]
+
+
+def test_a_tokenizer_of_another_name_is_the_models_and_a_judge_stays_a_model_of_its_own(converted):
+    load = "from transformers import AutoTokenizer\nNAME = 'someone/base'\n"
+    load += "def load_tok():\n    tok = AutoTokenizer.from_pretrained(NAME)\n    return tok\nmine = load_tok()\n"
+    data = DATA + "dataset = dataset.filter(lambda row: len(mine(row['prompt'])) > 0)\n"
+    train = PEFT.replace('"someone/other-model"', "NAME")
+    made = converted(load + data + REWARD + train, name="mine.py")
+    assert len(task_of(made).rows(lambda text: [1])) == 6
+    judge = "judge = AutoTokenizer.from_pretrained('someone/judge')\n" + REWARD.replace("a in c", "a in judge(c)")
+    made = converted(load + data + judge + train, name="judged.py")
+    assert "from_pretrained('someone/judge')" in made.files["task.py"]
+    assert study_of(made)["model"]["name"] == "someone/base"

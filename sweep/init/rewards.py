@@ -41,8 +41,15 @@ def reward_functions(recipe: Recipe) -> tuple[dict[str, ast.expr], bool]:
     for i, item in enumerate(items, start=1):
         if isinstance(item, ast.Constant):
             raise StudyFileError(f"{source}: the reward {item.value!r} is a model; a sweep calls functions: wrap it")
-        named[item.id if isinstance(item, ast.Name) else f"reward_{i}"] = item
+        named[_alias(item, named) or f"reward_{i}"] = item
     return named, any(not isinstance(item, ast.Name) for item in items)
+
+
+def _alias(item: ast.expr, taken: dict[str, ast.expr]) -> str | None:
+    """A name for a reward: its own, or the attribute's that it is looked up as."""
+    if isinstance(item, ast.Name):
+        return item.id
+    return item.attr if isinstance(item, ast.Attribute) and item.attr not in taken else None
 
 
 def _items(  # noqa: PLR0911 - one arm for each way to write a list

@@ -76,15 +76,42 @@ def task_file(recipe: Recipe, *, module: str = "task") -> TaskFile:
 
 
 def _without_model(recipe: Recipe) -> list[Statement]:
-    """The statements before the trainer, less those that load or wrap the model: the worker does that."""
+    """The statements before the trainer, less those that load or wrap the model: the worker does that.
+
+    What loads its tokenizer under another name becomes that name for `tokenizer`; other models, as judges, are kept.
+    """
+    model = _model_text(recipe)
     kept = []
     for statement in recipe.before:
         node = statement.node
-        loads = isinstance(node, ast.Assign) and isinstance(node.value, ast.Call)
-        if loads and LOADERS.search(ast.unparse(node.value.func)) and "Dataset" not in ast.unparse(node.value.func):  # type: ignore[attr-defined]
+        call = node.value if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) else None
+        name = "" if call is None else ast.unparse(call.func)
+        if call is None or not LOADERS.search(name) or "Dataset" in name or _loads_another(call, name, model):
+            kept.append(statement)
             continue
-        kept.append(statement)
+        target = node.targets[0]  # type: ignore[attr-defined]
+        if isinstance(target, ast.Tuple) and len(target.elts) > 1:
+            target = target.elts[1]
+        elif "Tokenizer" not in name and "Processor" not in name:
+            continue
+        if isinstance(target, ast.Name) and target.id != TOKENIZER:
+            text = f"{target.id} = {TOKENIZER}"
+            kept.append(Statement(node=ast.parse(text).body[0], text=text, place=statement.place))
     return kept
+
+
+def _model_text(recipe: Recipe) -> str:
+    """How the source writes the name of the model that it trains."""
+    named = (
+        recipe.trainer.arguments.get("model") if recipe.loader is None else recipe.loader.arguments.get("model_name")
+    )
+    return "" if named is None else ast.unparse(named)
+
+
+def _loads_another(call: ast.Call, name: str, model: str) -> bool:
+    """Whether a call of Transformers loads something else than the model that is trained, or its tokenizer."""
+    given = [*call.args, *(each.value for each in call.keywords if each.arg == "pretrained_model_name_or_path")]
+    return bool(re.search(r"Auto\w+\.from_pretrained$", name) and given and model) and ast.unparse(given[0]) != model
 
 
 def _refuse_missing(missing: set[str], recipe: Recipe) -> None:

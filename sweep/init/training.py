@@ -36,7 +36,7 @@ DEALT_WITH = {
     "steps_per_generation", "vllm_sampling_params",
 }  # fmt: skip
 """Arguments that are dealt with one by one."""
-GENERATION = {"do_sample", "pad_token_id", "eos_token_id", "bos_token_id", "max_new_tokens", "use_cache"}
+GENERATION = {"do_sample", "pad_token_id", "eos_token_id", "bos_token_id", "use_cache"}
 """Generation arguments that a sweep sets itself."""
 TRAINER = {
     "model", "args", "train_dataset", "eval_dataset", "processing_class", "tokenizer", "reward_funcs", "peft_config",

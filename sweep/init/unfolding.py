@@ -235,8 +235,9 @@ def _inner(node: ast.stmt, outer: Statement) -> Statement:
     if returns and not isinstance(node, Function | ast.ClassDef):
         node = ast.fix_missing_locations(_NoReturn().visit(node))
         return Statement(node=node, text=ast.unparse(node), place=outer.place)
+    place = f"line {node.lineno}" if outer.lines and outer.place.startswith("line") else outer.place
     text = text_of(node, outer.lines) if outer.lines else ast.unparse(node)
-    return Statement(node=node, text=text, place=outer.place, lines=outer.lines)
+    return Statement(node=node, text=text, place=place, lines=outer.lines)
 
 
 def _statement(text: str, place: str) -> Statement:
