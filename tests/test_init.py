@@ -189,7 +189,7 @@ def test_lengths_that_depend_on_the_data_are_said_to(converted):
     lengths = DATA + 'longest = max(len(tokenizer(row["prompt"])) for row in dataset)\n'
     made = converted(LOAD, lengths, REWARD, TRAIN.replace("max_seq_length - 256", "max_seq_length - longest"))
     assert study_of(made)["task"]["max_completion_tokens"] == 768
-    assert "max_seq_length - longest, depends on the data" in made.files["REPORT.md"]
+    assert "max_seq_length - longest, is known only when it runs" in made.files["REPORT.md"]
 
 
 def test_a_chat_template_that_is_set_on_the_tokenizer_is_the_studys(converted):

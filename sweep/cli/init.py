@@ -20,7 +20,9 @@ def init(
         Path | None,
         typer.Argument(metavar="[SOURCE]", help="A notebook (.ipynb) or script (.py) that trains with TRL."),
     ] = None,
-    model: Annotated[str | None, typer.Option("--model", help="Without a source: a hub id or a folder.")] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", help="The model: a hub id or a folder. With a source: instead of its own.")
+    ] = None,
     data: Annotated[
         str | None, typer.Option("--data", help="Without a source: a file, a hub id, or module:function.")
     ] = None,
@@ -48,9 +50,9 @@ def init(
     Examples: `sweep init my_grpo.ipynb`, `sweep init --model Qwen/Qwen3-0.6B --data rows.jsonl --reward rewards:right`
     """
     if source is not None:
-        if model or data or reward:
-            raise StudyFileError("--model, --data and --reward are for a study without a source; give one or the other")
-        folder, files, notes = _from_source(source)
+        if data or reward:
+            raise StudyFileError("--data and --reward are for a study without a source; give one or the other")
+        folder, files, notes = _from_source(source, model)
     else:
         folder, files, notes = _from_options(model, data, reward, max_lora_rank, steps)
     from sweep.init.folder import write_folder
@@ -65,10 +67,10 @@ def init(
     _say_next(folder)
 
 
-def _from_source(source: Path) -> tuple[Path, dict[str, str], tuple[str, ...]]:
+def _from_source(source: Path, model: str | None) -> tuple[Path, dict[str, str], tuple[str, ...]]:
     from sweep.init.convert import convert
 
-    converted = convert(source)
+    converted = convert(source, model=model)
     draft = converted.draft
     unsaid = (f"{len(draft.unsaid)} settings could not be said: {'; '.join(draft.unsaid)}",) if draft.unsaid else ()
     return Path(source.stem), converted.files, (*converted.look_at, *unsaid)

@@ -65,9 +65,9 @@ class Draft:
             self.unsaid.append(f"{call.short_name}({argument}=...): {error} is known only when it runs")
             return None
 
-    def put_if_known(self, section: str, key: str, value: Any, theirs: str) -> None:
+    def put_if_known(self, section: str, key: str, value: Any, theirs: str, comment: str = "theirs") -> None:
         """Sets a key that a study has; else says that it has none for `theirs`."""
         if _allowed(section, key, value):
-            self.put(section, key, value, "theirs")
+            self.put(section, key, value, comment)
         else:
             self.unsaid.append(theirs)

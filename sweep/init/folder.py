@@ -9,6 +9,7 @@ import tomli_w
 
 from sweep.errors import StudyFileError
 from sweep.init.draft import Draft
+from sweep.init.source import Source
 from sweep.init.task_file import TaskFile
 from sweep.study.reading import parse_study
 
@@ -45,18 +46,21 @@ def _inline(key: str, value: Any) -> str:
     return tomli_w.dumps({key: value}).strip()
 
 
-def report(draft: Draft, task: TaskFile, *, source: str, unread: tuple[str, ...]) -> str:
+def report(draft: Draft, task: TaskFile, *, source: Source) -> str:
     """What became of the source, in Markdown."""
     carried = [
         f"`{section}.{key}` = `{_inline('x', value).partition(' = ')[2]}`{f': {comment}' if comment else ''}"
         for section, keys in draft.values.items()
         for key, (value, comment) in keys.items()
     ]
-    parts = [f"# {source} as a study", ""]
+    parts = [f"# {source.path.name} as a study", ""]
     for title, lines in (
         ("Could not be said", draft.unsaid),
         ("Changed", draft.changed),
-        ("To look at by hand", [*draft.look_at, *task.look_at, *(f"not read: {where}" for where in unread)]),
+        (
+            "To look at by hand",
+            [*source.notes, *draft.look_at, *task.look_at, *(f"not read: {where}" for where in source.unread)],
+        ),
         ("Carried over", carried),
     ):
         parts += [f"## {title}", "", *([f"- {line}" for line in lines] or ["Nothing."]), ""]
@@ -72,6 +76,7 @@ def write_folder(folder: Path, files: dict[str, str]) -> None:
     try:
         folder.mkdir(parents=True)
         for name, text in files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text(text, encoding="utf-8")
     except FileExistsError as error:
         raise StudyFileError(f"--output {folder}: is there already; name a new folder") from error

@@ -8,7 +8,7 @@ import json
 import re
 import textwrap
 import tokenize
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,9 +19,6 @@ FOREIGN_CELL = re.compile(r"^\s*%%(?!capture|time|timeit|prun)")
 SHELL = re.compile(r"^(\s*)[!%?]|^(\s*)[A-Za-z_]\w*\s*=\s*[!%]")
 """Lines that only a notebook understands."""
 
-DEEPEST = 4
-"""Functions that train within functions that train."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statement:
@@ -31,6 +28,8 @@ class Statement:
     text: str
     place: str
     """As `cell 3` or `line 12`."""
+    lines: Sequence[str] = ()
+    """Those that the positions in `node` count from; none where it was not written so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +40,8 @@ class Source:
     statements: tuple[Statement, ...]
     text: str
     unread: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = field(default=())
+    """What its reader should know about how it was followed."""
 
 
 def read_source(path: Path) -> Source:
@@ -86,7 +87,7 @@ def _from_cells(path: Path, cells: list[str], *, counted: str = "cell") -> Sourc
         for node in tree.body:
             place = f"cell {number}" if counted == "cell" else f"line {node.lineno}"
             statements += _flattened(node, lines, place)
-    return Source(path=path, statements=tuple(_inlined(statements)), text="\n".join(cells), unread=tuple(unread))
+    return Source(path=path, statements=tuple(statements), text="\n".join(cells), unread=tuple(unread))
 
 
 def _without_shell(cell: str) -> str:
@@ -110,10 +111,10 @@ def _flattened(node: ast.stmt, lines: list[str], place: str) -> Iterator[Stateme
         for inner in node.body:
             yield from _flattened(inner, lines, place)
         return
-    yield Statement(node=node, text=_text(node, lines), place=place)
+    yield Statement(node=node, text=text_of(node, lines), place=place, lines=lines)
 
 
-def _text(node: ast.stmt, lines: list[str]) -> str:
+def text_of(node: ast.stmt, lines: Sequence[str]) -> str:
     """A statement's own lines, with the comments right above it, moved to the left edge."""
     decorators = getattr(node, "decorator_list", [])
     first = min([node.lineno, *(each.lineno for each in decorators)]) - 1
@@ -145,52 +146,3 @@ def indented(text: str) -> str:
     return "\n".join(
         line if number in inside or not line.strip() else f"    {line}" for number, line in enumerate(lines, start=1)
     )
-
-
-def _inlined(statements: list[Statement]) -> Iterator[Statement]:
-    """Statements, with a call of a function that trains replaced by what the function does."""
-    functions = {each.node.name: each for each in statements if isinstance(each.node, ast.FunctionDef)}
-    training = {name for name, each in functions.items() if "Trainer(" in each.text}
-    while more := {
-        name
-        for name, each in functions.items()
-        if name not in training and any(re.search(rf"\b{inner}\(", each.text) for inner in training)
-    }:
-        training |= more
-    for statement in statements:
-        call = _only_call(statement.node)
-        if call is not None and _name(call) in training:
-            yield from _body(functions, training, call, depth=0)
-        elif not (isinstance(statement.node, ast.FunctionDef) and statement.node.name in training):
-            yield statement
-
-
-def _body(functions: dict[str, Statement], training: set[str], call: ast.Call, *, depth: int) -> Iterator[Statement]:
-    """What a call of a training function does: its arguments by their names, then its statements."""
-    function = functions[_name(call)]
-    lines = function.text.splitlines()
-    inner = ast.parse(function.text).body[0]
-    if not isinstance(inner, ast.FunctionDef) or depth > DEEPEST:
-        return
-    given = dict(zip((each.arg for each in inner.args.args), call.args, strict=False))
-    given |= {keyword.arg: keyword.value for keyword in call.keywords if keyword.arg}
-    for name, value in given.items():
-        if not (isinstance(value, ast.Name) and value.id == name):
-            text = f"{name} = {ast.unparse(value)}"
-            yield Statement(node=ast.parse(text).body[0], text=text, place=function.place)
-    for each in inner.body:
-        nested = _only_call(each)
-        if nested is not None and _name(nested) in training:
-            yield from _body(functions, training, nested, depth=depth + 1)
-        else:
-            yield Statement(node=each, text=_text(each, lines), place=function.place)
-
-
-def _only_call(node: ast.stmt) -> ast.Call | None:
-    """The call of a function by its name that a statement consists of."""
-    value = node.value if isinstance(node, ast.Expr) else None
-    return value if isinstance(value, ast.Call) and isinstance(value.func, ast.Name) else None
-
-
-def _name(call: ast.Call) -> str:
-    return call.func.id if isinstance(call.func, ast.Name) else ""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from sweep.init.calls import Recipe
 from sweep.init.draft import Draft
 from sweep.init.model import draft_adapter, draft_lengths, draft_model, draft_task, draft_template
+from sweep.init.recipe import Recipe
 from sweep.init.training import draft_budget, draft_learner
 
 
-def draft_study(recipe: Recipe, *, name: str, rewards: dict[str, str], data: str) -> Draft:
+def draft_study(recipe: Recipe, *, name: str, rewards: dict[str, str], data: str, model: str | None = None) -> Draft:
     """Says in a study's keys what a source trains.
 
     Args:
@@ -19,12 +19,16 @@ def draft_study(recipe: Recipe, *, name: str, rewards: dict[str, str], data: str
         name: The study's name.
         rewards: References of the reward functions, by their aliases.
         data: Reference of the function that gives the rows.
+        model: The base model, instead of the one that the source names.
+
+    Raises:
+        StudyFileError: where nothing says which model it is.
     """
     draft = Draft()
     source = recipe.source.path.name
     draft.put("study", "name", name, f"from {source}")
     draft.put("study", "description", f"made from {source}", "")
-    draft_model(draft, recipe)
+    draft_model(draft, recipe, model)
     draft_adapter(draft, recipe)
     draft_task(draft, recipe, rewards, data)
     draft_lengths(draft, recipe)

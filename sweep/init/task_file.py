@@ -8,7 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from sweep.errors import StudyFileError
-from sweep.init.calls import Recipe
+from sweep.init.command_line import refuse_ungiven
+from sweep.init.imports import missing_modules
+from sweep.init.recipe import Recipe
+from sweep.init.rewards import reward_functions
 from sweep.init.slicing import defined, free_names, needed_by
 from sweep.init.source import Statement, indented
 
@@ -17,6 +20,7 @@ ROWS = "rows"
 TOKENIZER = "tokenizer"
 SANDBOX = {"Benchmarker", "check_python_modules", "create_locked_down_function", "execute_with_time_limit"}
 """Functions that run code which a model wrote, in unsloth_zoo 2026.10."""
+DATA_FILE = r"""["']([\w./-]+\.(?:csv|tsv|jsonl?|parquet|txt|ya?ml))["']"""
 LOADERS = re.compile(r"(\.from_pretrained|get_peft_model|\.for_inference|\.for_training)$")
 
 
@@ -29,6 +33,8 @@ class TaskFile:
     data: str
     one_prompt: bool
     """Whether the rows are one row many times over, as `[row] * 1000`."""
+    missing: list[str]
+    """Modules that it imports, and that are not installed here."""
     look_at: list[str] = field(default_factory=list)
 
 
@@ -39,11 +45,10 @@ def task_file(recipe: Recipe, *, module: str = "task") -> TaskFile:
         StudyFileError: where rewards or rows need the model, or something that is defined nowhere.
     """
     trainer, source = recipe.trainer, recipe.source
-    for argument in ("reward_funcs", "train_dataset"):
-        if argument not in trainer.arguments:
-            raise StudyFileError(f"{source.path.name}: GRPOTrainer is given no {argument}")
+    if "train_dataset" not in trainer.arguments:
+        raise StudyFileError(f"{source.path.name}: GRPOTrainer is given no train_dataset")
     statements = _without_model(recipe)
-    functions, nameless = _reward_functions(recipe)
+    functions, nameless = reward_functions(recipe)
     needed = {name for expression in functions.values() for name in free_names(expression)}
     rewards, missing = needed_by(needed, statements)
     train = trainer.arguments["train_dataset"]
@@ -51,7 +56,13 @@ def task_file(recipe: Recipe, *, module: str = "task") -> TaskFile:
     returned = [train, *([held_out] if held_out is not None and not _is_none(held_out) else [])]
     rows, missing_rows = needed_by({name for each in returned for name in free_names(each)}, statements)
     rows = [statement for statement in rows if statement not in rewards]
-    _refuse_missing((missing | missing_rows) - {TOKENIZER}, recipe)
+    stars = [statement for statement in statements if _imports_all(statement.node)]
+    if unknown := (missing | missing_rows) - {TOKENIZER, "model", "trainer"}:
+        if not stars:
+            _refuse_missing(unknown, recipe)
+        rewards = [*stars, *rewards]
+    _refuse_missing((missing | missing_rows) & {"model", "trainer"}, recipe)
+    refuse_ungiven([*rewards, *rows], source.path.name)
     name = _rows_name([*rewards, *rows])
     wrapped = functions if nameless else {}
     return TaskFile(
@@ -59,44 +70,48 @@ def task_file(recipe: Recipe, *, module: str = "task") -> TaskFile:
         rewards={alias: f"{module}:{alias}" for alias in functions},
         data=f"{module}:{name}",
         one_prompt=any(_repeats_one(node) for node in [*(statement.node for statement in rows), *returned]),
+        missing=missing_modules(rewards + rows),
         look_at=_look_at(rewards + rows),
     )
 
 
-def _reward_functions(recipe: Recipe) -> tuple[dict[str, ast.expr], bool]:
-    """The reward functions by name, and whether names have to be given to any of them."""
-    given = recipe.trainer.arguments["reward_funcs"]
-    if isinstance(given, ast.Name):
-        for statement in reversed(recipe.before):
-            node = statement.node
-            if (
-                isinstance(node, ast.Assign)
-                and defined(node) == {given.id}
-                and isinstance(node.value, ast.List | ast.Tuple)
-            ):
-                given = node.value
-                break
-    items = given.elts if isinstance(given, ast.List | ast.Tuple) else [given]
-    named: dict[str, ast.expr] = {}
-    for i, item in enumerate(items, start=1):
-        if isinstance(item, ast.Constant):
-            raise StudyFileError(
-                f"{recipe.source.path.name}: the reward {item.value!r} is a model; a sweep calls functions: wrap it"
-            )
-        named[item.id if isinstance(item, ast.Name) else f"reward_{i}"] = item
-    return named, any(not isinstance(item, ast.Name) for item in items)
-
-
 def _without_model(recipe: Recipe) -> list[Statement]:
-    """The statements before the trainer, less those that load or wrap the model: the worker does that."""
+    """The statements before the trainer, less those that load or wrap the model: the worker does that.
+
+    What loads its tokenizer under another name becomes that name for `tokenizer`; other models, as judges, are kept.
+    """
+    model = _model_text(recipe)
     kept = []
     for statement in recipe.before:
         node = statement.node
-        loads = isinstance(node, ast.Assign) and isinstance(node.value, ast.Call)
-        if loads and LOADERS.search(ast.unparse(node.value.func)) and "Dataset" not in ast.unparse(node.value.func):  # type: ignore[attr-defined]
+        call = node.value if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) else None
+        name = "" if call is None else ast.unparse(call.func)
+        if call is None or not LOADERS.search(name) or "Dataset" in name or _loads_another(call, name, model):
+            kept.append(statement)
             continue
-        kept.append(statement)
+        target = node.targets[0]  # type: ignore[attr-defined]
+        if isinstance(target, ast.Tuple) and len(target.elts) > 1:
+            target = target.elts[1]
+        elif "Tokenizer" not in name and "Processor" not in name:
+            continue
+        if isinstance(target, ast.Name) and target.id != TOKENIZER:
+            text = f"{target.id} = {TOKENIZER}"
+            kept.append(Statement(node=ast.parse(text).body[0], text=text, place=statement.place))
     return kept
+
+
+def _model_text(recipe: Recipe) -> str:
+    """How the source writes the name of the model that it trains."""
+    named = (
+        recipe.trainer.arguments.get("model") if recipe.loader is None else recipe.loader.arguments.get("model_name")
+    )
+    return "" if named is None else ast.unparse(named)
+
+
+def _loads_another(call: ast.Call, name: str, model: str) -> bool:
+    """Whether a call of Transformers loads something else than the model that is trained, or its tokenizer."""
+    given = [*call.args, *(each.value for each in call.keywords if each.arg == "pretrained_model_name_or_path")]
+    return bool(re.search(r"Auto\w+\.from_pretrained$", name) and given and model) and ast.unparse(given[0]) != model
 
 
 def _refuse_missing(missing: set[str], recipe: Recipe) -> None:
@@ -105,7 +120,7 @@ def _refuse_missing(missing: set[str], recipe: Recipe) -> None:
     if trained:
         raise StudyFileError(
             f"{name}: its rewards or data use {' and '.join(sorted(trained))}, which only exists while it trains; move "
-            " what they need into functions of their own"
+            "what they need into functions of their own"
         )
     if missing:
         raise StudyFileError(
@@ -157,6 +172,10 @@ def _text(
 def _without_gpu(statement: Statement) -> str:
     """A statement's text; what Unsloth 2026.10 exports on a GPU alone is imported from where it is defined."""
     node = statement.node
+    if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
+        call = node.value
+        if re.search(r"(GRPOConfig|TrainingArguments)$", ast.unparse(call.func)):
+            return f"{ast.unparse(node)[:-1]}{', ' if call.args or call.keywords else ''}use_cpu=True, bf16=False)"
     if not (isinstance(node, ast.ImportFrom) and node.module == "unsloth"):
         return statement.text
     names = {alias.name for alias in node.names}
@@ -190,6 +209,10 @@ def _repeats_one(node: ast.AST) -> bool:
     )
 
 
+def _imports_all(node: ast.stmt) -> bool:
+    return isinstance(node, ast.ImportFrom) and node.names[0].name == "*"
+
+
 def _is_none(node: ast.expr) -> bool:
     return isinstance(node, ast.Constant) and node.value is None
 
@@ -206,6 +229,10 @@ def _look_at(statements: Sequence[Statement]) -> list[str]:
         notes.append("task.py: it downloads data when the study starts")
     if re.search(r"^\s*(from|import) unsloth\b(?!_)", "\n".join(map(_without_gpu, statements)), re.MULTILINE):
         notes.append("task.py: it imports Unsloth, which takes some seconds whenever the module is imported")
+    if files := sorted(set(re.findall(DATA_FILE, text))):
+        notes.append(
+            f"task.py: it names {', '.join(files)}: put it into the folder that you sweep in, or name a full path"
+        )
     if re.search(r"\bparse_args", text):
         notes.append("task.py: it reads a command line, which a sweep has none of: put the values in by hand")
     if re.search(r"google\.colab|userdata|kaggle_secrets", text):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import operator
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,11 +18,17 @@ OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.FloorDiv: operator.floordiv,
     ast.Mod: operator.mod,
 }
+COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
+    ast.Eq: operator.eq, ast.NotEq: operator.ne, ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt,
+    ast.GtE: operator.ge, ast.Is: operator.is_, ast.IsNot: operator.is_not,
+    ast.In: lambda one, all_of: one in all_of, ast.NotIn: lambda one, all_of: one not in all_of,
+}  # fmt: skip
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "int": int, "float": float, "str": str, "len": len, "min": min, "max": max, "round": round, "dict": dict,
     "list": list, "tuple": tuple, "bool": bool,
 }  # fmt: skip
 METHODS = {"strip", "lstrip", "rstrip", "lower", "upper", "replace", "format", "join", "get", "dedent"}
+ENVIRONMENT = re.compile(r"^(os\.)?(getenv|environ\.get)$")
 DEPTH = 40
 LARGEST = 100_000
 """Values longer than this are not worth knowing, as `[{...}] * 1000000`."""
@@ -81,6 +88,12 @@ def _evaluate(  # noqa: PLR0911, PLR0912 - one arm for each kind of expression
             return -value(operand)
         case ast.UnaryOp(op=ast.Not(), operand=operand):
             return not value(operand)
+        case ast.Compare(left=left, ops=[op], comparators=[right]):
+            return COMPARISONS[type(op)](value(left), value(right))
+        case ast.BoolOp(op=op, values=parts):
+            return _either(parts, value) if isinstance(op, ast.Or) else not _either(parts, lambda part: not value(part))
+        case ast.Call(func=function, args=[_, default]) if ENVIRONMENT.match(ast.unparse(function)):
+            return value(default)
         case ast.IfExp(test=test, body=body, orelse=orelse):
             return value(body) if value(test) else value(orelse)
         case ast.JoinedStr(values=parts):
@@ -91,6 +104,8 @@ def _evaluate(  # noqa: PLR0911, PLR0912 - one arm for each kind of expression
             return value(inner)[value(key)]
         case ast.Call(func=ast.Name(id=name), args=arguments, keywords=keywords) if name in FUNCTIONS:
             return FUNCTIONS[name](*map(value, arguments), **{k.arg: value(k.value) for k in keywords if k.arg})
+        case ast.Call(func=ast.Name(id="getattr"), args=[ast.Name(id=name), ast.Constant(value=str(attribute)), *_]):
+            return f"torch.{attribute}" if name == "torch" else _given(name, attribute, before, depth)
         case ast.Call(func=ast.Attribute(value=inner, attr=method), args=arguments) if method in METHODS:
             return getattr(value(inner), method)(*map(value, arguments))
         case ast.Attribute(value=ast.Name(id="torch"), attr=attribute):
@@ -136,12 +151,49 @@ def _given(name: str, attribute: str, before: Sequence[Statement], depth: int) -
                 target == name and key == attribute
             ):
                 return evaluate(assigned, before[:i], depth + 1)
-            case ast.Assign(targets=[ast.Name(id=target)], value=ast.Call(keywords=keywords)) if target == name:
+            case ast.Assign(targets=[ast.Name(id=target)], value=ast.Call(func=made, keywords=keywords)) if (
+                target == name
+            ):
                 for keyword in keywords:
                     if keyword.arg == attribute:
                         return evaluate(keyword.value, before[:i], depth + 1)
+                if isinstance(made, ast.Name) and made.id != name:
+                    return _given(made.id, attribute, before[:i], depth)
                 break
+            case ast.Assign(targets=[ast.Name(id=target)], value=ast.Name(id=other)) if target == name != other:
+                return _given(other, attribute, before[:i], depth)
+            case ast.ClassDef(name=target) as kind if target == name:
+                return _field(kind, attribute, before[:i], depth)
     raise UnknownValueError(f"{name}.{attribute}")
+
+
+def _field(kind: ast.ClassDef, attribute: str, before: Sequence[Statement], depth: int) -> Any:
+    """What a class gives its instances under a name, where nothing else is said."""
+    own = [node for node in kind.body if isinstance(node, ast.Assign | ast.AnnAssign)]
+    for node in kind.body:
+        if isinstance(node, ast.FunctionDef) and node.name == "__init__":
+            own += [each for each in node.body if isinstance(each, ast.Assign | ast.AnnAssign)]
+    for node in reversed(own):
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        if attribute in {ast.unparse(each).removeprefix("self.") for each in targets} and node.value is not None:
+            value: ast.expr = node.value
+            if isinstance(value, ast.Call) and ast.unparse(value.func).endswith("field"):
+                given = {keyword.arg: keyword.value for keyword in value.keywords}
+                made = given.get("default_factory")
+                value = given.get("default") or (made.body if isinstance(made, ast.Lambda) else value)
+            fields = [Statement(node=each, text="", place="") for each in own[: own.index(node)]]
+            return evaluate(value, [*before, *fields], depth + 1)
+    raise UnknownValueError(f"{kind.name}.{attribute}")
+
+
+def _either(parts: Sequence[ast.expr], value: Callable[[ast.expr], Any]) -> Any:
+    """What `or` comes to: nothing behind the first that holds is looked at."""
+    found: Any = None
+    for part in parts:
+        found = value(part)
+        if found:
+            break
+    return found
 
 
 def _stored(node: ast.AST) -> set[str]:
