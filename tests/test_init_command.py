@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from sweep.errors import StudyFileError
+from sweep.errors import UsageError
 from sweep.init.convert import convert
 from sweep.init.ladders import rank_ladder, rate_ladder
 from tests.command import SWEEP, sweep
@@ -35,7 +35,7 @@ def converted(tmp_path):
     ],
 )
 def test_what_cannot_be_swept_is_refused_in_one_line(converted, cells, why):
-    with pytest.raises(StudyFileError) as refusal:
+    with pytest.raises(UsageError) as refusal:
         converted(*cells)
     assert why in str(refusal.value)
     assert "\n" not in str(refusal.value)
@@ -47,7 +47,7 @@ def test_what_cannot_be_swept_is_refused_in_one_line(converted, cells, why):
 def test_what_is_no_source_is_refused(tmp_path, name, text):
     if text is not None:
         (tmp_path / name).write_text(text)
-    with pytest.raises(StudyFileError):
+    with pytest.raises(UsageError):
         convert(tmp_path / name)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sweep.errors import StudyFileError
+from sweep.errors import UsageError
 from tests.init_sources import DATA, LOAD, REWARD, TRAIN, converter, study_of, task_of
 
 PEFT = """
@@ -86,9 +86,9 @@ if __name__ == "__main__":
     assert len(task_of(made).rows()) == 3
     assert "parse_args" not in made.files["task.py"]
     assert "what it is told is not in the source" in made.files["REPORT.md"]
-    with pytest.raises(StudyFileError, match=r"mine, which its command line must give .copies."):
+    with pytest.raises(UsageError, match=r"mine, which its command line must give .copies."):
         converted(script.replace("copies: int = 3", "copies: int"), name="other.py")
-    with pytest.raises(StudyFileError, match="which model it trains is known only when it runs"):
+    with pytest.raises(UsageError, match="which model it trains is known only when it runs"):
         converted(script.replace("model=mine.name", "model=model_args.model_name_or_path"), name="third.py")
 
 
@@ -169,16 +169,16 @@ def test_every_reward_of_a_list_is_kept_however_it_was_built(converted, build, n
     ],
 )
 def test_rewards_that_are_chosen_when_it_runs_are_refused(converted, build, why):
-    with pytest.raises(StudyFileError, match=why):
+    with pytest.raises(UsageError, match=why):
         converted(LOAD, DATA, REWARD, build, TRAIN.replace("[right]", "rewards"))
 
 
 def test_a_trainer_within_a_class_and_one_of_another_package_are_refused(converted):
     method = f"class Pipeline:\n    def train(self):\n{in_function(PEFT, indent='        ')}\nPipeline().train()"
     script = f"{DATA}{REWARD}\n{method}"
-    with pytest.raises(StudyFileError, match="made within Pipeline"):
+    with pytest.raises(UsageError, match="made within Pipeline"):
         converted(script, name="mine.py")
-    with pytest.raises(StudyFileError, match="is not TRL's GRPOTrainer"):
+    with pytest.raises(UsageError, match="is not TRL's GRPOTrainer"):
         converted(LOAD, DATA, TRAIN.replace("reward_funcs = [right], ", ""))
 
 

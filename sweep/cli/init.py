@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from sweep.cli.options import not_an_option
-from sweep.errors import StudyFileError
+from sweep.errors import UsageError
 
 IMPORT_S = 300
 
@@ -51,7 +51,7 @@ def init(
     """
     if source is not None:
         if data or reward:
-            raise StudyFileError("--data and --reward are for a study without a source; give one or the other")
+            raise UsageError("--data and --reward are for a study without a source; give one or the other")
         folder, files, notes = _from_source(source, model)
     else:
         folder, files, notes = _from_options(model, data, reward, max_lora_rank, steps)
@@ -90,7 +90,7 @@ def _from_options(
         max_lora_rank = typer.prompt("max_lora_rank, the engine's ceiling", default=max_lora_rank, type=int)
         steps = typer.prompt("GRPO steps of a trial", default=steps, type=int)
     if not (model and data and rewards):
-        raise StudyFileError(
+        raise UsageError(
             "init needs a notebook or script, or all of --model, --data and --reward (see `sweep init --help`)"
         )
     draft = draft_from_options(model=model, data=data, rewards=rewards, max_lora_rank=max_lora_rank, steps=steps)
@@ -101,7 +101,7 @@ def _check(folder: Path) -> None:
     """Plans the study and imports its code.
 
     Raises:
-        StudyFileError: where one of them fails.
+        UsageError: where one of them fails.
     """
     study = folder / "study.toml"
     steps = {"`sweep plan`": [sys.executable, "-m", "sweep", "plan", str(study)]}
@@ -112,10 +112,10 @@ def _check(folder: Path) -> None:
         try:
             done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=IMPORT_S, check=False)
         except subprocess.TimeoutExpired as error:
-            raise StudyFileError(f"{folder}: {name} was not done after {IMPORT_S} s") from error
+            raise UsageError(f"{folder}: {name} was not done after {IMPORT_S} s") from error
         if done.returncode:
             said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-            raise StudyFileError(f"{folder}: {name} failed: {said[-1].removeprefix('sweep: ')}")
+            raise UsageError(f"{folder}: {name} failed: {said[-1].removeprefix('sweep: ')}")
         typer.echo(f"{name}: ok")
 
 

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from sweep.errors import StudyFileError
+from sweep.errors import UsageError
 from sweep.init.source import Statement
 
 ARGPARSE = ("parse_args", "parse_known_args")
@@ -143,7 +143,7 @@ def refuse_ungiven(kept: Sequence[Statement], source: str) -> None:
     """Refuses code that uses what only a command line would give it.
 
     Raises:
-        StudyFileError: with the names.
+        UsageError: with the names.
     """
     classes = {each.node.name: each.node for each in kept if isinstance(each.node, ast.ClassDef)}
     for statement in kept:
@@ -167,7 +167,7 @@ def refuse_ungiven(kept: Sequence[Statement], source: str) -> None:
             continue
         if ungiven:
             first = sorted(ungiven)[:3]
-            raise StudyFileError(
+            raise UsageError(
                 f"{source}: its rewards or data use {name}, which its command line must give "
                 f"({', '.join(first)}{' ...' if len(ungiven) > 3 else ''}); put the values into the source"
             )

@@ -32,7 +32,7 @@ def convert(path: Path, *, model: str | None = None) -> Converted:
         model: The base model, instead of the one that it names.
 
     Raises:
-        StudyFileError: where it cannot be read, trains nothing that can be swept, or does not come to a study.
+        UsageError: where it cannot be read, trains nothing that can be swept, or does not come to a study.
     """
     source = unfold(read_source(path))
     recipe = find_recipe(source)

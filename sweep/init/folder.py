@@ -7,7 +7,7 @@ from typing import Any
 
 import tomli_w
 
-from sweep.errors import StudyFileError
+from sweep.errors import UsageError
 from sweep.init.draft import Draft
 from sweep.init.source import Source
 from sweep.init.task_file import TaskFile
@@ -71,7 +71,7 @@ def write_folder(folder: Path, files: dict[str, str]) -> None:
     """Writes a new folder.
 
     Raises:
-        StudyFileError: where there is something of that name, or it cannot be written.
+        UsageError: where there is something of that name, or it cannot be written.
     """
     try:
         folder.mkdir(parents=True)
@@ -79,6 +79,6 @@ def write_folder(folder: Path, files: dict[str, str]) -> None:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text(text, encoding="utf-8")
     except FileExistsError as error:
-        raise StudyFileError(f"--output {folder}: is there already; name a new folder") from error
+        raise UsageError(f"--output {folder}: is there already; name a new folder") from error
     except OSError as error:
-        raise StudyFileError(f"--output {folder}: cannot be written: {error.strerror}") from error
+        raise UsageError(f"--output {folder}: cannot be written: {error.strerror}") from error

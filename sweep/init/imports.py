@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from objectives.errors import TaskError
-from objectives.user_sources import own_sources
+from objectives.user_code.sources import own_sources
 from sweep.init.source import Statement
 
 

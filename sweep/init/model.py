@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 
 from objectives.lora import TARGET_MODULES
-from sweep.errors import StudyFileError
+from sweep.errors import UsageError
 from sweep.init.calls import Call, spread
 from sweep.init.defaults import ADAPTER, trainer_defaults
 from sweep.init.draft import KEYS, Draft
@@ -21,7 +21,7 @@ def draft_model(draft: Draft, recipe: Recipe, model: str | None) -> None:
     """The base model, and how it is loaded.
 
     Raises:
-        StudyFileError: where nothing says which model it is.
+        UsageError: where nothing says which model it is.
     """
     loader, trainer = recipe.loader, recipe.trainer
     name = draft.known(loader, "model_name")
@@ -32,7 +32,7 @@ def draft_model(draft: Draft, recipe: Recipe, model: str | None) -> None:
         draft.put("model", "name", model, "--model")
     elif name is None:
         text = ast.unparse((loader or trainer).arguments.get("model_name" if loader else "model", ast.Constant(None)))
-        raise StudyFileError(
+        raise UsageError(
             f"{recipe.source.path.name}: which model it trains is known only when it runs ({text}); give --model"
         )
     where = loader.place if loader is not None and loader.place else "the trainer"

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sweep.errors import StudyFileError
+from sweep.errors import UsageError
 from sweep.init.calls import Call, call_of, calls_of, followed, last_call, spread, with_attributes
 from sweep.init.source import Source, Statement
 from sweep.init.values import UnknownValueError, evaluate
@@ -53,7 +53,7 @@ def find_recipe(source: Source) -> Recipe:
     """Finds the calls.
 
     Raises:
-        StudyFileError: where the source trains nothing that can be swept; it says why.
+        UsageError: where the source trains nothing that can be swept; it says why.
     """
     name = source.path.name
     trainers = list(calls_of(source.statements, r"Trainer$"))
@@ -62,9 +62,7 @@ def find_recipe(source: Source) -> Recipe:
     if not grpo:
         others = ", ".join(dict.fromkeys(call.name for call in trainers)) or "no trainer"
         unread = f" (not read: {'; '.join(source.unread)})" if source.unread else ""
-        raise StudyFileError(
-            f"{name}: no GRPOTrainer is made there (found: {others}); a sweep trains with GRPO{unread}"
-        )
+        raise UsageError(f"{name}: no GRPOTrainer is made there (found: {others}); a sweep trains with GRPO{unread}")
     trainer = grpo[-1]
     _refuse(source, trainer)
     before = trainer.before
@@ -96,19 +94,19 @@ def _refuse(source: Source, trainer: Call) -> None:
     """Refuses what a sweep cannot do.
 
     Raises:
-        StudyFileError: with the reason.
+        UsageError: with the reason.
     """
     name = source.path.name
     if IMAGES.search(source.text):
-        raise StudyFileError(f"{name}: its prompts hold pictures; a sweep trains text policies only")
+        raise UsageError(f"{name}: its prompts hold pictures; a sweep trains text policies only")
     loops = [argument for argument in LOOPS if argument in trainer.arguments]
     if loops or ENVIRONMENTS.search(source.text):
         found = f"{loops[0]} is given to the trainer" if loops else "it imports an OpenEnv environment"
-        raise StudyFileError(f"{name}: {found}; a sweep samples one completion a prompt, with no tools or environment")
+        raise UsageError(f"{name}: {found}; a sweep samples one completion a prompt, with no tools or environment")
     if "reward_funcs" not in trainer.arguments:
-        raise StudyFileError(f"{name}: {trainer.name} is given no reward_funcs, so it is not TRL's GRPOTrainer")
+        raise UsageError(f"{name}: {trainer.name} is given no reward_funcs, so it is not TRL's GRPOTrainer")
     if trainer.outer:
-        raise StudyFileError(
+        raise UsageError(
             f"{name}: {trainer.name} is made within {trainer.outer}, which cannot be followed (a class, or a function "
             "that nothing calls); make it at the top level, or in a function that is called there"
         )

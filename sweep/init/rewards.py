@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Sequence
 
-from sweep.errors import StudyFileError
+from sweep.errors import UsageError
 from sweep.init.recipe import Recipe
 from sweep.init.slicing import defined
 from sweep.init.source import Statement
@@ -24,23 +24,23 @@ def reward_functions(recipe: Recipe) -> tuple[dict[str, ast.expr], bool]:
     """The reward functions by name, and whether names have to be given to any of them.
 
     Raises:
-        StudyFileError: where they are models, or known only when it runs.
+        UsageError: where they are models, or known only when it runs.
     """
     source = recipe.source.path.name
     given = recipe.trainer.arguments["reward_funcs"]
     try:
         items = _items(given, recipe.before)
     except _UndecidedError as error:
-        raise StudyFileError(
+        raise UsageError(
             f"{source}: which rewards it trains with is known only when it runs ({error}); write them as a list, "
             "reward_funcs=[first, second]"
         ) from error
     if not items:
-        raise StudyFileError(f"{source}: its reward_funcs are an empty list; a sweep needs one function or more")
+        raise UsageError(f"{source}: its reward_funcs are an empty list; a sweep needs one function or more")
     named: dict[str, ast.expr] = {}
     for i, item in enumerate(items, start=1):
         if isinstance(item, ast.Constant):
-            raise StudyFileError(f"{source}: the reward {item.value!r} is a model; a sweep calls functions: wrap it")
+            raise UsageError(f"{source}: the reward {item.value!r} is a model; a sweep calls functions: wrap it")
         named[_alias(item, named) or f"reward_{i}"] = item
     return named, any(not isinstance(item, ast.Name) for item in items)
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sweep.errors import StudyFileError
+from sweep.errors import UsageError
 
 FOREIGN_CELL = re.compile(r"^\s*%%(?!capture|time|timeit|prun)")
 """Cell magics whose cell is no Python, as `%%bash` or `%%writefile`."""
@@ -48,17 +48,17 @@ def read_source(path: Path) -> Source:
     """Reads a notebook (.ipynb) or a script (.py).
 
     Raises:
-        StudyFileError: where it cannot be read, or is neither.
+        UsageError: where it cannot be read, or is neither.
     """
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise StudyFileError(f"{path}: cannot be read: {error}") from error
+        raise UsageError(f"{path}: cannot be read: {error}") from error
     if path.suffix == ".ipynb":
         return _from_cells(path, _cells(path, text))
     if path.suffix == ".py":
         return _from_cells(path, [text], counted="line")
-    raise StudyFileError(f"{path}: neither a notebook nor a script; allowed: .ipynb, .py")
+    raise UsageError(f"{path}: neither a notebook nor a script; allowed: .ipynb, .py")
 
 
 def _cells(path: Path, text: str) -> list[str]:
@@ -66,7 +66,7 @@ def _cells(path: Path, text: str) -> list[str]:
         cells = json.loads(text)["cells"]
         return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise StudyFileError(f"{path}: no Jupyter notebook of format 4: {error}") from error
+        raise UsageError(f"{path}: no Jupyter notebook of format 4: {error}") from error
 
 
 def _from_cells(path: Path, cells: list[str], *, counted: str = "cell") -> Source:

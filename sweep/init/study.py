@@ -22,7 +22,7 @@ def draft_study(recipe: Recipe, *, name: str, rewards: dict[str, str], data: str
         model: The base model, instead of the one that the source names.
 
     Raises:
-        StudyFileError: where nothing says which model it is.
+        UsageError: where nothing says which model it is.
     """
     draft = Draft()
     source = recipe.source.path.name

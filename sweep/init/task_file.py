@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sweep.errors import StudyFileError
+from sweep.errors import UsageError
 from sweep.init.command_line import refuse_ungiven
 from sweep.init.imports import missing_modules
 from sweep.init.recipe import Recipe
@@ -42,11 +42,11 @@ def task_file(recipe: Recipe, *, module: str = "task") -> TaskFile:
     """Slices a source.
 
     Raises:
-        StudyFileError: where rewards or rows need the model, or something that is defined nowhere.
+        UsageError: where rewards or rows need the model, or something that is defined nowhere.
     """
     trainer, source = recipe.trainer, recipe.source
     if "train_dataset" not in trainer.arguments:
-        raise StudyFileError(f"{source.path.name}: GRPOTrainer is given no train_dataset")
+        raise UsageError(f"{source.path.name}: GRPOTrainer is given no train_dataset")
     statements = _without_model(recipe)
     functions, nameless = reward_functions(recipe)
     needed = {name for expression in functions.values() for name in free_names(expression)}
@@ -118,14 +118,12 @@ def _refuse_missing(missing: set[str], recipe: Recipe) -> None:
     name = recipe.source.path.name
     trained = {"model", "trainer"} & missing
     if trained:
-        raise StudyFileError(
+        raise UsageError(
             f"{name}: its rewards or data use {' and '.join(sorted(trained))}, which only exists while it trains; move "
             "what they need into functions of their own"
         )
     if missing:
-        raise StudyFileError(
-            f"{name}: nothing there defines {', '.join(sorted(missing))}, which its rewards or data use"
-        )
+        raise UsageError(f"{name}: nothing there defines {', '.join(sorted(missing))}, which its rewards or data use")
 
 
 def _text(
