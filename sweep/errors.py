@@ -11,6 +11,10 @@ class SweepError(Exception):
 
     exit_code = 1
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows of it in a notebook: the message, and not how it came about."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class UsageError(SweepError, ValueError):
     """A command or a call asks for what cannot be."""

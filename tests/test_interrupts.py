@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from sweep.running.interrupts import HELD, held_back
+from sweep.running.interrupts import HELD, Deferred, held_back
 
 CHILD = "import signal; print(signal.pthread_sigmask(signal.SIG_BLOCK, ()) >= {2, 15})"
 
@@ -40,3 +40,63 @@ def test_what_was_raised_in_it_is_passed_on_and_handlers_are_put_back():
     with pytest.raises(OSError, match="no room"), held_back():
         raise OSError("no room")
     assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize("number", HELD)
+def test_a_first_signal_is_noted_and_stops_what_asks(number):
+    before, deferred = signal.getsignal(number), Deferred()
+    deferred.begin()
+    try:
+        deferred.check()
+        os.kill(os.getpid(), number)
+        with pytest.raises(KeyboardInterrupt):
+            deferred.check()
+        deferred.check()
+    finally:
+        deferred.end()
+    assert signal.getsignal(number) is before
+
+
+def test_a_second_signal_stops_at_once():
+    deferred = Deferred()
+    deferred.begin()
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            deferred.check()
+    finally:
+        deferred.end()
+
+
+def test_a_signal_that_stopped_nothing_is_passed_on():
+    told = []
+    before = signal.signal(signal.SIGTERM, lambda *_: told.append("handled"))
+    try:
+        deferred = Deferred()
+        deferred.begin()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert told == []
+        deferred.end()
+        assert told == ["handled"]
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class _CollectedAt:
+    """Is collected while a signal comes: what its handler raises is dropped by Python."""
+
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_signal_that_comes_while_garbage_is_collected_is_not_lost():
+    deferred = Deferred()
+    deferred.begin()
+    try:
+        _CollectedAt()
+        with pytest.raises(KeyboardInterrupt):
+            deferred.check()
+    finally:
+        deferred.end()

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 
 from sweep.answer.paste import paste_calls
 from sweep.confirmation.outcome import Confirmed
 from sweep.planning.study_plan import StudyPlan
 from sweep.storage.summary import StudySummary
 from sweep.terminal.plan import plan_report
+from sweep.terminal.shown import as_html, as_text
 from sweep.terminal.tables import study_table
 from sweep.terminal.verdict import verdict_report
-
-WIDTH = 80
-HTML = '<pre style="white-space:pre;overflow-x:auto;line-height:1.25">{code}</pre>'
 
 
 class Shown:
@@ -27,16 +24,10 @@ class Shown:
 
     def __repr__(self) -> str:
         """As on a terminal."""
-        return self._printed().export_text().rstrip()
+        return as_text(*self._parts)
 
     def _repr_html_(self) -> str:
-        return self._printed().export_html(code_format=HTML, inline_styles=True)
-
-    def _printed(self) -> Console:
-        console = Console(file=io.StringIO(), width=WIDTH, record=True, force_jupyter=False, highlight=False)
-        for part in self._parts:
-            console.print(part)
-        return console
+        return as_html(*self._parts)
 
 
 class Plan(Shown):

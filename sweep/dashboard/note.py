@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import re
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from sweep.answer.paste import ceiling_saving, paste_calls
+from sweep.terminal.shown import as_text
 from sweep.terminal.verdict import verdict_report
 
 if TYPE_CHECKING:
     from sweep.confirmation.outcome import Confirmed
     from sweep.storage.summary import StudySummary
-
-WIDTH = 100
 
 
 def study_note(summary: StudySummary, confirmed: Confirmed | None, *, confirm_with: str | None) -> str:
@@ -34,9 +30,10 @@ def study_note(summary: StudySummary, confirmed: Confirmed | None, *, confirm_wi
         ]
         return "\n\n".join(parts)
     verdict, study = confirmed.verdict, summary.config
-    console = Console(file=io.StringIO(), width=WIDTH, record=True)
-    console.print(verdict_report(confirmed, summary))
-    parts = [f"# {escaped(summary.study)}: {verdict.answer}", fenced(console.export_text(), "text")]
+    parts = [
+        f"# {escaped(summary.study)}: {verdict.answer}",
+        fenced(as_text(verdict_report(confirmed, summary)), "text"),
+    ]
     if verdict.r is not None and verdict.alpha is not None:
         parts.append(fenced(paste_calls(study, r=verdict.r, alpha=int(verdict.alpha)), "python"))
         parts.append(f"Learning rate {verdict.learning_rate:g}. {escaped(ceiling_saving(study, r=verdict.r))}")

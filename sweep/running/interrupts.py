@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, held back while a process is being started: cut short, it would print a traceback of its own."""
+"""Ctrl-C and SIGTERM, where they can do no harm."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 HELD = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
 def held_back() -> Iterator[None]:
-    """Lets both wait until the block has ended. Processes that it starts begin with both blocked: see `let_through`."""
+    """Lets both wait until the block has ended: a process whose start is cut short prints a traceback of its own.
+
+    Processes that are started in it begin with both blocked: see `let_through`.
+    """
     came: list[int] = []
     handlers = {}
     # A blocked signal goes to another thread, if there is one, and its handler still runs in this one.
@@ -36,3 +40,43 @@ def let_through() -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
+
+
+class Deferred:
+    """Ctrl-C and SIGTERM as a question that is asked where it is safe to stop.
+
+    Raised wherever the program happens to be, KeyboardInterrupt can be lost: Python drops what is raised while it
+    collects garbage, and the study would go on. A second signal is raised at once all the same.
+    """
+
+    def __init__(self) -> None:
+        self._came: list[int] = []
+        self._handlers: dict[int, Any] = {}
+
+    def begin(self) -> None:
+        """From here on, the first signal is only noted. Other threads than the main one never get any."""
+        if threading.current_thread() is threading.main_thread():
+            self._handlers = {number: signal.signal(number, self._note) for number in HELD}
+
+    def check(self) -> None:
+        """Stops, where a signal has come.
+
+        Raises:
+            KeyboardInterrupt: if one has.
+        """
+        if self._came:
+            self._came.clear()
+            raise KeyboardInterrupt
+
+    def end(self) -> None:
+        """Signals are again what they were; one that has come and stopped nothing is passed on."""
+        for number, handler in self._handlers.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        self._handlers = {}
+        if self._came:
+            signal.raise_signal(self._came.pop(0))
+
+    def _note(self, number: int, frame: object) -> None:
+        self._came.append(number)
+        if len(self._came) > 1:
+            raise KeyboardInterrupt

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from objectives.figures import decimals
 from objectives.trial.messages import Ready, StepMetrics, TrialSpec
+from sweep.running.notebook_live import NotebookLive
 
 
 class ProgressDisplay(Protocol):
@@ -53,8 +54,8 @@ def describe(spec: TrialSpec) -> str:
 
 
 def make_progress(console: Console) -> ProgressDisplay:
-    """Live bars where the console is a terminal, lines where it is not."""
-    return LiveProgress(console) if console.is_terminal else LineProgress(console)
+    """Live bars on a terminal and in a notebook, lines elsewhere."""
+    return LiveProgress(console) if console.is_terminal or console.is_jupyter else LineProgress(console)
 
 
 class _Pace:
@@ -176,7 +177,12 @@ class LiveProgress:
         self._study: TaskID | None = None
         self._trials: dict[int, TaskID] = {}
         self._note = Text(style="dim")
-        self._live = Live(Group(self._bars, self._note), console=console, refresh_per_second=4)
+        shown = Group(self._bars, self._note)
+        self._live: Live | NotebookLive
+        if console.is_jupyter:
+            self._live = NotebookLive(shown, console=console)
+        else:
+            self._live = Live(shown, console=console, refresh_per_second=4)
 
     def begin(self, *, done: int, trials: int, steps: int) -> None:
         """See `ProgressDisplay`."""
@@ -217,6 +223,8 @@ class LiveProgress:
             running = [self._bars.tasks[self._bars.task_ids.index(task)].completed for task in self._trials.values()]
             left = self._pace.time_left(int(steps) for steps in running)
             self._bars.update(self._study, completed=self._pace.ended, news=left)
+        if isinstance(self._live, NotebookLive):
+            self._live.refresh()
 
     def end(self) -> None:
         """See `ProgressDisplay`."""

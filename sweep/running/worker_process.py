@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import wait
 from pathlib import Path
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import Self, cast
 
 from objectives.crash_log import log_crashes
@@ -14,7 +16,7 @@ from objectives.machine import memory_reached, total_memory
 from objectives.preview import Preview
 from objectives.settings.sections import WorkerSettings
 from objectives.trial.messages import FromWorker, Stop, ToWorker
-from sweep.running.interrupts import held_back, let_through
+from sweep.running.interrupts import Deferred, held_back, let_through
 from sweep.running.scratch import Scratch
 from sweep.running.worker_death import explain_death
 from sweep.running.worker_watch import WorkerWatch
@@ -30,6 +32,20 @@ def _run(log: Path, *arguments: object) -> None:
     from objectives.worker import main
 
     main(log, *arguments)  # type: ignore[arg-type]
+
+
+@contextmanager
+def _no_main_module() -> Iterator[None]:
+    """Hides the program that started this process: `spawn` would run it again in the new one, which has no use for it.
+
+    So a script needs no `if __name__ == "__main__":`.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 class WorkerProcess:
@@ -52,6 +68,7 @@ class WorkerProcess:
         self.connection, theirs = context.Pipe()
         self.log = log
         self.watch = WorkerWatch()
+        self._interrupts = Deferred()
         self._memory: int | None = None
         self._scratch = Scratch(near=log.parent)
         self._process = context.Process(
@@ -60,7 +77,7 @@ class WorkerProcess:
             name="rank-sweep-worker",
             daemon=False,
         )
-        with held_back():
+        with held_back(), _no_main_module():
             self._process.start()
         theirs.close()
 
@@ -82,7 +99,9 @@ class WorkerProcess:
 
         Raises:
             WorkerDiedError: where the worker is dead and has nothing more to say, or hangs in a reward function.
+            KeyboardInterrupt: where Ctrl-C or SIGTERM has come since the worker was entered.
         """
+        self._interrupts.check()
         wait([self.connection, self._process.sentinel], timeout=timeout_s)
         if self.pid is not None:
             self._memory = memory_reached(self.pid) or self._memory
@@ -129,12 +148,16 @@ class WorkerProcess:
         self._scratch.remove()
 
     def __enter__(self) -> Self:
+        self._interrupts.begin()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.stop(grace_s=30 if kind is None else 2)
+        try:
+            self.stop(grace_s=30 if kind is None else 2)
+        finally:
+            self._interrupts.end()
 
 
 class WorkerDiedError(Exception):
