@@ -4,11 +4,28 @@ from __future__ import annotations
 
 import signal
 import sys
-from typing import Any, NoReturn
+from importlib.metadata import version
+from typing import Annotated, Any, NoReturn
 
 import typer
 
-from sweep.cli import confirm, dashboard, doctor, export, init, lora, plan, report, run, show, studies, try_reward
+from sweep.cli import (
+    confirm,
+    dashboard,
+    doctor,
+    export,
+    init,
+    log,
+    lora,
+    plan,
+    report,
+    run,
+    show,
+    studies,
+    trials,
+    try_reward,
+    verdict,
+)
 from sweep.errors import StorageError, SweepError
 from sweep.text import printable
 
@@ -19,7 +36,7 @@ EPILOG = (
     "5 every trial failed or a fault stopped the study, 130 interrupted."
 )
 
-RESUMABLE = ("run", "confirm")
+RESUMABLE = ("run", "confirm", "verdict")
 """Commands that go on where they were interrupted."""
 
 USAGE_ERROR: Any = typer.BadParameter.__bases__[0]
@@ -28,27 +45,37 @@ USAGE_ERROR: Any = typer.BadParameter.__bases__[0]
 app = typer.Typer(
     name="sweep",
     help="Find the smallest LoRA rank that is as good as the best one for your GRPO run.\n\n"
-    "Start with `sweep studies`, then `sweep run tiny`, `sweep show tiny` and `sweep report tiny`.",
+    "Start with `sweep studies`, then `sweep verdict tiny`.",
     epilog=EPILOG,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-for command in (
-    init.init,
-    plan.plan,
-    lora.lora,
-    try_reward.try_reward,
-    run.run,
-    confirm.confirm,
-    show.show,
-    report.report,
-    export.export,
-    dashboard.dashboard,
-    studies.studies,
-    doctor.doctor,
-):
-    app.command()(command)
+
+COMMANDS = {
+    "Start": (studies.studies, init.init, plan.plan, lora.lora, try_reward.try_reward, doctor.doctor),
+    "Run": (verdict.verdict, run.run, confirm.confirm),
+    "Read": (show.show, trials.trials, log.log, report.report, dashboard.dashboard),
+    "Take away": (export.export,),
+}
+for panel, commands in COMMANDS.items():
+    for command in commands:
+        app.command(rich_help_panel=panel)(command)
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"rank-sweep {version('rank-sweep')}")
+        raise typer.Exit
+
+
+@app.callback()
+def top(
+    _: Annotated[
+        bool,
+        typer.Option("--version", callback=_say_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    """What belongs to no subcommand."""
 
 
 def main() -> None:

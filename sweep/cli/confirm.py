@@ -29,6 +29,8 @@ def confirm(
     the search.
 
     Ctrl-C stops; the same command goes on from there. `--seeds 20` later adds seeds and redoes none.
+
+    Examples: `sweep confirm tiny`, `sweep confirm my_study.toml --seeds 20`
     """
     from rich.console import Console
 

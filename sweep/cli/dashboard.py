@@ -31,6 +31,8 @@ def dashboard(
     starts; start it again to bring them up to date. The rest is live while the study runs.
 
     Nothing can be changed there, and nobody else can read it unless `--host` says so. Ctrl-C stops it.
+
+    Examples: `sweep dashboard tiny`, `sweep dashboard tiny --port 8081`
     """
     try:
         import optuna_dashboard

@@ -19,6 +19,8 @@ def show(study: StoredStudyArgument, storage: StorageOption = DEFAULT_STORAGE, a
     mean, mean_without_collapsed, values, collapsed, ended_early, tuned, and from confirmation lower, upper) and verdict
     (outcome, r, alpha, learning_rate, confidence, keep, tolerance, base, reason, ...; null before confirmation). A
     trial that the pruner ended has no value: it would be one of a shorter budget.
+
+    Examples: `sweep show tiny`, `sweep show tiny --json > tiny.json`
     """
     from sweep.confirmation.outcome import stored_confirmation
     from sweep.storage.summary import summarize

@@ -12,7 +12,10 @@ from sweep.storage.default import DEFAULT_STORAGE
 
 
 def studies(storage: StorageOption = DEFAULT_STORAGE, as_json: JsonOption = False) -> None:
-    """List the studies that come with the project, and how far each has been run in this storage."""
+    """List the studies that come with the project, and how far each has been run in this storage.
+
+    Examples: `sweep studies`, `sweep studies --storage sqlite:///elsewhere.db`
+    """
     from sweep.storage.database import open_storage, sqlite_path
     from sweep.study.reading import load_study, shipped_studies
 

@@ -1,0 +1,67 @@
+"""`sweep trials`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from sweep.cli.options import JsonOption, StorageOption
+from sweep.cli.stored import StoredStudyArgument, open_stored
+from sweep.storage.default import DEFAULT_STORAGE
+
+
+class Phase(StrEnum):
+    """Which of a study's trials."""
+
+    SEARCH = "search"
+    CONFIRM = "confirm"
+
+
+class State(StrEnum):
+    """What has become of a trial."""
+
+    COMPLETE = "complete"
+    PRUNED = "pruned"
+    FAIL = "fail"
+    RUNNING = "running"
+    COLLAPSED = "collapsed"
+
+
+def trials(
+    study: StoredStudyArgument,
+    phase: Annotated[Phase | None, typer.Option("--phase", help="Of the search alone, or the confirmation.")] = None,
+    state: Annotated[list[State], typer.Option("--state", help="In this state alone; may be repeated.")] = [],  # noqa: B006 - typer reads the default
+    r: Annotated[list[int], typer.Option("--r", help="Of this rank alone; may be repeated.")] = [],  # noqa: B006 - as above
+    storage: StorageOption = DEFAULT_STORAGE,
+    as_json: JsonOption = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, with every column, instead of a table.")] = False,
+) -> None:
+    """List a stored study's trials, one by one: state, point, seed, held-out reward, gain, time, and why it ended.
+
+    A confirmation's trials have a `c` before their number. `--json` and `--csv` print the columns of
+    `sweep.results.Results.trials`: a list of objects, or a line each.
+
+    Examples: `sweep trials tiny`, `sweep trials tiny --r 4 --state collapsed`, `sweep trials tiny --csv > trials.csv`
+    """
+    from sweep.results import load_results
+
+    frame = load_results(storage, open_stored(study, storage).study_name).trials
+    if phase is not None:
+        frame = frame[frame.phase == phase.value]
+    if r:
+        frame = frame[frame.r.isin(r)]
+    if state:
+        wanted = frame.state.isin([each.value for each in state])
+        frame = frame[wanted | (frame.collapsed.astype(bool) if State.COLLAPSED in state else False)]
+    if as_json:
+        typer.echo(frame.to_json(orient="records", date_format="iso", indent=2))
+    elif as_csv:
+        typer.echo(frame.to_csv(index=False), nl=False)
+    else:
+        from rich.console import Console
+
+        from sweep.terminal.trials import trials_table
+
+        Console(highlight=False).print(trials_table(frame))

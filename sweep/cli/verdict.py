@@ -1,0 +1,44 @@
+"""`sweep verdict`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sweep.cli.options import SetOption, StorageOption, StudyArgument, not_an_option
+from sweep.storage.default import DEFAULT_STORAGE
+
+
+def verdict(
+    study: StudyArgument,
+    storage: StorageOption = DEFAULT_STORAGE,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", callback=not_an_option, help="Where the report goes.")
+    ] = Path("report.html"),
+    overrides: SetOption = [],  # noqa: B006 - typer reads the default, nothing changes it
+) -> None:
+    """Run whatever is still missing of a study: search, confirmation, report. It ends in the verdict.
+
+    The same as `sweep run`, `sweep confirm` and `sweep report`, one after the other. What is stored already is not run
+    again; Ctrl-C stops, and the same command goes on from there.
+
+    Examples: `sweep verdict tiny`, `sweep verdict my_study.toml --set verdict.seeds=12 -o mine.html`
+    """
+    from rich.console import Console
+
+    from sweep.report.contents import open_report
+    from sweep.report.page import write_page
+    from sweep.running.recipe import run_confirmation, run_search
+    from sweep.study.reading import load_study
+    from sweep.terminal.tables import study_table
+    from sweep.terminal.verdict import verdict_report
+
+    config, console = load_study(study, overrides), Console(highlight=False)
+    summary = run_search(config, storage=storage, console=console)
+    console.print(study_table(summary))
+    confirmed = run_confirmation(config, storage=storage, seeds=None, console=console)
+    page = write_page(open_report(storage, config.study.name), output)
+    console.print(verdict_report(confirmed, summary))
+    typer.echo(f"wrote {page}")

@@ -1,0 +1,53 @@
+"""Trials one by one, in 80 columns."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from sweep.text import decimals_for, duration, printable
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS = ("trial", "state", "r", "alpha", "rate", "seed", "reward", "gain", "time")
+
+
+def trials_table(trials: pd.DataFrame) -> Table:
+    """A row for each trial of `sweep.results`, with the reason why it failed, was pruned or collapsed where it did."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name in COLUMNS:
+        table.add_column(name, justify="left" if name in ("trial", "state") else "right", no_wrap=True)
+    table.add_column("reason", overflow="fold")
+    rewards = decimals_for(_number(value) for value in trials.held_out)
+    for trial in trials.to_dict("records"):
+        known = {name: None if _missing(value) else value for name, value in trial.items()}
+        gain, reward, seconds = known["gain"], known["held_out"], known["seconds"]
+        table.add_row(
+            ("c" if known["phase"] == "confirm" else "") + str(known["trial"]),
+            "collapsed" if known["collapsed"] else str(known["state"]),
+            *(_whole(known[name]) for name in ("r", "alpha")),
+            "" if known["learning_rate"] is None else f"{known['learning_rate']:g}",
+            _whole(known["seed"]),
+            "" if reward is None else f"{reward:.{rewards}f}",
+            "" if gain is None else f"{gain:+.{rewards}f}",
+            "" if seconds is None else duration(seconds),
+            Text(printable(known["reason"] or "")),
+        )
+    return table
+
+
+def _missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _number(value: Any) -> float | None:
+    return None if _missing(value) else float(value)
+
+
+def _whole(value: Any) -> str:
+    return "" if value is None else f"{value:.0f}"
