@@ -21,7 +21,7 @@ test: $(VENV)/.ready
 
 # Whole commands, one after another, as people run them: minutes each.
 test-long: $(VENV)/.ready
-	$(BIN)/pytest -n 2 --dist load -m long
+	$(BIN)/pytest -n 2 --dist loadfile -m long
 
 # The tests that train and roll out, with AVX-512 masked: what other processors run, on one that has it.
 AVX2 := tests/test_cpu_kernels.py tests/test_engines.py tests/test_grouped_lora.py tests/test_prefix_cache.py \

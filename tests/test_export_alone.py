@@ -92,7 +92,7 @@ def test_the_script_trains_with_unsloth_trl_and_the_users_files_alone(folder, na
     assert json.loads((out / "trained" / "adapter_config.json").read_text())["peft_type"] == "LORA"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_rows_from_a_file_are_those_that_the_study_trained_on(folder):
     rows = [json.loads(line) for line in (folder / "file-out" / "train.jsonl").read_text().splitlines()]
     assert 0 < len(rows) < 12
@@ -122,7 +122,7 @@ def test_packages_aliases_and_strange_line_ends_survive(tmp_path, monkeypatch):
     assert 0 < len(kept) <= 20
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_script_trains_with_the_studys_settings(folder):
     tree = ast.parse((folder / "settings-out" / "train.py").read_text())
     [call] = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "GRPOConfig"]

@@ -184,7 +184,7 @@ def test_a_model_that_cannot_be_planned_for_is_packed_as_on_a_cpu():
 
 def test_the_command_shows_size_reason_slope_and_what_fits(tmp_path):
     arguments = ["plan", "tiny", "--set", "learner.name=packed", "--set", "model.policy=peft", "--device", "L4"]
-    shown = sweep(*arguments, cwd=tmp_path, env={"COLUMNS": "80"}).stdout
+    shown = sweep(*arguments, "--full", cwd=tmp_path, env={"COLUMNS": "80"}).stdout
     assert max(map(len, shown.splitlines())) <= 80
     assert "5 slots: no more than 20 trials give each of 4 ranks" in shown
     assert "exact, padded to r=64" in shown

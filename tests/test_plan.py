@@ -238,7 +238,7 @@ def test_a_model_whose_shape_is_not_known_is_planned_without_its_memory(name, tm
     assert {plan[part] for part in ("model", "engine", "trainer", "pack", "estimates", "fit")} == {None}
     assert plan["budget"]["per_trial"]["steps"] == 80
     assert plan["notes"][0].startswith("Memory is left out: ")
-    shown = sweep("plan", "tiny", "--set", f"model.name={name}", cwd=tmp_path).stdout
+    shown = sweep("plan", "tiny", "--set", f"model.name={name}", "--full", cwd=tmp_path).stdout
     assert "memory at its peak" not in shown
     assert "Memory is left out" in shown
     alone = sweep("lora", name, "--max-lora-rank", 8, cwd=tmp_path)
@@ -290,10 +290,12 @@ def test_a_mistake_is_exit_code_2_and_one_line(arguments, message, tmp_path):
 @pytest.mark.parametrize("study", shipped_studies())
 @pytest.mark.parametrize("device", [[], ["--device", "L4"]])
 def test_every_shipped_study_can_be_planned_in_80_columns(study, device, tmp_path):
-    done = sweep("plan", study, *device, cwd=tmp_path, env={"COLUMNS": "80"})
-    assert (done.returncode, done.stderr) == (0, "")
-    assert f"study {study}" in done.stdout
-    assert max(map(len, done.stdout.splitlines())) <= 80
+    for full in ([], ["--full"]):
+        done = sweep("plan", study, *device, *full, cwd=tmp_path, env={"COLUMNS": "80"})
+        assert (done.returncode, done.stderr) == (0, "")
+        assert " ".join(done.stdout.split()).startswith(f"study {study}")
+        assert max(map(len, done.stdout.splitlines())) <= 80
+        assert full or len(done.stdout.splitlines()) <= 24
 
 
 @pytest.mark.parametrize(

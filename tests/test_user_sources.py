@@ -54,7 +54,7 @@ def test_a_modules_own_imports_belong_to_it_and_installed_ones_do_not(tmp_path):
         "objectives/rewards/calling.py": "",
     }
     for name, text in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     found = own_sources(["rewards"], [tmp_path / "other", tmp_path])
     assert {path.relative_to(tmp_path).as_posix() for path in found.values()} == {

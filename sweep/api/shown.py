@@ -10,7 +10,7 @@ from sweep.answer.paste import paste_calls
 from sweep.confirmation.outcome import Confirmed
 from sweep.planning.study_plan import StudyPlan
 from sweep.storage.summary import StudySummary
-from sweep.terminal.plan import plan_report
+from sweep.terminal.plan_summary import plan_summary
 from sweep.terminal.shown import as_html, as_text
 from sweep.terminal.tables import study_table
 from sweep.terminal.verdict import verdict_report
@@ -34,7 +34,7 @@ class Plan(Shown):
     """What a study will search, hold in memory, spend, and be able to show."""
 
     def __init__(self, plan: StudyPlan) -> None:
-        super().__init__(plan_report(plan))
+        super().__init__(plan_summary(plan))
         self.plan = plan
         self.notes = plan.notes
 

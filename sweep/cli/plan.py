@@ -26,6 +26,7 @@ def plan(
     measure: Annotated[
         bool, typer.Option("--measure", help="Run a few steps of one trial, and estimate the study's time from them.")
     ] = False,
+    full: Annotated[bool, typer.Option("--full", help="Print every table and setting, not one screen.")] = False,
     overrides: SetOption = [],  # noqa: B006 - typer reads the default, nothing changes it
     as_json: JsonOption = False,
 ) -> None:
@@ -72,6 +73,7 @@ def plan(
         return
     from rich.console import Console
 
-    from sweep.terminal.plan import plan_report
+    from sweep.terminal.plan import full_plan
+    from sweep.terminal.plan_summary import plan_summary
 
-    Console(highlight=False).print(plan_report(planned))
+    Console(highlight=False).print(full_plan(planned) if full else plan_summary(planned))

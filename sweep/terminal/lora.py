@@ -13,7 +13,7 @@ from objectives.memory.estimates import four_bit_weight_bytes
 from objectives.memory.exact import base_weight_bytes
 from sweep.answer.lora import LoraAnswer
 from sweep.planning.adapters import AdapterPlan
-from sweep.terminal.plan import (
+from sweep.terminal.memory import (
     ENGINES,
     figures_table,
     model_lines,

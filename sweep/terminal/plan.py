@@ -1,34 +1,33 @@
-"""A plan as people read it, in 80 columns."""
+"""All of a plan as people read it, in 80 columns."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
 
-from rich import box
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from objectives.memory.exact import EngineMemory, TrainerMemory
-from objectives.memory.footprint import EngineKind
 from objectives.settings.learner import MOST_SLOTS
-from sweep.planning.adapters import AdapterPlan, ModelPlan
 from sweep.planning.devices import Device
 from sweep.planning.pack import PackPlan
 from sweep.planning.study_plan import MemoryPlan, Spending, StudyPlan
+from sweep.terminal.memory import (
+    ENGINES,
+    figures_table,
+    model_lines,
+    module_table,
+    rounding_line,
+    textbook_line,
+    trainer_table,
+)
 from sweep.terminal.prompts import prompt_lines
-from sweep.text import count, duration, signed_size, size
-
-ENGINES: dict[EngineKind, str] = {
-    "vllm": "vLLM, restricted to the target modules",
-    "unsloth": "the vLLM that Unsloth starts on a GPU, which adapts all that it can",
-    "transformers": "Transformers' generate, which sets nothing aside",
-}
+from sweep.text import duration, signed_size, size
 
 
-def plan_report(plan: StudyPlan) -> RenderableType:
+def full_plan(plan: StudyPlan) -> RenderableType:
     """Every part of a plan, one after the other."""
     return Group(
         Text(f"study {plan.study}", style="bold"),
@@ -50,60 +49,6 @@ def _memory_sections(plan: StudyPlan, memory: MemoryPlan) -> Iterator[Renderable
     if memory.pack is not None:
         yield from _section("pack: trials at once", _pack(memory, memory.pack, plan.device))
     yield from _section("memory at its peak", _peak(plan, memory))
-
-
-def model_lines(model: ModelPlan) -> Iterator[RenderableType]:
-    """What the model is, and which file says so."""
-    shape = model.shape
-    tied = "tied" if shape.tied else "untied"
-    yield Text(
-        f"{model.name}: {count(shape.parameters)} parameters, {shape.model_type}, {shape.layers} layers of "
-        f"{shape.hidden}, {shape.heads} query and {shape.kv_heads} key heads of {shape.head_dim}, "
-        f"{shape.feed_forward} feed-forward, {shape.vocab:,} tokens, {tied} embeddings"
-    )
-    yield Text(f"read from {model.config}", style="dim", overflow="fold")
-
-
-def figures_table(*columns: str, header: bool = True) -> Table:
-    """A plain table: names on the left, figures flush right."""
-    table = Table(box=box.SIMPLE_HEAD if header else None, padding=(0, 2, 0, 0), show_header=header, show_edge=False)
-    for i, column in enumerate(columns):
-        table.add_column(column, justify="right" if i and header else "left", no_wrap=header or i == 0)
-    return table
-
-
-def module_table(memory: EngineMemory) -> Table:
-    """The engine's stacks by module."""
-    table = figures_table("module", "of them", "A", "B", "A + B")
-    for module in memory.modules:
-        row = (str(module.count), size(module.a_bytes), size(module.b_bytes), size(module.bytes))
-        table.add_row(module.name if module.name != "lm_head" else "logits", *row)
-    table.add_row("all", "", "", "", size(memory.bytes), style="bold")
-    return table
-
-
-def trainer_table(ranks: Iterable[TrainerMemory]) -> Table:
-    """What each rank holds while it is trained."""
-    table = figures_table("r", "parameters", "adapter", "gradients", "AdamW", "all")
-    for rank in ranks:
-        parts = (rank.adapter_bytes, rank.gradient_bytes, rank.optimizer_bytes, rank.bytes)
-        table.add_row(str(rank.r), count(rank.parameters), *map(size, parts))
-    return table
-
-
-def textbook_line(adapters: AdapterPlan, memory: EngineMemory) -> str:
-    """The rule of thumb beside what is allocated."""
-    return (
-        f"The textbook 2 x r x hidden x layers x bytes says {size(adapters.textbook_bytes)}: "
-        f"{memory.bytes / adapters.textbook_bytes:.1f} times less."
-    )
-
-
-def rounding_line(adapters: AdapterPlan) -> str:
-    """The ceiling asked for, and the one that the engine gets."""
-    asked, given = adapters.max_lora_rank, adapters.engine_max_lora_rank
-    rounded = "" if asked == given else f", rounded up to {given}: vLLM permits no value between"
-    return f"max_lora_rank {asked}{rounded}; max_loras {adapters.max_loras}; {adapters.dtype}"
 
 
 def _search(plan: StudyPlan) -> Iterator[RenderableType]:
@@ -130,13 +75,13 @@ def _engine(memory: MemoryPlan, device: Device | None) -> Iterator[RenderableTyp
     yield module_table(chosen)
     yield Text(f"{chosen.bytes:,} bytes, exactly. {textbook_line(adapters, chosen)}")
     if memory.engine == "vllm" and other.bytes != chosen.bytes:
-        yield Text(f"The engine that Unsloth starts on a GPU would set aside {size(other.bytes)}.")
+        yield Text(f"The engine that Unsloth starts on a GPU would reserve {size(other.bytes)}.")
     yield from _ceilings(memory, device)
 
 
 def _ceilings(memory: MemoryPlan, device: Device | None) -> Iterator[RenderableType]:
     """What other ceilings would set aside; with a device, how many sequences of full length the cache then holds."""
-    columns = ["ceiling", "set aside", "against now", "serves r up to"]
+    columns = ["ceiling", "reserved", "change", "largest rank in the ladder"]
     table = figures_table(*columns, *([] if device is None else ["sequences", "fits"]))
     now = memory.adapters.engine_max_lora_rank
     for ceiling in memory.ceilings:

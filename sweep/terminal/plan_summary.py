@@ -1,0 +1,71 @@
+"""What one decides by before a study is run, on one screen of 24 lines and 80 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from sweep.planning.study_plan import MemoryPlan, StudyPlan
+from sweep.text import count, duration, size
+
+
+def plan_summary(plan: StudyPlan) -> RenderableType:
+    """Points, episodes, memory and what fits, time, what the verdict can show, and what should not be missed."""
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True, style="bold")
+    table.add_column()
+    for name, text in _rows(plan):
+        table.add_row(name, text)
+    notes = (Text(f"note: {note}", style="yellow") for note in plan.notes)
+    return Group(table, *notes, Text("More: --full shows every table and setting.", style="dim"))
+
+
+def _rows(plan: StudyPlan) -> Iterator[tuple[str, RenderableType]]:
+    search, trial = plan.search, plan.per_trial
+    yield "study", plan.study + ("" if plan.memory is None else f", on {_model(plan.memory)}")
+    ladders = search.ladders
+    ranks = ", ".join(map(str, ladders["r"]))
+    rest = f", then {search.tpe_trials} by TPE" if search.tpe_trials else ""
+    yield "search", f"{search.trials} trials: {search.points_per_rank} points for each of r={ranks}{rest}"
+    rungs = (f"{name} {', '.join(f'{value:g}' for value in ladder)}" for name, ladder in ladders.items() if name != "r")
+    yield "", "; ".join(rungs)
+    yield "confirmation", f"{plan.verdict.seeds} seeds for each of {len(ladders['r'])} ranks, after the search"
+    yield "a trial", f"{trial.steps:,} steps, {trial.episodes:,} episodes, at most {trial.completion_tokens:,} tokens"
+    all_in = plan.in_all
+    yield "the search", f"{all_in.episodes:,} episodes, at most {all_in.completion_tokens:,} tokens"
+    if plan.memory is not None:
+        yield from _memory(plan, plan.memory)
+    if plan.prompts is not None:
+        prompts = plan.prompts
+        left_out = f"; {prompts.too_long}" if prompts.too_long else ""
+        yield "prompts", f"{prompts.training:,} to train on, {prompts.held_out:,} held out{left_out}"
+    measured = plan.measured
+    time = "not measured; --measure runs a few steps of one trial, and estimates it"
+    if measured is not None:
+        time = f"about {duration(measured.study_seconds)} for the search, by steps measured here"
+    yield "time", time
+    yield "verdict", plan.verdict.sentence
+
+
+def _model(memory: MemoryPlan) -> str:
+    return f"{memory.model.name} ({count(memory.model.shape.parameters)} parameters)"
+
+
+def _memory(plan: StudyPlan, memory: MemoryPlan) -> Iterator[tuple[str, RenderableType]]:
+    adapters, held = memory.adapters, memory.footprint
+    if memory.engine != "transformers":
+        ceiling = adapters.engine_max_lora_rank
+        yield "adapters", f"{size(held.adapters)} reserved in the engine for max_lora_rank {ceiling}, exactly"
+    if memory.pack is not None:
+        pack = memory.pack
+        yield "pack", f"{pack.slots} trial{'s' if pack.slots > 1 else ''} at a time: {pack.reason}"
+    peak = held.in_engine + held.in_trainer + held.sequence_cache
+    room = "no GPU named or found, so what fits is not judged"
+    if plan.device is not None and memory.fit is not None:
+        fit = memory.fit
+        does = f"fits, with {fit.sequences:,} sequences at once" if fit.fits else f"does not fit: {fit.reason}"
+        room = f"{plan.device.name} ({size(plan.device.memory_bytes)}) {does}"
+    yield "memory", f"{size(peak)} at its peak, an estimate; {room}"
