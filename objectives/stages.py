@@ -19,13 +19,22 @@ class Stage:
     """How long that call may take."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialsStage:
+    """Worker to supervisor: what happens to some of its trials from here on."""
+
+    trials: tuple[int, ...]
+    doing: str
+    """`building`, `rolling out`, `training` or `scoring`."""
+
+
 IDLE = Stage(doing="")
 
 _current = IDLE
-_listener: Callable[[Stage], None] | None = None
+_listener: Callable[[Stage | TrialsStage], None] | None = None
 
 
-def listen(listener: Callable[[Stage], None] | None) -> None:
+def listen(listener: Callable[[Stage | TrialsStage], None] | None) -> None:
     """Makes this process tell its stages to a listener; a process without one tells nobody."""
     global _listener  # noqa: PLW0603 - one process is in one stage, whoever asks
     _listener = listener
@@ -37,6 +46,12 @@ def enter(stage: Stage) -> None:
     _current = stage
     if _listener is not None:
         _listener(stage)
+
+
+def trials_are(doing: str, *trials: int) -> None:
+    """Tells what happens to trials from here on."""
+    if _listener is not None and trials:
+        _listener(TrialsStage(trials=trials, doing=doing))
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from objectives.learners.trl_objective import check_objective, objective_argumen
 from objectives.learners.trl_rewards import RolloutRewards
 from objectives.prompts.tokens import prompt_ids
 from objectives.settings.sections import WorkerSettings
+from objectives.stages import trials_are
 from objectives.trial.evaluation import TRAINING, sampling_seeds
 from objectives.trial.messages import HeldOutScore, TrialResult, TrialSpec, trial_name
 from objectives.trial.resources import Loaded, training_rows
@@ -64,6 +65,7 @@ class TrlLearner:
 
     def _train(self, spec: TrialSpec, feed: TrialFeed) -> TrialResult:
         clock = Clock()
+        trials_are("building", spec.number)
         with clock.section("build"):
             model = self._policy.build(spec.lora, seed=spec.seed)
         rewards = RolloutRewards(self._rewards, self._policy.tokenizer, self._rows)
@@ -160,6 +162,7 @@ class _Run(TrainerCallback):  # type: ignore[misc]
     def rollout(self, prompts: list[str], trainer: GRPOTrainer) -> dict[str, list[list[Any]] | None]:
         """Samples one completion for each row from the policy as it is now; TRL's `rollout_func`."""
         learner, rows = self._learner, self._rewards.rows_of(prompts)
+        trials_are("rolling out", self._spec.number)
         with self._clock.section("rollout"):
             ids = [prompt_ids(learner._policy.tokenizer, row["prompt"]) for row in rows]
             version = learner._adapters.publish(self.owner, self._model, self._spec.lora.r)
@@ -169,6 +172,7 @@ class _Run(TrainerCallback):  # type: ignore[misc]
                 Sampling.of(learner._settings.learner, max_tokens=learner._task.max_completion_tokens),
                 sampling_seeds(self._spec.seed, TRAINING, self._rollouts, n=len(ids)),
             )
+        trials_are("training", self._spec.number)
         self._rewards.sampled(rows, completions)
         self._rollouts += 1
         self.tokens += sum(len(completion.token_ids) for completion in completions)
@@ -185,6 +189,7 @@ class _Run(TrainerCallback):  # type: ignore[misc]
 
     def score(self, step: int) -> None:
         """Scores the policy as it is now on held-out prompts."""
+        trials_are("scoring", self._spec.number)
         with self._clock.section("evaluate"):
             version = self._learner._adapters.publish(self.owner, self._model, self._spec.lora.r)
             self.scores.append(self._learner._evaluator.score(version, step=step, seed=self._spec.seed))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from objectives.lora import LoraSpec
-from objectives.stages import Stage
+from objectives.stages import Stage, TrialsStage
 
 
 def trial_name(number: int) -> str:
@@ -163,5 +163,5 @@ class Stop:
     """Supervisor to worker: no more trials."""
 
 
-FromWorker = Ready | SlotFree | Stage | Progress | Finished | Failed
+FromWorker = Ready | SlotFree | Stage | TrialsStage | Progress | Finished | Failed
 ToWorker = Start | Prune | Stop

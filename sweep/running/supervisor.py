@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from objectives.preview import Preview
-from objectives.stages import Stage
+from objectives.stages import Stage, TrialsStage
 from objectives.trial.messages import (
     Failed,
     Finished,
@@ -131,6 +131,8 @@ class Supervisor:
         match message:
             case Stage(doing=doing) if doing and not worker.watch.ready:
                 self._progress.note(doing)
+            case TrialsStage(trials=trials, doing=doing):
+                self._progress.trials_are(doing, trials)
             case Ready():
                 self._base = base_of(self._study, message.baseline)
                 attributes.record_ready(self._study, message, slots=self._config.learner.slots)

@@ -22,6 +22,7 @@ from objectives.learners.packed.trial_run import TrialRun, prompt_order, shared_
 from objectives.learners.protocol import TrialFeed
 from objectives.rewards.calling import from_trainer
 from objectives.settings.sections import WorkerSettings
+from objectives.stages import trials_are
 from objectives.trial.evaluation import completion_texts
 from objectives.trial.messages import HeldOutScore, TrialSpec, trial_log
 from objectives.trial.resources import Loaded
@@ -88,6 +89,7 @@ class PackTraining:
         """Asks for a rollout of the trials in these slots, old and new; whether there are any."""
         runs = self._refilled(half)
         if runs:
+            trials_are("rolling out", *(run.spec.number for run in runs))
             with self._blaming(runs):
                 self._rollouts.start(runs)
         return bool(runs)
@@ -104,6 +106,7 @@ class PackTraining:
 
     def _filled(self, k: int, spec: TrialSpec) -> TrialRun | None:
         """Puts a trial into slot k; None where it has failed at that."""
+        trials_are("building", spec.number)
         began, packed, settings = time.perf_counter(), self._stepper.pack, self._settings
         log, budget = trial_log(settings.log_folder, spec.number), settings.budget
         try:
@@ -161,6 +164,7 @@ class PackTraining:
         if not pairs:
             return
         runs, samples = [run for run, _ in pairs], [trial for _, trial in pairs]
+        trials_are("training", *(run.spec.number for run in runs))
         with shared_time(runs, "train"):
             scored = [self._score(run, trial) for run, trial in pairs]
             batch, silent = to_batch(
@@ -231,6 +235,7 @@ class PackTraining:
         if run.scores and run.scores[-1].step == run.step:
             return
         self._rollouts.settle()
+        trials_are("scoring", run.spec.number)
         with shared_time([run], "evaluate"):
             version = self._adapters.publish(run.owner, run.adapter, run.spec.lora.r)
             run.scored(self._loaded.evaluator.score(version, step=run.step, seed=run.spec.seed))

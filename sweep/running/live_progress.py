@@ -1,0 +1,139 @@
+"""Progress that moves: the study in one line, and a line for each running trial under those of ended ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from objectives.trial.messages import Ready, StepMetrics, TrialSpec
+from sweep.running.notebook_live import NotebookLive
+from sweep.running.progress_text import Pace, ended_line, places_of, ready_line
+from sweep.text import count
+
+SPARKS = "\u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"
+"""An eighth of a line's height to all of it."""
+BESIDE_SPARKS = 70
+"""Columns of a trial's line that are not its sparkline."""
+NARROWEST, WIDEST = 8, 48
+
+
+@dataclass(slots=True)
+class RunningLine:
+    """What is known of a running trial."""
+
+    spec: TrialSpec
+    step: int = 0
+    rewards: list[float] = field(default_factory=list)
+    doing: str = ""
+
+
+class LiveProgress:
+    """For a terminal, and for a notebook."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._pace = Pace()
+        self._decimals = 3
+        self._trials: dict[int, RunningLine] = {}
+        self._note = ""
+        self._live = NotebookLive(self, console=console) if console.is_jupyter else Live(self, console=console)
+
+    def __rich__(self) -> RenderableType:
+        """As it stands now."""
+        note = [Text(self._note, style="dim")] if self._note else []
+        return Group(self._study(), *([self._running()] if self._trials else []), *note)
+
+    def begin(self, *, done: int, trials: int, steps: int) -> None:
+        """See `ProgressDisplay`."""
+        self._pace.trials, self._pace.steps, self._pace.ended = trials, steps, done
+        self._live.start()
+
+    def note(self, text: str) -> None:
+        """See `ProgressDisplay`."""
+        self._note = text
+
+    def ready(self, ready: Ready) -> None:
+        """See `ProgressDisplay`."""
+        self._note = ""
+        self._decimals = places_of(ready)
+        self._print(ready_line(ready, self._decimals))
+
+    def trial_started(self, spec: TrialSpec) -> None:
+        """See `ProgressDisplay`."""
+        self._trials[spec.number] = RunningLine(spec)
+
+    def trials_are(self, doing: str, trials: Sequence[int]) -> None:
+        """See `ProgressDisplay`."""
+        for number in trials:
+            if number in self._trials:
+                self._trials[number].doing = doing
+
+    def step(self, spec: TrialSpec, metrics: StepMetrics) -> None:
+        """See `ProgressDisplay`."""
+        self._pace.count(spec.number, metrics)
+        line = self._trials[spec.number]
+        line.step = metrics.step
+        line.rewards.append(metrics.reward)
+
+    def trial_ended(self, spec: TrialSpec, *, score: float | None, reason: str | None) -> None:
+        """See `ProgressDisplay`."""
+        self._trials.pop(spec.number)
+        self._pace.ended += score is not None
+        self._print(ended_line(spec, score, reason, self._decimals))
+
+    def tick(self) -> None:
+        """Lets a notebook draw; a terminal is drawn by itself."""
+        if isinstance(self._live, NotebookLive):
+            self._live.refresh()
+
+    def end(self) -> None:
+        """See `ProgressDisplay`."""
+        self._live.stop()
+
+    def _print(self, text: str) -> None:
+        self._live.console.print(text, highlight=False, markup=False)
+
+    def _study(self) -> RenderableType:
+        """How far the study is, how fast it samples, and how long it will take."""
+        rate = self._pace.tokens_per_second
+        grid = Table.grid(padding=(0, 2, 0, 0))
+        grid.add_row(
+            "trials",
+            ProgressBar(total=max(1, self._pace.trials), completed=self._pace.ended, width=20),
+            f"{self._pace.ended}/{self._pace.trials}",
+            "" if rate is None else f"{count(rate)} tokens/s",
+            self._pace.time_left(trial.step for trial in self._trials.values()),
+        )
+        return grid
+
+    def _running(self) -> RenderableType:
+        grid = Table.grid(padding=(0, 2, 0, 0))
+        width = min(WIDEST, max(NARROWEST, self._console.width - BESIDE_SPARKS))
+        for number, trial in sorted(self._trials.items()):
+            lora = trial.spec.lora
+            grid.add_row(
+                f"trial {number}",
+                f"r={lora.r} alpha={lora.alpha} rate={trial.spec.learning_rate:g}",
+                f"{trial.step}/{self._pace.steps}",
+                f"{trial.rewards[-1]:.{self._decimals}f}" if trial.rewards else "",
+                Text(sparkline(trial.rewards, width=width), style="cyan"),
+                Text(trial.doing, style="dim"),
+            )
+        return grid
+
+
+def sparkline(values: Sequence[float], *, width: int) -> str:
+    """Values as a line of blocks, from the lowest to the highest; means of neighbours where there are too many."""
+    n = min(width, len(values))
+    means = [fmean(values[k * len(values) // n : (k + 1) * len(values) // n]) for k in range(n)]
+    low, high = (min(means), max(means)) if means else (0.0, 0.0)
+    if high <= low:
+        return SPARKS[3] * n
+    return "".join(SPARKS[min(len(SPARKS) - 1, int((mean - low) / (high - low) * len(SPARKS)))] for mean in means)
