@@ -17,7 +17,8 @@ from objectives.memory.shape import make_shape, read_shape
 from objectives.settings.sections import BudgetSettings, ModelSettings
 from sweep.errors import StudyFileError
 from sweep.planning.devices import GIB, MIB, Device, named_device
-from sweep.planning.pack import plan_pack, sized_pack, study_footprint, unpackable, with_slots
+from sweep.planning.pack import plan_pack, sized_pack, study_footprint, with_slots
+from sweep.planning.placement import place
 from sweep.planning.preflight import check_device
 from sweep.study.reading import load_study
 from tests.command import SMALL, sweep
@@ -169,12 +170,12 @@ def test_a_size_that_the_study_names_stands():
 
 
 def test_a_study_is_run_with_the_size_that_is_planned(monkeypatch):
-    monkeypatch.setattr("sweep.planning.pack.present_device", lambda: None)
+    monkeypatch.setattr("sweep.planning.pack.device_here", lambda: None)
     assert sized_pack(load()).learner.pack_size == 4
     assert sized_pack(load("learner.pack_size=7")).learner.pack_size == 7
     assert sized_pack(load("learner.name=trl")).learner.slots == 1
     device = Device(name="GPU", memory_bytes=100 * GIB, source="nvidia-smi")
-    monkeypatch.setattr("sweep.planning.pack.present_device", lambda: device)
+    monkeypatch.setattr("sweep.planning.pack.device_here", lambda: device)
     assert sized_pack(load("search.trials=100")).learner.pack_size == 8
 
 
@@ -214,13 +215,13 @@ def test_a_pack_on_unsloths_gpu_kernels_is_noted(tmp_path):
 )
 def test_what_cannot_be_packed_is_refused_before_anything_loads(monkeypatch, overrides, on_gpu, says):
     config = load(*overrides)
-    reason = unpackable(config, on_gpu=on_gpu)
-    assert (says is None and reason is None) or says in reason
-    monkeypatch.setattr("sweep.planning.preflight.Path.glob", lambda *_: ["nvidia0"] if on_gpu else [])
-    monkeypatch.setattr("sweep.planning.preflight.version", lambda _: "2.13.0+cu128")
+    reason = place(config, named_device("L4") if on_gpu else None).unpackable
+    assert (says or "") in reason and bool(reason) == bool(says)
+    monkeypatch.setattr("sweep.planning.devices.Path.glob", lambda *_: ["nvidia0"] if on_gpu else [])
+    monkeypatch.setattr("sweep.planning.placement.version", lambda _: "2.13.0+cu128")
     with pytest.raises(StudyFileError, match=re.escape(says)) if says else nullcontext():
         check_device(config)
-    monkeypatch.setattr("sweep.planning.preflight.version", lambda _: "2.13.0+cpu")
+    monkeypatch.setattr("sweep.planning.placement.version", lambda _: "2.13.0+cpu")
     check_device(config)
 
 

@@ -47,7 +47,8 @@ def plan(
     Examples: `sweep plan tiny`, `sweep plan my_study.toml --device L4 --set model.max_lora_rank=32`
     """
     from sweep.planning.devices import named_device, present_device
-    from sweep.planning.number_format import device_here, with_dtype
+    from sweep.planning.number_format import with_dtype
+    from sweep.planning.placement import device_here
     from sweep.planning.preflight import check_device
     from sweep.planning.whole_plan import whole_plan
     from sweep.study.reading import find_study, load_study, parse_override, read_toml

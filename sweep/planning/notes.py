@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from objectives.memory.footprint import EngineKind
 from sweep.planning.adapters import AdapterPlan
 from sweep.planning.devices import Device
-from sweep.planning.pack import runs_on_gpu, unpackable
+from sweep.planning.placement import place
 from sweep.study.file import StudyFile
 from sweep.study.pruners import pruner_warning
 from sweep.text import size
@@ -67,7 +67,7 @@ def _device_notes(config: StudyFile, device: Device | None) -> Iterator[str]:
 
 
 def _pack_notes(config: StudyFile, device: Device | None) -> Iterator[str]:
-    if reason := unpackable(config, on_gpu=runs_on_gpu(config, device)):
+    if reason := place(config, device).unpackable:
         yield f"{reason[0].upper()}{reason[1:]}."
     if config.learner.name == "packed" and config.model.gradient_checkpointing != "off":
         yield (

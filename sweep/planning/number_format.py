@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, get_args
 
 from objectives.machine import has_native_bfloat16, processor_name
 from objectives.settings.number_formats import DType
 from sweep.errors import StudyMismatchError
-from sweep.planning.devices import Device, present_device, shows_gpu
+from sweep.planning.devices import Device
 from sweep.study.file import StudyFile
 
 if TYPE_CHECKING:
     import optuna
-
-
-def device_here() -> Device | None:
-    """The GPU that a study would run on here; None for the CPU."""
-    try:
-        # A build of torch for CPUs leaves a GPU alone.
-        return present_device() if shows_gpu() and not version("torch").endswith("+cpu") else None
-    except PackageNotFoundError:
-        return None
 
 
 def with_dtype(config: StudyFile, device: Device | None) -> StudyFile:

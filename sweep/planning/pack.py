@@ -7,12 +7,13 @@ from typing import Any
 
 from objectives.errors import ModelConfigError
 from objectives.machine import available_memory
-from objectives.memory.footprint import EngineKind, Footprint, Workload, engine_kind, fit, footprint, host_bytes
+from objectives.memory.footprint import Footprint, Workload, fit, footprint, host_bytes
 from objectives.memory.shape import ModelShape
 from objectives.settings.learner import CPU_SLOTS, MOST_SLOTS
 from sweep.errors import StudyFileError
 from sweep.planning.adapters import plan_model
-from sweep.planning.devices import Device, present_device
+from sweep.planning.devices import Device
+from sweep.planning.placement import device_here, place
 from sweep.study.file import StudyFile
 
 GPU_SLOTS = 8
@@ -101,6 +102,7 @@ def study_footprint(
     Raises:
         ModelConfigError: where a target module is not in the model.
     """
+    placed = place(config, device)
     workload = Workload(
         model=config.model,
         budget=config.budget,
@@ -109,37 +111,14 @@ def study_footprint(
         held_out_prompts=config.task.held_out_prompts,
         slots=config.learner.slots,
         packed=config.learner.name == "packed",
-        on_gpu=runs_on_gpu(config, device),
+        on_gpu=placed.on_gpu,
     )
     ceiling = max_lora_rank or config.engine_max_lora_rank
-    return footprint(
-        shape, workload, engine=study_engine(config, device), max_lora_rank=ceiling, r=config.search_space().r[-1]
-    )
-
-
-def study_engine(config: StudyFile, device: Device | None) -> EngineKind:
-    """The kind of engine that a worker of the study starts."""
-    return engine_kind(config.model, on_gpu=runs_on_gpu(config, device))
-
-
-def unpackable(config: StudyFile, *, on_gpu: bool) -> str | None:
-    """Why a study cannot be packed where it runs, and what would help; None where it can, or is not to be."""
-    if config.learner.name != "packed" or not on_gpu:
-        return None
-    if engine_kind(config.model, on_gpu=True) == "unsloth":
-        return "the packed learner does not run on Unsloth's GPU kernels: --set model.policy=peft"
-    if config.model.dtype == "float16":
-        return "the packed learner does not scale losses, which float16 needs: --set model.dtype=bfloat16"
-    return None
+    return footprint(shape, workload, engine=placed.engine, max_lora_rank=ceiling, r=config.search_space().r[-1])
 
 
 def _activations(held: Footprint) -> int:
     return held.training_activations + held.engine_activations
-
-
-def runs_on_gpu(config: StudyFile, device: Device | None) -> bool:
-    """Whether the study runs on a GPU, be it one that is not known yet."""
-    return device is not None or config.model.device == "gpu"
 
 
 def completion_tokens(config: StudyFile) -> int:
@@ -162,7 +141,7 @@ def sized_pack(config: StudyFile) -> StudyFile:
     if config.learner.name != "packed" or config.learner.pack_size is not None:
         return config
     try:
-        return with_slots(config, plan_pack(config, plan_model(config.model.name).shape, present_device()).slots)
+        return with_slots(config, plan_pack(config, plan_model(config.model.name).shape, device_here()).slots)
     except (StudyFileError, ModelConfigError):
         # A model whose memory cannot be planned for, or whose config.json is still at the hub.
         return with_slots(config, config.learner.slots)

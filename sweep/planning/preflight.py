@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import importlib.util
 import json
-from importlib.metadata import version
 from pathlib import Path
 
 from objectives.errors import ModelConfigError, TaskError
@@ -25,7 +24,7 @@ from objectives.tasks.user_files import own_files, own_references
 from objectives.user_code.modules import check_reference, find_file, find_parameters
 from sweep.errors import StudyFileError
 from sweep.planning.devices import shows_gpu
-from sweep.planning.pack import unpackable
+from sweep.planning.placement import place_here
 from sweep.planning.prompts import PromptPlan, find_tokenizer, fitting, plan_prompts
 from sweep.study.file import StudyFile
 
@@ -173,12 +172,10 @@ def check_device(study: StudyFile) -> None:
     Raises:
         StudyFileError: where it has none, or packs cannot be trained there.
     """
-    has_gpu = shows_gpu()
-    if study.model.device == "gpu" and not has_gpu:
+    if study.model.device == "gpu" and not shows_gpu():
         raise StudyFileError(
             f"study {study.study.name!r} needs an NVIDIA GPU (model.device = 'gpu'), and this machine shows none; "
             "`sweep plan` plans it anywhere"
         )
-    # A build of torch for CPUs leaves a GPU alone.
-    if reason := unpackable(study, on_gpu=has_gpu and not version("torch").endswith("+cpu")):
+    if reason := place_here(study).unpackable:
         raise StudyFileError(reason)

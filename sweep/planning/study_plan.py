@@ -13,7 +13,8 @@ from sweep.errors import StudyFileError
 from sweep.planning.adapters import AdapterPlan, ModelPlan, plan_adapters, read_model
 from sweep.planning.devices import Device
 from sweep.planning.notes import plan_notes
-from sweep.planning.pack import PackPlan, completion_tokens, plan_pack, study_engine, study_footprint, with_slots
+from sweep.planning.pack import PackPlan, completion_tokens, plan_pack, study_footprint, with_slots
+from sweep.planning.placement import place
 from sweep.planning.prompts import PromptPlan
 from sweep.planning.verdict import VerdictPlan, plan_verdict
 from sweep.study.file import StudyFile
@@ -175,7 +176,7 @@ def plan_study(config: StudyFile, *, device: Device | None, settings: tuple[Sett
         + plan_notes(
             config,
             device=device,
-            engine=study_engine(config, device),
+            engine=place(config, device).engine,
             adapters=None if memory is None else memory.adapters,
             completion_tokens=completion_tokens(config),
         ),
@@ -198,7 +199,7 @@ def _memory(config: StudyFile, device: Device | None) -> MemoryPlan:
     held = study_footprint(config, model.shape, device)
     return MemoryPlan(
         model=model,
-        engine=study_engine(config, device),
+        engine=place(config, device).engine,
         adapters=adapters,
         ceilings=_ceilings(config, model, adapters, device),
         trainer=tuple(trainer_memory(model.shape, r, config.model.target_modules) for r in config.search_space().r),

@@ -15,8 +15,9 @@ from sweep.answer.learning import DesignWatch
 from sweep.confirmation.outcome import Confirmed, confirmation_name, count_look, freeze, read_confirmation, store_frozen
 from sweep.confirmation.schedule import ConfirmSchedule
 from sweep.errors import NothingToConfirmError, TrialsFailedError
-from sweep.planning.number_format import device_here, settle_dtype, with_dtype
+from sweep.planning.number_format import settle_dtype, with_dtype
 from sweep.planning.pack import sized_pack
+from sweep.planning.placement import device_here
 from sweep.planning.preflight import check_device, check_generator, check_study
 from sweep.planning.prompts import PromptPlan
 from sweep.planning.verdict import plan_verdict
