@@ -68,7 +68,7 @@ class VllmEngine:
                 max_loras=max_loras,
                 max_model_len=settings.max_seq_length,
                 max_num_seqs=max_num_seqs,
-                max_num_batched_tokens=max(8192, settings.max_seq_length),
+                max_num_batched_tokens=settings.batched_tokens,
                 gpu_memory_utilization=settings.gpu_memory_utilization,
                 enforce_eager=current_platform.is_cpu(),
                 # The log-probabilities that the learner needs are those of the tempered distribution.

@@ -19,8 +19,6 @@ from objectives.settings.pack import pack_halves
 from objectives.settings.sections import BudgetSettings, ModelSettings
 
 EngineKind = Literal["unsloth", "vllm", "transformers"]
-MAX_SEQUENCES = 1024
-"""Sequences that an engine runs at once, at most; the rest of a rollout waits its turn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +39,7 @@ class Workload:
     @property
     def sequences(self) -> int:
         """Sequences that the engine runs at once, at most."""
-        return min(MAX_SEQUENCES, max(self.budget.completions_per_step * self.slots, self.held_out_prompts))
+        return self.budget.sequences(slots=self.slots, held_out_prompts=self.held_out_prompts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +138,7 @@ def footprint(shape: ModelShape, workload: Workload, *, engine: EngineKind, max_
         engine_activations=engine_activation_bytes(
             shape,
             model.number_format,
-            batched_tokens=max(8192, model.max_seq_length),
+            batched_tokens=model.batched_tokens,
             sequences=workload.sequences,
         ),
         sequence_cache=kv_cache_bytes(shape, model.number_format, tokens=model.max_seq_length),

@@ -16,6 +16,8 @@ from objectives.settings.number_formats import DType
 from objectives.settings.tasks import Section, TaskSettings
 
 SHIPPED_MODELS = Path(__file__).parents[1] / "models"
+MAX_SEQUENCES = 1024
+"""Sequences that an engine runs at once, at most; the rest of a rollout waits its turn."""
 
 
 class ModelSettings(Section):
@@ -97,6 +99,11 @@ class ModelSettings(Section):
         return self.dtype
 
     @property
+    def batched_tokens(self) -> int:
+        """Tokens that the engine takes in one pass, at most."""
+        return max(8192, self.max_seq_length)
+
+    @property
     def path(self) -> str:
         """What a loader is given: a folder for shipped models, else the name as it stands."""
         prefix, _, rest = self.name.partition("/")
@@ -119,6 +126,10 @@ class BudgetSettings(Section):
     def completions_per_step(self) -> int:
         """Completions sampled in one step."""
         return self.prompts_per_step * self.group_size
+
+    def sequences(self, *, slots: int, held_out_prompts: int) -> int:
+        """Sequences that the engine runs at once, at most: a step of all slots, or all prompts of a score."""
+        return min(MAX_SEQUENCES, max(self.completions_per_step * slots, held_out_prompts))
 
 
 class WorkerSettings(Section):

@@ -15,7 +15,6 @@ from objectives.engines.protocol import Engine, Sampling
 from objectives.errors import EngineError, PolicyError, TaskError
 from objectives.hub import hub_offline
 from objectives.machine import cores, processor_name
-from objectives.memory.footprint import MAX_SEQUENCES
 from objectives.policies.protocol import Policy, check_targets
 from objectives.prompts.tokens import FittingTask, prompt_ids, prompt_limit, use_template
 from objectives.rewards.calling import RewardSet, make_rewards
@@ -72,7 +71,7 @@ def load(settings: WorkerSettings, *, max_loras: int = 1) -> Loaded:
         rewards = make_rewards(task, settings.task, folders, max_steps=settings.budget.steps)
         training = task.train_rows(settings.task.train_prompts)
         rows = task.held_out_rows(settings.task.held_out_prompts)
-    sequences = min(MAX_SEQUENCES, max(settings.budget.completions_per_step * max_loras, len(rows)))
+    sequences = settings.budget.sequences(slots=max_loras, held_out_prompts=len(rows))
     with hub_offline(local), stages.during(f"starting the engine ({model.engine})"):
         engine = _load_engine(model, policy, max_loras=max_loras, max_num_seqs=sequences)
     evaluator = Evaluator(

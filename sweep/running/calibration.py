@@ -7,14 +7,14 @@ import itertools
 import statistics
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from objectives.lora import LoraSpec
-from objectives.preview import Preview
 from objectives.trial.messages import (
     Failed,
     Finished,
-    FromWorker,
     Progress,
     Ready,
     SlotFree,
@@ -49,9 +49,9 @@ def calibrate(config: StudyFile) -> Measured:
     loaded = began
     with tempfile.TemporaryDirectory(prefix="rank-sweep-") as folder:
         log = Path(folder) / "worker.log"
-        with WorkerProcess(short.worker_settings(Path(folder)), log) as worker:
+        with _failing_as_one(), WorkerProcess(short.worker_settings(Path(folder)), log) as worker:
             while True:
-                match _next(worker):
+                match worker.wait():
                     case Ready():
                         loaded = time.perf_counter()
                     case SlotFree():
@@ -81,14 +81,12 @@ def largest_trial(config: StudyFile) -> TrialSpec:
     )
 
 
-def _next(worker: WorkerProcess) -> FromWorker | Preview:
-    while True:
-        try:
-            message = worker.receive(timeout_s=1.0)
-        except WorkerDiedError as death:
-            raise TrialsFailedError(f"the calibration failed: {death}") from death
-        if message is not None:
-            return message
+@contextmanager
+def _failing_as_one() -> Iterator[None]:
+    try:
+        yield
+    except WorkerDiedError as death:
+        raise TrialsFailedError(f"the calibration failed: {death}") from death
 
 
 def _measured(

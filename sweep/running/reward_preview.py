@@ -45,7 +45,7 @@ def check_reward(config: StudyFile, *, prompts: int, tell: Callable[[str], None]
         with WorkerProcess(config.worker_settings(Path(folder)), log, preview_prompts=prompts) as worker:
             try:
                 while True:
-                    message = worker.receive(timeout_s=1.0)
+                    message = worker.wait()
                     if isinstance(message, Preview):
                         return message
                     if isinstance(message, Stage) and message.doing:

@@ -121,6 +121,12 @@ class WorkerProcess:
             raise WorkerDiedError(told, reward=self.watch.stage.reward, loading=not self.watch.ready)
         return None
 
+    def wait(self) -> FromWorker | Preview:
+        """The next message, however long it takes. Raises what `receive` does."""
+        while (message := self.receive(timeout_s=1.0)) is None:
+            pass
+        return message
+
     def _death(self) -> WorkerDiedError:
         reward = self.watch.stage.reward
         message = explain_death(

@@ -28,6 +28,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sweep.statistics.paired import FloatArray
+from sweep.statistics.tuning import why_untuned
 
 _MOST_POINTS_TO_FIT = 300
 """Length scales cost cubic time per step of their fit, and hardly change beyond a few hundred points."""
@@ -112,8 +113,8 @@ def freeze_configurations(points: Sequence[SearchPoint], ladder: Sequence[int], 
     for r in sorted(set(ladder)):
         tried = [key for key in trials if key[0] == r]
         stable = [key for key in tried if not any(point.collapsed for point in trials[key])]
-        if len(tried) < points_per_rank or not stable:
-            untuned.append(UntunedRank(r=r, n_points=len(tried), reason=_why_untuned(len(tried), points_per_rank)))
+        if reason := why_untuned(tried, stable, points_per_rank):
+            untuned.append(UntunedRank(r=r, n_points=len(tried), reason=reason))
             continue
         best = min(stable, key=lambda key: (-estimates[key], key[1] * key[2], key))
         frozen.append(
@@ -185,12 +186,6 @@ def _log2_axes(points: Sequence[SearchPoint]) -> FloatArray:
     """Shape (n_points, 3): log2 of r, alpha * learning_rate and alpha / learning_rate."""
     rows = [(point.r, point.alpha * point.learning_rate, point.alpha / point.learning_rate) for point in points]
     return np.log2(np.array(rows, dtype=np.float64))
-
-
-def _why_untuned(n_points: int, points_per_rank: int) -> str:
-    if n_points < points_per_rank:
-        return f"not tuned: {n_points} of {points_per_rank} search points"
-    return f"not tuned: every one of its {n_points} search points collapsed"
 
 
 def _check(point: SearchPoint) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from objectives.trial.messages import HeldOutScore
 from sweep.errors import StorageError
+from sweep.statistics.tuning import why_untuned
 from sweep.storage import attributes
 from sweep.storage.attributes import DESIGN, SEED
 from sweep.storage.trials import wanted_trials
@@ -58,7 +59,7 @@ class RankSummary:
     """Trials besides these that a pruner ended."""
     best: TrialSummary
     tuned: bool
-    """Whether the rank has as many points as the design gives each, so that it may be compared with the others."""
+    """Whether it may be compared with the others. See `why_untuned`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,6 +170,8 @@ def summarize_ranks(trials: tuple[TrialSummary, ...], *, points_per_rank: int) -
         own = [trial for trial in trials if trial.r == r and trial.value is not None]
         values = tuple(trial.value for trial in own if trial.value is not None)
         learned = [trial.value for trial in own if trial.value is not None and not trial.collapsed]
+        tried = {(trial.alpha, trial.learning_rate) for trial in own}
+        collapsing = {(trial.alpha, trial.learning_rate) for trial in own if trial.collapsed}
         ranks.append(
             RankSummary(
                 r=r,
@@ -179,7 +182,7 @@ def summarize_ranks(trials: tuple[TrialSummary, ...], *, points_per_rank: int) -
                 collapsed=sum(trial.collapsed for trial in own),
                 ended_early=sum(trial.r == r and trial.ended_early for trial in trials),
                 best=max(own, key=lambda trial: trial.value or -math.inf),
-                tuned=len({(trial.alpha, trial.learning_rate) for trial in own}) >= points_per_rank,
+                tuned=not why_untuned(tried, tried - collapsing, points_per_rank),
             )
         )
     return tuple(ranks)
