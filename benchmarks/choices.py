@@ -3,7 +3,7 @@
     python -m benchmarks.choices [--packs 4 8] [--steps 80] [--repeats 2]
 
 The learner as it is, beside itself with all slots in one half, so that rollouts and training take turns, and beside
-itself with every group in forward and backward passes. Prints milliseconds a step and a trial, medians over repeats
+itself with every group in forward and backward passes. Prints milliseconds per step and a trial, medians over repeats
 that take turns, evaluation left out. Groups without a signal become more as a policy learns: 80 steps are a trial's.
 """
 
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def measure(k: int, settings: Any, loaded: Any, adapters: Any, repeats: int) -> dict[str, float]:
-    """Milliseconds a step and a trial, all ways in turn."""
+    """Milliseconds per step and a trial, all ways in turn."""
     from objectives.learners.packed import learner, scoring
 
     patches = {

@@ -62,10 +62,10 @@ def outside(trials: int) -> dict[str, float]:
 
 def ask_and_tell(size: int) -> tuple[float, float]:
     """Median milliseconds to ask for a trial and to tell its value, with `size` ended trials stored."""
+    from benchmarks.stored import multiply
     from sweep.search.schedule import make_sampler, next_trial
     from sweep.storage.database import create_or_match_study, open_storage
     from sweep.study.reading import load_study
-    from tests.stored import multiply
 
     config = load_study("tiny")
     with tempfile.TemporaryDirectory() as folder:

@@ -1,1 +1,1 @@
-"""Choices: one TOML file a study, and report notebooks."""
+"""Choices: one TOML file per study, and report notebooks."""

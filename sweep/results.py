@@ -41,7 +41,7 @@ class Results:
     """Studies as frames that can be joined on `study`, `phase` and `trial`."""
 
     trials: pd.DataFrame
-    """One row a trial.
+    """One row per trial.
 
     | column | what |
     | --- | --- |
@@ -61,7 +61,7 @@ class Results:
     """
 
     steps: pd.DataFrame
-    """One row a GRPO step of an ended trial: the key and parameters of its trial, and
+    """One row per GRPO step of an ended trial: the key and parameters of its trial, and
 
     | column | what |
     | --- | --- |

@@ -52,7 +52,7 @@ def close(llm):
 
 
 def engine(folder, case):
-    """What a vLLM engine sets aside that is restricted to the case's target modules, or not."""
+    """What a vLLM engine reserves that is restricted to the case's target modules, or not."""
     llm = LLM(
         model=str(folder / case["family"]),
         hf_overrides={"tie_word_embeddings": case["tied"]},
@@ -75,7 +75,7 @@ def engine(folder, case):
 
 
 def own_engine():
-    """What this project's own engine sets aside for the shipped policy."""
+    """What this project's own engine reserves for the shipped policy."""
     settings = ModelSettings(
         name="shipped/tiny", max_lora_rank=64, dtype="float32", max_seq_length=64, gpu_memory_utilization=0.1
     )

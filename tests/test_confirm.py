@@ -119,7 +119,7 @@ def test_the_report_opens_with_the_verdict_and_the_calls_to_paste(searched, conf
     page = report_html(read_report(searched))
     assert "tiny: r = 4" in page
     assert page.index("max_lora_rank=8,") < page.index('id="confirmed"') < page.index('id="by-rank"')
-    assert "max_lora_rank 8 instead of 64 lowers what the engine sets aside" in page
+    assert "max_lora_rank 8 instead of 64 lowers what the engine reserves" in page
     info = confirmed_info(confirmed)
     assert {r: len(scores) for r, scores in info.scores.items()} == {1: 10, 4: 10, 16: 10}
     assert (info.answer, sum(len(trace.x) for trace in confirmed_figure(info).data)) == (4, 33)

@@ -165,7 +165,7 @@ def test_the_page_names_hardware_versions_rule_and_own_code(tmp_path):
     ):
         assert text in page
     assert "<code>study.toml</code>, beside mine.py, rows.jsonl." in page
-    assert "Seconds a step are left out" in page
+    assert "Seconds per step are left out" in page
     assert "pareto-seconds-per-step" not in drawn(page)
 
 

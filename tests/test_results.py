@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import sqlalchemy
 
+from benchmarks.stored import multiply
 from sweep.confirmation.outcome import confirmation_name
 from sweep.errors import StorageError
 from sweep.results import load_results
@@ -14,7 +15,6 @@ from sweep.storage import attributes
 from sweep.storage.attributes import REDONE, SEED
 from sweep.storage.database import open_storage
 from sweep.storage.trials import read_trials
-from tests.stored import multiply
 from tests.test_plots import POINTS, stored_study
 
 

@@ -2,7 +2,7 @@
 
 vLLM 0.32's CPU wrapper gathers `weights[indices]`, a copy of the whole adapter for every token, so its cost grows
 with tokens x max_lora_rank. Here the tokens of each adapter are multiplied together, and by no more than the
-adapter's own rank: the rest of what the engine has set aside for it is zeros. Same numbers, up to rounding.
+adapter's own rank: the rest of what the engine has reserved for it is zeros. Same numbers, up to rounding.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Group:
     slot: int
     rows: slice | Tensor
     r: int | None
-    """The adapter's rank, None for whatever the engine has set aside."""
+    """The adapter's rank, None for whatever the engine has reserved."""
 
 
 def group_rows(indices: Tensor, ids: Sequence[int | None] = (), ranks: Mapping[int, int] | None = None) -> list[Group]:

@@ -14,7 +14,7 @@ EMBEDDINGS, LOGITS = "embed_tokens", "lm_head"
 MAX_ADAPTED_LOGITS = 258048
 """The largest vocabulary whose logits vLLM 0.32 adapts."""
 MERGED = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
-"""Linear modules that vLLM runs as one: where one of them is adapted, memory is set aside for all."""
+"""Linear modules that vLLM runs as one: where one of them is adapted, memory is reserved for all."""
 VOCAB_PADDING = 64
 """vLLM 0.32 rounds the rows of its base embeddings up to a multiple of this. Adapters are not padded."""
 TRAINED_BYTES = 4
@@ -23,7 +23,7 @@ TRAINED_BYTES = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModuleMemory:
-    """What a vLLM engine sets aside for the adapters of one kind of module, summed over layers."""
+    """What a vLLM engine reserves for the adapters of one kind of module, summed over layers."""
 
     name: str
     """As in the model; `lm_head` stands for the logits."""
@@ -42,7 +42,7 @@ class ModuleMemory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineMemory:
-    """What a vLLM engine sets aside for adapters when it loads, whatever rank is served later."""
+    """What a vLLM engine reserves for adapters when it loads, whatever rank is served later."""
 
     max_lora_rank: int
     max_loras: int

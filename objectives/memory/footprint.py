@@ -54,7 +54,7 @@ class Footprint:
     weights_shared: bool
     """Whether trainer and engine share one copy of it."""
     adapters: int
-    """What the engine sets aside for adapters."""
+    """What the engine reserves for adapters."""
     engine_activations: int
     sequence_cache: int
     """Keys and values of one sequence of full length."""

@@ -23,7 +23,7 @@ class LearnerSettings(Section):
 
     pack_size: int | None = Field(default=None, ge=1, le=MOST_SLOTS)
     """Trials that the packed learner runs at once. Default: as many as there is memory for, at most 8 on a GPU and 4
-    on a CPU, and no more than there are trials a rank."""
+    on a CPU, and no more than there are trials per rank."""
 
     loss_type: Literal["grpo", "dapo", "dr_grpo", "bnpo"] = "dapo"
     """How token losses are averaged, as TRL names them. `bnpo` averages within a micro-batch, whose members TRL draws:

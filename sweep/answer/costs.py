@@ -41,7 +41,7 @@ class RankCost:
     ceiling: int
     """The smallest `max_lora_rank` that vLLM permits for it."""
     memory_bytes: int | None
-    """What the engine that Unsloth starts on a GPU sets aside for one adapter at this ceiling, to the byte."""
+    """What the engine that Unsloth starts on a GPU reserves for one adapter at this ceiling, to the byte."""
     adapter_parameters: int | None
     seconds_per_step: float | None
     """Median over the steps of the rank's trials. A pack steps all its ranks at once: there no rank has its own."""

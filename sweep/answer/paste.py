@@ -42,7 +42,7 @@ model = FastLanguageModel.get_peft_model(
 
 
 def ceiling_saving(config: StudyFile, *, r: int) -> str:
-    """What the engine sets aside at the ceiling that r needs, against the study's; empty where it is not known."""
+    """What the engine reserves at the ceiling that r needs, against the study's; empty where it is not known."""
     needed, now = engine_ceiling(r), config.engine_max_lora_rank
     before, after = (adapter_bytes(config.model, ceiling) for ceiling in (now, needed))
     if before is None or after is None:
@@ -50,13 +50,13 @@ def ceiling_saving(config: StudyFile, *, r: int) -> str:
     if needed == now:
         return f"r={r} needs the ceiling that the study had: {size(before)} of adapter memory."
     return (
-        f"max_lora_rank {needed} instead of {now} lowers what the engine sets aside for an adapter from {size(before)} "
+        f"max_lora_rank {needed} instead of {now} lowers what the engine reserves for an adapter from {size(before)} "
         f"to {size(after)}: {size(before - after)} less."
     )
 
 
 def adapter_bytes(model: ModelSettings, ceiling: int) -> int | None:
-    """What the engine that the calls start sets aside for one adapter.
+    """What the engine that the calls start reserves for one adapter.
 
     None where the model's config.json is not on this machine, or memory cannot be planned for it.
     """

@@ -16,7 +16,7 @@ def confirm(
     storage: StorageOption = DEFAULT_STORAGE,
     seeds: Annotated[
         int | None,
-        typer.Option("--seeds", min=2, help="Seeds a rank in all, instead of `verdict.seeds`; more can be added."),
+        typer.Option("--seeds", min=2, help="Seeds per rank in all, instead of `verdict.seeds`; more can be added."),
     ] = None,
     overrides: SetOption = [],  # noqa: B006 - typer reads the default, nothing changes it
 ) -> None:

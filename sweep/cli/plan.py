@@ -38,7 +38,7 @@ def plan(
 
     With `--json`, one object: study, model, search (ladders, points_per_rank, design_trials, tpe_trials, trials),
     engine (kind, bytes, max_lora_rank, engine_max_lora_rank, max_loras, dtype, restricted_bytes, unrestricted_bytes,
-    textbook_bytes, restricted_modules, unrestricted_modules, ceilings), trainer (one entry a rank), pack (slots,
+    textbook_bytes, restricted_modules, unrestricted_modules, ceilings), trainer (one entry per rank), pack (slots,
     reason, fitting, per_slot; null unless trials are packed), estimates, device, fit, prompts (training, held_out,
     median, p95, longest, limit, left_out, longest_prompt, too_long, in tokens; null where data or tokenizer are not
     here), budget (per_trial, in_all), verdict (keep, tolerance, confidence, seeds, held_out_prompts, smallest_gain,

@@ -1,4 +1,4 @@
-"""Confirmation: one frozen configuration a rank, every rank on the same fresh seeds, stored apart from the search."""
+"""Confirmation: one frozen configuration per rank, every rank on the same fresh seeds, stored apart from the search."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class CeilingMemory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdapterPlan:
-    """What a vLLM engine sets aside for adapters."""
+    """What a vLLM engine reserves for adapters."""
 
     max_lora_rank: int
     engine_max_lora_rank: int
@@ -70,7 +70,7 @@ class AdapterPlan:
     ceilings: tuple[CeilingMemory, ...]
 
     def bytes_at(self, ceiling: int, engine: EngineKind) -> int:
-        """What an engine of this kind sets aside under a ceiling that vLLM permits."""
+        """What an engine of this kind reserves under a ceiling that vLLM permits."""
         if engine == "transformers":
             return 0
         row = next(row for row in self.ceilings if row.max_lora_rank == ceiling)

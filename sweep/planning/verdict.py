@@ -36,7 +36,7 @@ class VerdictPlan:
     @property
     def means(self) -> str:
         """The seeds and prompts in words."""
-        return f"{self.seeds} seeds a rank on {self.held_out_prompts:,} held-out prompts"
+        return f"{self.seeds} seeds per rank on {self.held_out_prompts:,} held-out prompts"
 
     @property
     def sentence(self) -> str:

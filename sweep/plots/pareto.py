@@ -15,7 +15,7 @@ COSTS = ("memory_bytes", "adapter_parameters", "seconds_per_step")
 TITLES = {
     "memory_bytes": "adapter memory of the engine",
     "adapter_parameters": "adapter parameters",
-    "seconds_per_step": "seconds a step",
+    "seconds_per_step": "seconds per step",
 }
 
 FRONT = {"size": 11, "symbol": "circle", "color": GOOD}

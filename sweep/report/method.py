@@ -59,7 +59,7 @@ def _run_rows(evidence: Evidence) -> list[tuple[str, str]]:
         ("held-out prompts", f"{config.task.held_out_prompts:,} at most, sampled at {config.learner.sampling}"),
         (
             "search",
-            f"a design of {config.search.points_per_rank} points a rank, spread over the ladders, the same for all; "
+            f"a design of {config.search.points_per_rank} points per rank, spread over the ladders, the same for all; "
             f"then TPE (Optuna); {config.search.trials} trials in all",
         ),
         ("search seeds", _span([trial.seed for trial in summary.trials if trial.seed is not None])),

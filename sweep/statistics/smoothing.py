@@ -101,7 +101,7 @@ def freeze_configurations(points: Sequence[SearchPoint], ladder: Sequence[int], 
     Args:
         points: search trials that finished, collapsed ones included: they took part of the rank's budget.
         ladder: the ranks of the study; one without enough points is listed as untuned.
-        points_per_rank: distinct (alpha, learning_rate) points a rank needs to count as tuned.
+        points_per_rank: distinct (alpha, learning_rate) points per rank needs to count as tuned.
     """
     trials = defaultdict(list)
     for point in points:

@@ -63,7 +63,7 @@ def _lines(answer: LoraAnswer) -> Iterator[RenderableType]:
 
 
 def _ceilings(adapters: AdapterPlan) -> Table:
-    """What every ceiling that vLLM permits would set aside."""
+    """What every ceiling that vLLM permits would reserve."""
     table = figures_table("ceiling", "Unsloth on a GPU", "restricted")
     for row in adapters.ceilings:
         now = "bold" if row.max_lora_rank == adapters.engine_max_lora_rank else ""

@@ -80,7 +80,7 @@ def _engine(memory: MemoryPlan, device: Device | None) -> Iterator[RenderableTyp
 
 
 def _ceilings(memory: MemoryPlan, device: Device | None) -> Iterator[RenderableType]:
-    """What other ceilings would set aside; with a device, how many sequences of full length the cache then holds."""
+    """What other ceilings would reserve; with a device, how many sequences of full length the cache then holds."""
     columns = ["ceiling", "reserved", "change", "largest rank in the ladder"]
     table = figures_table(*columns, *([] if device is None else ["sequences", "fits"]))
     now = memory.adapters.engine_max_lora_rank
@@ -169,7 +169,7 @@ def _time(plan: StudyPlan) -> Iterator[RenderableType]:
     together = f" of {measured.slots} trials" if measured.slots > 1 else ""
     yield Text(
         f"about {duration(measured.study_seconds)}: {duration(measured.load_seconds)} to load, then "
-        f"{plan.search.trials} trials of {duration(measured.trial_seconds)} ({measured.step_seconds:.2f} s a step"
+        f"{plan.search.trials} trials of {duration(measured.trial_seconds)} ({measured.step_seconds:.2f} s per step"
         f"{together}, {measured.evaluation_seconds:.1f} s of scoring)",
         style="bold",
     )

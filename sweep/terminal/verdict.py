@@ -55,9 +55,9 @@ def plan_lines(
     power = expected_power(search, rule, seeds=seeds, base=summary.base)
     if not math.isnan(power):
         lines.append(
-            f"a rank exactly as good as the others is found to be with probability {power:.2f} "
+            f"If a rank truly equals the others, this run shows it with probability {power:.2f} "
             f"({declared(rule)}, confidence {rule.confidence:g}, "
-            f"{'gain and noise' if rule.gains else 'noise'} as in the search)"
+            f"{'gain and noise' if rule.gains else 'noise'} as in the search)."
         )
     needed = fewest_seeds(rule.collapse_limit, rule.bound_confidence)
     if seeds < needed:
@@ -96,7 +96,7 @@ def verdict_report(confirmed: Confirmed, summary: StudySummary) -> RenderableTyp
     if verdict.base is not None:
         kept = "; kept: of the best rank's gain over it" if any(rank.kept is not None for rank in known) else ""
         notes.append(f"base policy on the same seeds {verdict.base:.{places}f}{kept}")
-    notes.append("intervals are those of training that does not collapse")
+    notes.append("intervals leave out collapsed seeds")
     return Group(*lines, _rank_table(confirmed, ends, places), *(Text(note, style="dim") for note in notes))
 
 

@@ -12,7 +12,7 @@ from objectives.learners.packed.linear import stretches
 
 
 class PackedAdamW:
-    """AdamW (Loshchilov and Hutter, 2019) on weights of shape [K, N], a trial a row, as torch 2.13 computes it.
+    """AdamW (Loshchilov and Hutter, 2019) on weights of shape [K, N], one trial per row, as torch 2.13 computes it.
 
     Rows never mix: a slot's update is what an optimizer of its own would have done. Bias correction counts each
     slot's own steps, since trials start at different times.
