@@ -4,7 +4,7 @@
 
 The shipped study `tiny`: 16 prompts x 8 completions a trial and step, one process, one vLLM engine with grouped
 adapters. TRL and small packs run trials of four ranks one after another, larger packs the same ranks several times.
-Prints milliseconds per step and a trial, medians over repeats that take turns. A pack's `reward` includes making text of
+Prints milliseconds per step and trial, medians over repeats that take turns. A pack's `reward` includes making text of
 tokens, which for TRL is in `other`; its `rollout` is what training waits for, since one half of a pack rolls out while
 the other trains.
 """

@@ -88,8 +88,8 @@ figures.get("curves-by-tokens")
 # %% [markdown]
 """## How to go on
 
-`results.trials` has one row per trial, `results.steps` one row per step; both are pandas frames, and `study`, `phase` and
-`trial` join them. `help(type(results))` lists their columns.
+`results.trials` has one row per trial, `results.steps` one row per step; both are pandas frames, and `study`, `phase`
+and `trial` join them. `help(type(results))` lists their columns.
 """
 
 # %%
