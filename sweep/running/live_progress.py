@@ -82,11 +82,11 @@ class LiveProgress:
         line.step = metrics.step
         line.rewards.append(metrics.reward)
 
-    def trial_ended(self, spec: TrialSpec, *, score: float | None, reason: str | None) -> None:
+    def trial_ended(self, spec: TrialSpec, *, score: float | None, reason: str | None, again: bool = False) -> None:
         """See `ProgressDisplay`."""
         self._trials.pop(spec.number)
         self._pace.ended += score is not None
-        self._print(ended_line(spec, score, reason, self._decimals))
+        self._print(ended_line(spec, score, reason, self._decimals, again=again))
 
     def tick(self) -> None:
         """Lets a notebook draw; a terminal is drawn by itself."""

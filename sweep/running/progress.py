@@ -32,8 +32,8 @@ class ProgressDisplay(Protocol):
     def step(self, spec: TrialSpec, metrics: StepMetrics) -> None:
         """A trial has done a step."""
 
-    def trial_ended(self, spec: TrialSpec, *, score: float | None, reason: str | None) -> None:
-        """A trial has ended: with a held-out score, or with the reason why it has none."""
+    def trial_ended(self, spec: TrialSpec, *, score: float | None, reason: str | None, again: bool = False) -> None:
+        """A trial has ended: with a held-out score, or with the reason why it has none; with `again`, it will be run again."""
 
     def tick(self) -> None:
         """Some time has passed."""
@@ -96,11 +96,13 @@ class LineProgress:
                 f"reward {metrics.reward:.{self._decimals}f}  {left}"
             )
 
-    def trial_ended(self, spec: TrialSpec, *, score: float | None, reason: str | None) -> None:
+    def trial_ended(self, spec: TrialSpec, *, score: float | None, reason: str | None, again: bool = False) -> None:
         """See `ProgressDisplay`."""
         self._steps.pop(spec.number, None)
         self._pace.ended += score is not None
-        self._print(f"[{self._pace.ended}/{self._pace.trials}] {ended_line(spec, score, reason, self._decimals)}")
+        self._print(
+            f"[{self._pace.ended}/{self._pace.trials}] {ended_line(spec, score, reason, self._decimals, again=again)}"
+        )
 
     def tick(self) -> None:
         """Nothing moves between lines."""

@@ -80,9 +80,9 @@ def places_of(ready: Ready) -> int:
     return decimals(ready.baseline.spread or 0.0)
 
 
-def ended_line(spec: TrialSpec, score: float | None, reason: str | None, places: int) -> str:
+def ended_line(spec: TrialSpec, score: float | None, reason: str | None, places: int, *, again: bool) -> str:
     """How a trial has ended: with a held-out score, or with the reason why it has none."""
-    if reason == "interrupted":
-        return f"{describe(spec)}: interrupted; it will be run again from its start"
+    if again:
+        return f"{describe(spec)}: {reason}; it will be run again from its start"
     outcome = "failed" if score is None else f"held-out reward {score:.{places}f}"
     return f"{describe(spec)}: {outcome}" + (f" ({reason})" if reason else "")

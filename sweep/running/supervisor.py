@@ -226,7 +226,7 @@ class Supervisor:
 
     def _fail(self, running: RunningTrial, reason: str, *, again: bool = False) -> None:
         record_failure(self._study, running.trial.number, reason, again=again)
-        self._progress.trial_ended(running.spec, score=None, reason=reason)
+        self._progress.trial_ended(running.spec, score=None, reason=reason, again=again)
 
     def _requeue_orphans(self) -> None:
         """A trial that runs while we hold the lock was lost with its supervisor."""
