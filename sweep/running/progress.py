@@ -33,7 +33,7 @@ class ProgressDisplay(Protocol):
         """A trial has done a step."""
 
     def trial_ended(self, spec: TrialSpec, *, score: float | None, reason: str | None, again: bool = False) -> None:
-        """A trial has ended: with a held-out score, or with the reason why it has none; with `again`, it will be run again."""
+        """A trial has ended: with a held-out score, or with the reason why it has none, perhaps to be run again."""
 
     def tick(self) -> None:
         """Some time has passed."""
