@@ -242,6 +242,7 @@ DATA = [
     fit("a module that imports a script", ("train.py runs a script: line 3 trains",), {"rewards.py": "from train import right", "train.py": SCRIPT.format("trainer.train()")}),
     fit("an exported notebook", ("runs a script: line 3 is an exported notebook",), {"rewards.py": SCRIPT.format("get_ipython().system('pip install x')")}),
     fit("an import of Unsloth's model", ("runs a script: line 3 loads a model to train",), {"rewards.py": SCRIPT.format("m, t = FastLanguageModel.from_pretrained('x')")}),
+    fit("a reward for one completion", ("reward right asks for 'completion', and there is no such column ('completions' are passed, all of a call in one list)",), {"rewards.py": "def right(completion, **columns): ..."}),
     fit("a column that is not there", ("reward right asks for 'target', and there is no such column; the columns are: answer",), {"rewards.py": "def right(completions, target, **columns): ..."}),
     fit("no room for other columns", ("reward right does not take 'prompts', ", "end its parameters with **kwargs"), {"rewards.py": "def right(completions, answer): ..."}),
     fit("a reward twice", ("reward names 'rewards:right' twice; to use it twice, name each use",), reward=["rewards:right", "rewards:right"]),

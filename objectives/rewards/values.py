@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import difflib
 import inspect
 import math
 import numbers
@@ -64,8 +65,10 @@ def check_parameters(
     """
     passed = list(columns)
     if missing := [parameter for parameter in required if parameter not in (*passed, *ALWAYS_PASSED)]:
+        near = difflib.get_close_matches(missing[0], ALWAYS_PASSED, n=1, cutoff=0.8)
+        hint = f" ({near[0]!r} are passed, all of a call in one list)" if near else ""
         raise TaskError(
-            f"reward {name} asks for {_listed(missing)}, and there is no such column; "
+            f"reward {name} asks for {_listed(missing)}, and there is no such column{hint}; "
             f"the columns are: {', '.join(passed) or 'none besides the prompt'}"
         )
     if not takes_any and (refused := [key for key in (*ALWAYS_PASSED, *passed) if key not in accepted]):
