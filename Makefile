@@ -32,7 +32,7 @@ test-avx2: $(VENV)/.ready
 # A worker on a processor without AVX-512, emulated on any x86-64: Debian and Ubuntu have the emulator in qemu-user.
 test-emulated: $(VENV)/.ready
 	@command -v qemu-x86_64 >/dev/null || { echo "make: needs qemu-x86_64 (apt install qemu-user)" >&2; exit 1; }
-	qemu-x86_64 -cpu Haswell-noTSX $(BIN)/python -m tests.emulated_worker
+	qemu-x86_64 -cpu Haswell-noTSX $(BIN)/python -m tests.support.emulated_worker
 
 # What needs no torch, as an installed wheel in an environment of its own: make test-light PYTHON=python3.13
 test-light:

@@ -17,8 +17,8 @@ from sweep.storage.database import create_or_match_study, open_storage
 from sweep.storage.summary import summarize
 from sweep.study.reading import load_study
 from sweep.study.space import alpha_of
-from tests.command import sweep
-from tests.scripted_worker import ScriptedWorker
+from tests.support.command import sweep
+from tests.support.scripted_worker import ScriptedWorker
 
 PER_R = [
     "space.r=[4, 16]", "space.alpha_per_r=[1, 2]", "space.learning_rate=[1e-3, 2e-3, 4e-3]", "search.points_per_rank=6",

@@ -11,8 +11,8 @@ import pytest
 import sweep as face
 from sweep.study.reading import load_study
 from sweep.study.sources import source_hashes
-from tests.command import sweep
-from tests.notebook_study import CELLS
+from tests.support.command import sweep
+from tests.support.notebook_study import CELLS
 
 CONTENT = {
     "study": {"name": "mine"},

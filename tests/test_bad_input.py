@@ -14,7 +14,7 @@ from sweep.errors import StudyFileError
 from sweep.planning.preflight import check_study
 from sweep.study.file import StudyFile
 from sweep.study.reading import load_study, make_study, parse_override, parse_study
-from tests.bad_input import CASES, SHIPPED
+from tests.support.bad_input import CASES, SHIPPED
 
 HEAVY = ("torch", "vllm", "unsloth", "trl", "transformers", "peft", "datasets")
 PROGRAM = f"""

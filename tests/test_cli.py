@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from tests.command import sweep
+from tests.support.command import sweep
 
 HEAVY = ("torch", "vllm", "unsloth", "trl", "optuna", "pandas", "plotly", "transformers", "peft", "numpy", "scipy")
 

@@ -22,7 +22,7 @@ from sweep.storage.attributes import SEED
 from sweep.storage.database import create_or_match_study, open_storage
 from sweep.storage.summary import summarize
 from sweep.study.reading import load_study
-from tests.command import SMALL, sweep
+from tests.support.command import SMALL, sweep
 from tests.test_plots import BASE, STORED, stored_study
 
 POINTS = [

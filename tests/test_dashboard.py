@@ -25,7 +25,7 @@ from sweep.storage import attributes
 from sweep.storage.database import create_or_match_study, open_storage, open_study
 from sweep.storage.summary import summarize
 from sweep.study.reading import load_study
-from tests.command import Running, sweep
+from tests.support.command import Running, sweep
 from tests.test_confirm import OVERRIDES, POINTS, noisy, run
 from tests.test_plots import stored_study
 

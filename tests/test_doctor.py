@@ -10,7 +10,7 @@ import pytest
 
 from sweep.doctor import gpu, machine, outside, packages, storage, study
 from sweep.doctor.check import Status
-from tests.command import sweep
+from tests.support.command import sweep
 
 GIB = 2**30
 

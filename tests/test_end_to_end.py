@@ -8,8 +8,8 @@ import signal
 import optuna
 import pytest
 
-from tests.command import SMALL, Running, sweep
-from tests.gate import Gate, wait_for_death
+from tests.support.command import SMALL, Running, sweep
+from tests.support.gate import Gate, wait_for_death
 
 ONE_BY_ONE = ["--set", "learner.pack_size=1"]
 

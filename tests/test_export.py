@@ -12,7 +12,7 @@ from sweep.confirmation.outcome import read_confirmation
 from sweep.export.folder import exported_verdict
 from sweep.storage import attributes
 from sweep.storage.attributes import SEED
-from tests.command import SMALL, sweep
+from tests.support.command import SMALL, sweep
 from tests.test_confirm import ConfirmSchedule, config, confirmation, freeze_of, noisy, run, searched  # noqa: F401 - fixtures
 
 

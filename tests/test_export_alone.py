@@ -11,7 +11,7 @@ import pytest
 from objectives.models.make_random import make_random_model
 from sweep.export.alone import alone
 from sweep.study.reading import load_study
-from tests.command import sweep
+from tests.support.command import sweep
 from tests.test_free_text import STUDY
 
 REWARDS = """

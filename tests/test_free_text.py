@@ -9,7 +9,7 @@ from objectives.models.make_random import make_random_model
 from objectives.rewards.calling import make_rewards
 from objectives.settings.tasks import Gsm8kSettings, ReasoningGymSettings
 from objectives.tasks.build import build_task
-from tests.command import sweep
+from tests.support.command import sweep
 from tests.test_gsm8k import QUESTIONS
 
 STUDY = """

@@ -7,8 +7,8 @@ import pytest
 from sweep.errors import UsageError
 from sweep.init.convert import convert
 from sweep.init.ladders import rank_ladder, rate_ladder
-from tests.command import SWEEP, sweep
-from tests.init_sources import DATA, LOAD, REWARD, TRAIN, converter
+from tests.support.command import SWEEP, sweep
+from tests.support.init_sources import DATA, LOAD, REWARD, TRAIN, converter
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import pytest
 
 from sweep.errors import UsageError
-from tests.init_sources import DATA, LOAD, REWARD, TRAIN, converter, study_of, task_of
+from tests.support.init_sources import DATA, LOAD, REWARD, TRAIN, converter, study_of, task_of
 
 PEFT = """
 from peft import LoraConfig

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.init_sources import DATA, LOAD, REWARD, TRAIN, converter, study_of
+from tests.support.init_sources import DATA, LOAD, REWARD, TRAIN, converter, study_of
 from tests.test_init_scripts import PEFT
 
 

@@ -24,8 +24,8 @@ from sweep.storage import attributes
 from sweep.storage.database import create_or_match_study
 from sweep.storage.summary import stored_config, summarize
 from sweep.study.reading import load_study
-from tests.scaling import scale_storage
-from tests.scripted_worker import ScriptedWorker
+from tests.support.scaling import scale_storage
+from tests.support.scripted_worker import ScriptedWorker
 
 MAPS = [(a, c) for a in (0.01, 1, 100) for c in (-1000, -1, 0, 1, 1000)]
 RECORDED = Path(__file__).parent / "data" / "gains.db"

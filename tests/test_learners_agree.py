@@ -11,8 +11,8 @@ from objectives.models.make_random import make_random_model
 from objectives.settings.sections import ModelSettings
 from objectives.settings.tasks import DatasetSettings
 from objectives.tasks.dataset import dataset_task
-from tests.packed_trials import Engine
-from tests.reward_ways import GROUP, HELD_OUT, PROMPTS, STEPS, Ways
+from tests.support.packed_trials import Engine
+from tests.support.reward_ways import GROUP, HELD_OUT, PROMPTS, STEPS, Ways
 
 ENDS = [4, 70, 90]
 """What ends a completion of the random model: the tokenizer's own token is none of them."""

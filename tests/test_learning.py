@@ -13,8 +13,8 @@ from sweep.search.schedule import SearchSchedule, make_sampler
 from sweep.storage.database import create_or_match_study
 from sweep.storage.summary import summarize
 from sweep.study.reading import load_study
-from tests.command import SMALL, sweep
-from tests.scripted_worker import BASELINE, SPREAD, ScriptedWorker
+from tests.support.command import SMALL, sweep
+from tests.support.scripted_worker import BASELINE, SPREAD, ScriptedWorker
 from tests.test_invariance import MAPS
 
 OVERRIDES = ["space.r=[1, 16]", "search.points_per_rank=3", "budget.steps=4", "study.name=watched"]

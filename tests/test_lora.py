@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from objectives.lora import TARGET_MODULES, LoraSpec, configure_lora_for_rl
-from tests.command import sweep
+from tests.support.command import sweep
 
 HEAVY = ("torch", "vllm", "transformers", "peft", "optuna", "pandas", "numpy", "scipy")
 

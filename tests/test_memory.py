@@ -100,7 +100,7 @@ def live(tmp_path_factory):
         (folder / name / "config.json").write_text(json.dumps({"model_type": name} | config))
     request = {"engines": ENGINES, "families": list(MODELS), "variants": list(VARIANTS)}
     (folder / "request.json").write_text(json.dumps(request))
-    program = [sys.executable, "-m", "tests.live_models", str(folder)]
+    program = [sys.executable, "-m", "tests.support.live_models", str(folder)]
     root = Path(__file__).parent.parent
     done = subprocess.run(program, cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]

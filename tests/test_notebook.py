@@ -9,8 +9,8 @@ import pytest
 from sweep.errors import MissingExtraError
 from sweep.report.contents import open_report
 from sweep.report.notebook import write_notebook
-from tests.command import sweep
-from tests.large_study import large_study
+from tests.support.command import sweep
+from tests.support.large_study import large_study
 
 PLOTLY = "application/vnd.plotly.v1+json"
 

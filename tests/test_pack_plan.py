@@ -21,8 +21,8 @@ from sweep.planning.pack import plan_pack, sized_pack, study_footprint, with_slo
 from sweep.planning.placement import place
 from sweep.planning.preflight import check_device
 from sweep.study.reading import load_study
-from tests.command import SMALL, sweep
-from tests.packed import random_model
+from tests.support.command import SMALL, sweep
+from tests.support.packed import random_model
 
 PACKED = ["learner.name=packed", "model.policy=peft"]
 LLAMA_1B = [

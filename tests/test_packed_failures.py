@@ -10,7 +10,7 @@ from objectives.errors import EngineError, PolicyError, RewardError, TaskError
 from objectives.learners.packed.learner import PackedLearner
 from objectives.learners.packed.linear import PackedLoraLinear
 from objectives.settings.sections import BudgetSettings
-from tests.packed_trials import Engine, Feed, learners, spec
+from tests.support.packed_trials import Engine, Feed, learners, spec
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from objectives.learners.trl_objective import objective_arguments
 from objectives.lora import TARGET_MODULES
 from objectives.settings.learner import LearnerSettings
 from objectives.settings.sections import SHIPPED_MODELS
-from tests.packed import (
+from tests.support.packed import (
     END,
     Recorded,
     differences,

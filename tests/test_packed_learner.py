@@ -14,7 +14,7 @@ from objectives.learners.packed.linear import pack
 from objectives.learners.packed.slots import SlotAdapter
 from objectives.learners.packed.trial_run import prompt_order
 from objectives.lora import TARGET_MODULES, LoraSpec
-from tests.packed_trials import STEPS, Engine, Feed, learners, spec
+from tests.support.packed_trials import STEPS, Engine, Feed, learners, spec
 
 
 @pytest.fixture

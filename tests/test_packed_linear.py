@@ -11,7 +11,7 @@ from objectives.errors import PolicyError
 from objectives.learners.packed.linear import pack
 from objectives.learners.packed.slots import SlotAdapter, initial_adapter
 from objectives.lora import TARGET_MODULES
-from tests.packed import (
+from tests.support.packed import (
     FAMILIES,
     VOCABULARY,
     differences,

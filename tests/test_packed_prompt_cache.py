@@ -5,7 +5,7 @@ import torch
 
 from objectives.errors import PolicyError
 from objectives.learners.packed.prompt_cache import Sequences, completion_logits, plain_completion_logits
-from tests.packed import FAMILIES, VOCABULARY, lora, make_pack, random_model
+from tests.support.packed import FAMILIES, VOCABULARY, lora, make_pack, random_model
 
 
 def sequences(prompt_lengths, completion_lengths, seed=0):

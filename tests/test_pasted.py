@@ -11,8 +11,8 @@ import pytest
 
 from sweep.cli.pasted import confirm_command, sweep_command
 from sweep.study.reading import load_study
-from tests.command import SMALL, Running, sweep
-from tests.gate import until
+from tests.support.command import SMALL, Running, sweep
+from tests.support.gate import until
 
 PRINTED = re.compile(r"`(sweep [^`]+)`")
 

@@ -12,7 +12,7 @@ from sweep.planning.devices import GIB, MEMORY_MIB, MIB, named_device, present_d
 from sweep.planning.study_plan import plan_study
 from sweep.study.provenance import settings_in_force
 from sweep.study.reading import find_study, load_study, read_toml, shipped_studies
-from tests.command import sweep
+from tests.support.command import sweep
 
 HEAVY = ("torch", "vllm", "unsloth", "trl", "optuna", "pandas", "plotly", "transformers", "peft", "scipy")
 LLAMA_1B = ["--set", "model.name=unsloth/Llama-3.2-1B-Instruct", "--set", "model.dtype=bfloat16"]

@@ -19,8 +19,8 @@ from sweep.storage.database import create_or_match_study, open_storage
 from sweep.storage.summary import summarize
 from sweep.study.reading import load_study
 from sweep.terminal.tables import study_table
-from tests.command import SMALL, sweep
-from tests.scripted_worker import ScriptedWorker
+from tests.support.command import SMALL, sweep
+from tests.support.scripted_worker import ScriptedWorker
 
 STEPS = 16
 PRUNERS = ["successive_halving", "hyperband"]

@@ -22,8 +22,8 @@ from sweep.storage.attributes import LOOKS
 from sweep.storage.database import CONFIG, create_or_match_study, match_study, open_storage
 from sweep.storage.summary import summarize
 from sweep.study.reading import load_study, parse_study
-from tests.command import sweep
-from tests.large_study import FACTS, large_study
+from tests.support.command import sweep
+from tests.support.large_study import FACTS, large_study
 from tests.test_confirm import OVERRIDES, noisy, run
 from tests.test_confirm import POINTS as TUNED_POINTS
 from tests.test_plots import stored_study

@@ -9,7 +9,7 @@ import pytest
 from transformers import GenerationConfig
 
 from objectives.models.make_random import make_random_model
-from tests.command import is_alive, sweep
+from tests.support.command import is_alive, sweep
 
 pytestmark = pytest.mark.slow
 

@@ -8,7 +8,7 @@ import pytest
 
 from objectives.tasks.string_ops import StringOps
 from tests import reward_kinds
-from tests.reward_ways import HELD_OUT, PROMPTS, STEPS, Ways
+from tests.support.reward_ways import HELD_OUT, PROMPTS, STEPS, Ways
 
 KINDS = [kind.name for kind in pkgutil.iter_modules(reward_kinds.__path__)]
 LEAVES_OUT = {"none_for_some_rows", "none_for_some_completions"}

@@ -15,7 +15,7 @@ from sweep.storage.summary import summarize
 from sweep.terminal.tables import study_table
 from sweep.terminal.verdict import verdict_report
 from sweep.text import decimals_for, figure
-from tests.scaling import scale_storage
+from tests.support.scaling import scale_storage
 from tests.test_confirm import POINTS as TUNED_POINTS
 from tests.test_plots import stored_study
 from tests.test_report import confirm_study

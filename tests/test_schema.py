@@ -18,7 +18,7 @@ from sweep.storage.database import create_or_match_study, match_study, open_stor
 from sweep.storage.schema import CURRENT, GAINS, LEVELS, as_declared, base_of, declared_note, rule_of, schema_of
 from sweep.storage.summary import stored_config, summarize
 from sweep.study.reading import load_study
-from tests.command import sweep
+from tests.support.command import sweep
 
 STORED = Path(__file__).parent / "data" / "tolerance.db"
 """A search and its confirmation of `tiny`, as the last commit without a schema stored them: 24 steps, nine seeds."""

@@ -12,8 +12,8 @@ from objectives.trial.places import adapter_place, compiled_folder
 from sweep.errors import StorageError
 from sweep.running import scratch
 from sweep.study.reading import load_study
-from tests.command import SMALL, SWEEP
-from tests.packed import peft_model, random_model
+from tests.support.command import SMALL, SWEEP
+from tests.support.packed import peft_model, random_model
 
 
 @pytest.fixture

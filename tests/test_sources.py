@@ -11,7 +11,7 @@ from sweep.storage.attributes import SCORES, SOURCES
 from sweep.storage.database import create_or_match_study, match_study, open_storage
 from sweep.study.reading import load_study
 from sweep.study.sources import source_hashes
-from tests.bad_input import DATASET, MANY, REWARDS
+from tests.support.bad_input import DATASET, MANY, REWARDS
 from tests.test_bad_input import edited
 
 

@@ -13,7 +13,7 @@ from sweep.storage.attributes import REDONE, SEED
 from sweep.storage.summary import summarize
 from sweep.study.reading import load_study
 from sweep.terminal.tables import study_table
-from tests.scripted_worker import ScriptedWorker
+from tests.support.scripted_worker import ScriptedWorker
 
 TOLD = "out of memory with 3 trials at once; 1 from here on"
 

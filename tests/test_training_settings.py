@@ -19,7 +19,7 @@ from sweep.errors import StudyFileError
 from sweep.planning.preflight import check_study
 from sweep.running.calibration import largest_trial
 from sweep.study.reading import load_study
-from tests.packed_trials import Engine, Feed, learners, spec
+from tests.support.packed_trials import Engine, Feed, learners, spec
 
 LEARNERS = {"trl": TrlLearner, "packed": PackedLearner}
 

@@ -11,7 +11,7 @@ from sweep.cli.app import COMMANDS
 from sweep.search.schedule import ask
 from sweep.storage import attributes
 from sweep.study.reading import load_study
-from tests.command import Running, sweep
+from tests.support.command import Running, sweep
 from tests.test_plots import STORED, stored_study
 
 

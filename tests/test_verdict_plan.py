@@ -10,7 +10,7 @@ from sweep.statistics.decision import step_down, weigh
 from sweep.statistics.power import smallest_gap
 from sweep.storage.schema import CURRENT, rule_of
 from sweep.study.reading import load_study
-from tests.command import sweep
+from tests.support.command import sweep
 
 
 def planned(*overrides):

@@ -16,7 +16,7 @@ from objectives.settings.tasks import StringOpsSettings
 from objectives.trial.evaluation import Evaluator
 from objectives.trial.messages import TrialSpec
 from objectives.trial.resources import Loaded
-from tests.packed_trials import Feed
+from tests.support.packed_trials import Feed
 
 PROMPTS, GROUP, STEPS, HELD_OUT = 4, 4, 2, 8
 

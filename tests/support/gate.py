@@ -2,7 +2,7 @@
 
 import time
 
-from tests.command import is_alive
+from tests.support.command import is_alive
 
 GATE = """
 import os

@@ -1,6 +1,6 @@
 """One trial in this one process, on a processor without AVX-512: what `make test-emulated` runs.
 
-    qemu-x86_64 -cpu Haswell-noTSX .venv/bin/python -m tests.emulated_worker
+    qemu-x86_64 -cpu Haswell-noTSX .venv/bin/python -m tests.support.emulated_worker
 
 All that a worker imports is imported, the engine starts, a packed step is trained on a rollout with an adapter, and the
 adapter is scored. An emulator such as qemu-user does not follow into child processes, so there is none.
@@ -39,7 +39,7 @@ def main():
     assert not torch.cpu._is_avx512_supported(), "this processor has AVX-512: run it under an emulator"
     files = {line.rpartition("/")[2] for line in Path("/proc/self/maps").read_text().splitlines() if "/vllm/" in line}
     assert not files & set(AVX512), files
-    from tests.packed_trials import Feed  # imports what Unsloth must come before
+    from tests.support.packed_trials import Feed  # imports what Unsloth must come before
 
     feed = Feed(TrialSpec(number=0, lora=LoraSpec(r=4, alpha=32), learning_rate=2e-3, seed=0))
     make_learner(settings, loaded, AdapterFolder(settings.log_folder / "adapters")).serve(feed)

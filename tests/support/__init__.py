@@ -1,0 +1,1 @@
+"""What several test files share: the command in a process, scripted workers, stored studies, sources."""
