@@ -12,7 +12,7 @@ from sweep.running.worker_process import WorkerDiedError, WorkerProcess
 from sweep.running.worker_watch import WorkerWatch
 from sweep.storage.database import open_storage, open_study
 from sweep.study.reading import load_study
-from tests import dying_worker
+from tests.support import dying_worker
 
 WHERE = {
     "starting": "while starting up",
