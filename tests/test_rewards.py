@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from objectives.errors import RewardError, TaskError
-from objectives.rewards.calling import RewardSet, checked, make_rewards, unscored
+from objectives.rewards.calling import RewardSet, make_rewards, unscored
+from objectives.rewards.checked import checked
 from objectives.settings.tasks import StringOpsSettings
 from objectives.tasks.string_ops import StringOps
 

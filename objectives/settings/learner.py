@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from objectives.settings.tasks import Section
+from objectives.settings.section import Section
 
 CPU_SLOTS = 4
 """Trials that a pack runs at once on a CPU, unless the study names another number."""

@@ -13,7 +13,8 @@ from pydantic import Field, field_validator, model_validator
 from objectives.lora import TARGET_MODULES
 from objectives.settings.learner import LearnerSettings
 from objectives.settings.number_formats import DType
-from objectives.settings.tasks import Section, TaskSettings
+from objectives.settings.section import Section
+from objectives.settings.tasks import TaskSettings
 
 SHIPPED_MODELS = Path(__file__).parents[1] / "models"
 MAX_SEQUENCES = 1024

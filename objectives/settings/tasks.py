@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
-REFERENCE = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
-"""How a user names code of their own: `module:name`."""
-
-
-def _check_reference(text: str) -> str:
-    if not re.match(REFERENCE, text):
-        raise ValueError("names no code; allowed: module:function, as in my_rewards:right")
-    return text
-
+from objectives.settings.section import Reference, RewardFunctions, Section
 
 TAKEN = frozenset({
     "add_generation_prompt", "chat_template", "continue_final_message", "conversation", "documents", "max_length",
@@ -23,26 +14,6 @@ TAKEN = frozenset({
     "tokenizer_kwargs", "tools", "truncation",
 })  # fmt: skip
 """What `apply_chat_template` does not hand on to the template, or what a prompt decides."""
-
-Reference = Annotated[str, AfterValidator(_check_reference)]
-Alias = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.-]*$")]
-
-
-def _form(rewards: Any) -> str:
-    return "aliases" if isinstance(rewards, dict) else "list"
-
-
-RewardFunctions: TypeAlias = Annotated[
-    Annotated[tuple[Reference, ...], Tag("list")] | Annotated[dict[Alias, Reference], Tag("aliases")],
-    Discriminator(_form),
-]
-"""Reward functions as a list, or as a table of names for them."""
-
-
-class Section(BaseModel):
-    """A section of a study file: frozen, and an unknown key is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class CommonTaskSettings(Section):
@@ -73,7 +44,7 @@ class CommonTaskSettings(Section):
     """A chat template instead of the model's own: a file, looked for beside the study file, then in the working folder,
     or the template itself."""
 
-    chat_template_kwargs: dict[str, Any] = {}
+    chat_template_kwargs: dict[str, Any] = Field(default={})
     """What the chat template is given besides the messages, as `{ enable_thinking = false }`."""
 
     @property
@@ -216,7 +187,7 @@ class ReasoningGymSettings(TextTaskSettings):
     dataset: str = Field(min_length=1)
     """The task's name in that package, as `chain_sum`."""
 
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default={})
     """The task's own options, as `{ min_terms = 2 }`."""
 
 
@@ -226,7 +197,7 @@ class CustomTaskSettings(TextTaskSettings):
     name: Reference
     """The task: `module:Class`. It is called as `Class(seed=..., **options)`."""
 
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default={})
     """Keywords for your class."""
 
 

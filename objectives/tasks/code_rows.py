@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from objectives.errors import TaskError
-from objectives.settings.tasks import REFERENCE
+from objectives.settings.section import REFERENCE
 from objectives.tasks.columns import make_alike
 from objectives.tasks.protocol import Row
 from objectives.user_code.modules import load_reference

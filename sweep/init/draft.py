@@ -8,8 +8,9 @@ from typing import Annotated, Any
 from pydantic import TypeAdapter, ValidationError
 
 from objectives.settings.learner import LearnerSettings
+from objectives.settings.section import Section
 from objectives.settings.sections import ModelSettings
-from objectives.settings.tasks import DatasetSettings, Section
+from objectives.settings.tasks import DatasetSettings
 from sweep.init.calls import Call
 from sweep.init.values import UnknownValueError
 from sweep.study.file import SpaceSection

@@ -12,6 +12,7 @@ from objectives.memory.footprint import EngineKind, Fit, Footprint, fit
 from sweep.errors import StudyFileError
 from sweep.planning.adapters import AdapterPlan, ModelPlan, plan_adapters, read_model
 from sweep.planning.devices import Device
+from sweep.planning.measured import Measured
 from sweep.planning.notes import plan_notes
 from sweep.planning.pack import PackPlan, completion_tokens, plan_pack, study_footprint, with_slots
 from sweep.planning.placement import place
@@ -87,27 +88,6 @@ class MemoryPlan:
 
 WITHOUT_MEMORY: dict[str, Any] = dict.fromkeys(("model", "engine", "trainer", "pack", "estimates", "fit"))
 """The same where the model's shape is not known."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
-    """What a calibration took, and what the study would take at that pace. All in seconds."""
-
-    r: int
-    """The rank that was timed: the largest, which is the slowest."""
-    load_seconds: float
-    slots: int
-    """Trials that ran at once, as many as the study runs."""
-    step_seconds: float
-    """Median of the typical steps; in a pack, a step of all its trials."""
-    build_seconds: float
-    evaluation_seconds: float
-    """Of scoring one trial."""
-    trial_seconds: float
-    """In a pack, a trial's share of what its trials take together."""
-    study_seconds: float
-    mean_completion_tokens: float
-    """Completions grow or shrink as a policy learns, and time with them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,7 +23,7 @@ from objectives.trial.messages import (
     TrialSpec,
 )
 from sweep.errors import TrialsFailedError
-from sweep.planning.study_plan import Measured
+from sweep.planning.measured import Measured
 from sweep.running.worker_process import WorkerDiedError, WorkerProcess
 from sweep.study.file import StudyFile
 

@@ -28,10 +28,8 @@ from sweep.running.running_trial import RunningTrial
 from sweep.running.worker_process import WorkerDiedError, WorkerProcess
 from sweep.search.collapse_monitor import CollapseMonitor
 from sweep.search.pruner import SearchPruner
-from sweep.search.schedule import ended_trials, queue_again, trial_spec
+from sweep.search.schedule import ended_trials, record_failure, trial_spec
 from sweep.storage import attributes
-from sweep.storage.attributes import REDONE
-from sweep.storage.optuna_internals import set_attribute
 from sweep.storage.schema import base_of
 from sweep.study.file import StudyFile
 from sweep.text import printable
@@ -245,15 +243,3 @@ class Supervisor:
 
         ended = [trial.state for trial in ended_trials(self._study)]
         return len(ended) >= 3 and set(ended) == {TrialState.FAIL}
-
-
-def record_failure(study: optuna.Study, number: int, reason: str, *, again: bool) -> None:
-    """Stores a running trial as failed; with `again`, its point goes back into the queue first."""
-    from optuna.trial import TrialState
-
-    trial = study.trials[number]
-    set_attribute(study, trial, attributes.REASON, reason)
-    if again:
-        queue_again(study, trial)
-        set_attribute(study, trial, REDONE, True)
-    study.tell(number, state=TrialState.FAIL)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from objectives.lora import LoraSpec
 from objectives.trial.messages import TrialSpec
-from sweep.storage.attributes import ALPHA, DESIGN, REDONE, SEED
+from sweep.storage.attributes import ALPHA, DESIGN, REASON, REDONE, SEED
+from sweep.storage.optuna_internals import set_attribute
 from sweep.study.file import StudyFile
 from sweep.study.space import Point, SearchSpace, alpha_of
 
@@ -79,6 +80,18 @@ def queue_again(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
     )
     if point and not waits:
         study.enqueue_trial(point, user_attrs=keep)
+
+
+def record_failure(study: optuna.Study, number: int, reason: str, *, again: bool) -> None:
+    """Stores a running trial as failed; with `again`, its point goes back into the queue first."""
+    from optuna.trial import TrialState
+
+    trial = study.trials[number]
+    set_attribute(study, trial, REASON, reason)
+    if again:
+        queue_again(study, trial)
+        set_attribute(study, trial, REDONE, True)
+    study.tell(number, state=TrialState.FAIL)
 
 
 def next_trial(study: optuna.Study, config: StudyFile) -> optuna.Trial:

@@ -9,8 +9,9 @@ from typing import Any, Literal
 from pydantic import Field, PrivateAttr, model_validator
 
 from objectives.settings.learner import LearnerSettings
+from objectives.settings.section import Section
 from objectives.settings.sections import BudgetSettings, ModelSettings, WorkerSettings
-from objectives.settings.tasks import Section, TaskSettings
+from objectives.settings.tasks import TaskSettings
 from objectives.user_code.by_value import ByValue
 from sweep.study.ceilings import engine_ceiling
 from sweep.study.space import SearchSpace, default_ladder

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from typing import Any
 
-from objectives.settings.tasks import Section
+from objectives.settings.section import Section
 from sweep.study.file import StudyFile
 
 ELSEWHERE = {

@@ -8,12 +8,12 @@ from typing import Any, cast
 
 from pydantic_core import PydanticUndefined
 
+from objectives.settings.section import Section
 from objectives.settings.tasks import (
     CustomTaskSettings,
     DatasetSettings,
     Gsm8kSettings,
     ReasoningGymSettings,
-    Section,
     StringOpsSettings,
 )
 from sweep.study.file import StudyFile

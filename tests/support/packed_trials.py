@@ -7,7 +7,8 @@ from objectives.engines.protocol import Sampling
 from objectives.errors import EngineError
 from objectives.learners.packed.learner import PackedLearner
 from objectives.lora import LoraSpec
-from objectives.rewards.calling import RewardSet, checked
+from objectives.rewards.calling import RewardSet
+from objectives.rewards.checked import checked
 from objectives.settings.learner import LearnerSettings
 from objectives.settings.sections import BudgetSettings, WorkerSettings
 from objectives.settings.tasks import StringOpsSettings

@@ -9,7 +9,8 @@ from objectives.errors import RewardError, UnrewardedError
 from objectives.learners.build import make_learner
 from objectives.lora import LoraSpec
 from objectives.preview import sample
-from objectives.rewards.calling import RewardSet, checked
+from objectives.rewards.calling import RewardSet
+from objectives.rewards.checked import checked
 from objectives.settings.learner import LearnerSettings
 from objectives.settings.sections import BudgetSettings, ModelSettings, WorkerSettings
 from objectives.settings.tasks import StringOpsSettings
