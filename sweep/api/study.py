@@ -21,6 +21,7 @@ from sweep.storage.default import DEFAULT_STORAGE
 from sweep.storage.summary import StudySummary, summarize
 from sweep.study.file import StudyFile
 from sweep.study.reading import find_study, make_study, read_toml
+from sweep.terminal.shown import WIDTH
 
 if TYPE_CHECKING:
     import optuna
@@ -92,7 +93,7 @@ class Study:
         from sweep.running.recipe import try_reward
         from sweep.terminal.reward_preview import preview_report
 
-        console = Console(highlight=False)
+        console = _console()
         tried = try_reward(self.config, prompts=prompts, tell=lambda doing: console.print(doing, style="dim"))
         return Shown(preview_report(tried.preview, show=show), tried.signal.sentence, tried.reach)
 
@@ -102,13 +103,13 @@ class Study:
 
         search = self.config.search.model_copy(update={} if trials is None else {"trials": trials})
         config = self.config.model_copy(update={"search": search})
-        return Table(run_search(config, storage=self.storage, console=Console(highlight=False)))
+        return Table(run_search(config, storage=self.storage, console=_console()))
 
     def confirm(self, *, seeds: int | None = None) -> Verdict:
         """Runs every rank on fresh seeds, or goes on with that. See `sweep confirm --help`."""
         from sweep.running.recipe import run_confirmation
 
-        console = Console(highlight=False)
+        console = _console()
         confirmed = run_confirmation(self.config, storage=self.storage, seeds=seeds, console=console)
         return Verdict(confirmed, self._summary())
 
@@ -175,6 +176,13 @@ class Study:
 
     def _summary(self) -> StudySummary:
         return summarize(self._stored())
+
+
+def _console() -> Console:
+    console = Console(highlight=False)
+    if console.is_jupyter:
+        console.width = WIDTH
+    return console
 
 
 def _copied(content: Mapping[str, Any]) -> dict[str, Any]:
