@@ -11,11 +11,19 @@ import signal
 import subprocess
 import sys
 import tempfile
+from importlib.metadata import distribution
 from pathlib import Path
 
 SWEEP = str(Path(sys.executable).parent / "sweep")
 STORED = Path(__file__).parent / "data" / "tolerance.db"
 """A study `tiny` that was searched and confirmed."""
+IN_THE_WHEEL = {
+    "licenses/LICENSE", "sweep/py.typed", "objectives/py.typed", "sweep/report/page.html",
+    "sweep/export/train.py.jinja", "sweep/export/card.md.jinja", "studies/tiny.toml", "studies/llama32_1b_gsm8k.toml",
+    "studies/notebooks/rank_report.py", "objectives/models/tiny/model.safetensors",
+    "objectives/models/tiny/tokenizer.json",
+}  # fmt: skip
+"""Ends of the names of files that no import would miss."""
 
 
 def sweep(*arguments, cwd):
@@ -47,6 +55,19 @@ def trials_read(cwd):
     return len(load_results(f"sqlite:///{cwd}/rank-sweep.db", "tiny").trials)
 
 
+def missing_files():
+    """What the wheel should hold and does not."""
+    held = [str(file) for file in distribution("rank-sweep").files]
+    return sorted(end for end in IN_THE_WHEEL if not any(name.endswith(end) for name in held))
+
+
+def plan_in_python():
+    """What `sweep.Study` says of a plan."""
+    from sweep import Study
+
+    return repr(Study("tiny").plan())
+
+
 def main():
     """Runs everything in an empty folder."""
     assert importlib.util.find_spec("torch") is None, "this environment has torch"
@@ -54,9 +75,12 @@ def main():
         folder = Path(name)
         shutil.copy(STORED, folder / "rank-sweep.db")
         checks = {
+            "wheel": lambda: not missing_files(),
+            "version": lambda: distribution("rank-sweep").version in sweep("--version", cwd=folder),
             "studies": lambda: "tiny" in sweep("studies", cwd=folder),
             "lora": lambda: "64" in sweep("lora", "shipped/tiny", "--max-lora-rank", "64", cwd=folder),
             "plan": lambda: json.loads(sweep("plan", "tiny", "--json", cwd=folder))["study"] == "tiny",
+            "python": lambda: "study         tiny, on shipped/tiny" in plan_in_python(),
             "show": lambda: json.loads(sweep("show", "tiny", "--json", cwd=folder))["verdict"] is not None,
             "report": lambda: "wrote report.html" in sweep("report", "tiny", cwd=folder),
             "page": lambda: (folder / "report.html").stat().st_size > 10**6,

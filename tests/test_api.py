@@ -94,7 +94,7 @@ def test_what_has_not_been_run_says_so(tmp_path):
     assert "not run yet" in study._repr_html_()
     with pytest.raises(face.SweepError, match=r"no storage at rank-sweep\.db"):
         study.trials  # noqa: B018 - to see what it raises
-    assert "engine: adapters" in repr(study.plan())
+    assert "on shipped/tiny" in repr(study.plan())
     assert list(tmp_path.iterdir()) == []
 
 

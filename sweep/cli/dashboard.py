@@ -59,8 +59,8 @@ def dashboard(
             typer.echo(f"warning: whoever reaches {host} can read every study in this storage", err=True)
         name = "127.0.0.1" if everywhere else url_host(host)
         page = f"http://{name}:{server.server_port}/dashboard/studies/{study_id(stored)}"
+        _stop_at_ctrl_c(server)  # before anybody is told that it is there to be stopped
         typer.echo(f"verdict: {page}/note\nplots:   {page}\ntrials:  {page}/trials\nread-only; Ctrl-C stops it")
-        _stop_at_ctrl_c(server)
         server.serve_forever()
 
 

@@ -29,12 +29,14 @@ class Selection:
         return stack[self.slots] if isinstance(self.slots, slice) else stack.index_select(0, self.slots)
 
 
-class PackedLoraLinear(nn.Module):  # type: ignore[misc]
+class PackedLoraLinear(nn.Module):
     """A frozen linear module with K adapters: y = W x + s_k B_k A_k x for a sequence of slot k (Hu et al., 2021).
 
     A slot's rank may be anything up to R. Rows of A and columns of B beyond it are zero, and stay zero: what
     reaches them in the backward pass has been multiplied by the other's zeros, and AdamW moves nothing by nothing.
     """
+
+    scaling: Tensor
 
     def __init__(self, base: nn.Module, factors: tuple[Tensor, Tensor], scaling: Tensor, selection: Selection) -> None:
         """Wraps `base`.

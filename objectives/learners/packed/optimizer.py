@@ -64,7 +64,7 @@ class PackedAdamW:
             Their norms before.
         """
         gradients = self.gradients[rows]
-        norms = torch.linalg.vector_norm(gradients, dim=1)
+        norms: Tensor = torch.linalg.vector_norm(gradients, dim=1)
         # The 1e-6 is torch's own, in `clip_grad_norm_`.
         gradients *= (max_norm / (norms + 1e-6)).clamp(max=1.0).unsqueeze(1)
         return norms

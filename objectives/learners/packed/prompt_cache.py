@@ -45,7 +45,7 @@ def completion_logits(model: Any, sequences: Sequences) -> Tensor:
     """
     cache = DynamicCache(config=model.config)
     mask = sequences.prompt_mask
-    first = model(
+    first: Tensor = model(
         input_ids=sequences.prompts,
         attention_mask=mask,
         position_ids=_positions(mask),

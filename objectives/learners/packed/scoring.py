@@ -115,7 +115,8 @@ def to_batch(
     def stacked(rows: list[list[int]] | list[list[float]], fill: float, *, left: bool = False) -> Tensor:
         width = max(map(len, rows))
         padded = [[fill] * (width - len(row)) + row if left else row + [fill] * (width - len(row)) for row in rows]
-        return torch.tensor(padded, device=device).unflatten(0, (len(samples), -1))
+        by_trial: Tensor = torch.tensor(padded, device=device).unflatten(0, (len(samples), -1))
+        return by_trial
 
     def counts(completion: Completion) -> int:
         return int(not (objective.mask_truncated_completions and completion.truncated))
