@@ -33,6 +33,12 @@ def styled(figure: go.Figure, *, x: str, y: str, height: int = 420, **layout: An
     return figure
 
 
+def add_base_line(figure: go.Figure, base: float | None, *, named: str = "base policy") -> None:
+    """A dotted line at the base policy's reward, where it is known: what every reward has to be read against."""
+    if base is not None:
+        figure.add_hline(y=base, line_dash="dot", line_color=INK, annotation_text=named)
+
+
 def reward_hover(decimals: int) -> str:
     """What pointing at a mark shows: its reward alone."""
     return f"%{{y:.{decimals}f}}<extra></extra>"
