@@ -91,4 +91,5 @@ def _rank_spending(r: int, trials: list[optuna.trial.FrozenTrial]) -> RankSpendi
 
 
 def _seconds(trial: optuna.trial.FrozenTrial) -> float:
-    return sum(trial.user_attrs[attributes.COST]["seconds"].values())
+    parts: dict[str, float] = trial.user_attrs[attributes.COST]["seconds"]
+    return sum(parts.values())

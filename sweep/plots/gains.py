@@ -56,9 +56,7 @@ def gains_info(confirmed: Confirmed) -> GainsInfo | None:
     if not ranks:
         return None
     needed, rule = _needed(verdict, max((rank.gain for rank in ranks if rank.judged), default=0.0))
-    return GainsInfo(
-        ranks=tuple(ranks), needed=needed, rule=rule, answer=verdict.r, confidence=verdict.confidence
-    )
+    return GainsInfo(ranks=tuple(ranks), needed=needed, rule=rule, answer=verdict.r, confidence=verdict.confidence)
 
 
 def _rank_gain(rank: RankSummary, gain: float, by_seed: list[float], confidence: float) -> RankGain:
@@ -81,37 +79,41 @@ def gains_figure(info: GainsInfo) -> go.Figure:
     ends = [end for rank in info.ranks for end in (rank.gain, rank.lower, rank.upper) if end is not None]
     places = decimals_for([0.0, info.needed, *ends])
     for place, rank in enumerate(info.ranks):
-        known = rank.lower is not None and rank.upper is not None
-        kept = "" if rank.kept is None else f", {rank.kept:.0%} of the best gain"
         color = GOOD if rank.r == info.answer else INK
-        figure.add_scatter(
-            x=[place],
-            y=[rank.gain],
-            error_y=interval([rank.gain], [rank.lower], [rank.upper], thickness=2, width=8, color=color)
-            if known
-            else None,
-            mode="markers",
-            marker={"size": 13, "symbol": "diamond" if rank.judged else "diamond-open", "color": color},
-            hovertemplate=f"r={rank.r}: gain %{{y:.{places}f}}{kept}, {rank.seeds} seeds<extra></extra>",
-            showlegend=False,
-        )
+        _add_rank(figure, place, rank, color=color, places=places)
         if rank.r == info.answer:
-            figure.add_annotation(
-                x=place, y=rank.upper if known else rank.gain, text=f"<b>{MARK}</b>", font_color=GOOD,
-                font_size=16, showarrow=False, yshift=14,
-            )  # fmt: skip
+            top = rank.gain if rank.upper is None else rank.upper
+            look = {"font_color": GOOD, "font_size": 16, "showarrow": False, "yshift": 14}
+            figure.add_annotation(x=place, y=top, text=f"<b>{MARK}</b>", **look)
     add_base_line(figure, 0.0)
     if info.needed is not None:
         # Under the line on the right: what large ranks gain is mostly above it.
         figure.add_hline(
-            y=info.needed, line_dash="dash", line_color=BAD, annotation_text=info.rule, annotation_position="bottom right"
+            y=info.needed,
+            line_dash="dash",
+            line_color=BAD,
+            annotation_text=info.rule,
+            annotation_position="bottom right",
         )
     low, high = min(0.0, *ends), max(0.0, info.needed or 0.0, *ends)
     room = 0.12 * (high - low) or 0.1
+    labels = [str(rank.r) for rank in info.ranks]
     figure.update_yaxes(range=[low - room, high + room])
-    figure.update_xaxes(
-        tickvals=list(range(len(info.ranks))),
-        ticktext=[str(rank.r) for rank in info.ranks],
-        range=[-0.6, len(info.ranks) - 0.4],
-    )
+    figure.update_xaxes(tickvals=list(range(len(labels))), ticktext=labels, range=[-0.6, len(labels) - 0.4])
     return styled(figure, x="rank r", y="gain over the base policy")
+
+
+def _add_rank(figure: go.Figure, place: int, rank: RankGain, *, color: str, places: int) -> None:
+    bars = None
+    if rank.lower is not None and rank.upper is not None:
+        bars = interval([rank.gain], [rank.lower], [rank.upper], thickness=2, width=8, color=color)
+    kept = "" if rank.kept is None else f", {rank.kept:.0%} of the best gain"
+    figure.add_scatter(
+        x=[place],
+        y=[rank.gain],
+        error_y=bars,
+        mode="markers",
+        marker={"size": 13, "symbol": "diamond" if rank.judged else "diamond-open", "color": color},
+        hovertemplate=f"r={rank.r}: gain %{{y:.{places}f}}{kept}, {rank.seeds} seeds<extra></extra>",
+        showlegend=False,
+    )

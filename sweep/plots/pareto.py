@@ -14,7 +14,7 @@ from sweep.text import count, decimals_for, size
 
 COSTS = ("memory_bytes", "adapter_parameters", "seconds_per_step")
 TITLES = {
-    "memory_bytes": "adapter memory of the engine",
+    "memory_bytes": "adapter memory",
     "adapter_parameters": "adapter parameters",
     "seconds_per_step": "seconds a step",
 }

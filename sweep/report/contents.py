@@ -54,7 +54,7 @@ class Evidence:
 
     @property
     def base(self) -> float | None:
-        """The base policy's reward: over the confirmation's seeds where it was scored under each, else the study's own."""
+        """The base policy's reward: over the confirmation's seeds where it has scores there, else the study's own."""
         verdict = None if self.confirmed is None else self.confirmed.verdict
         return self.summary.baseline if verdict is None or verdict.base is None else verdict.base
 

@@ -36,6 +36,16 @@
     return "saved";
   };
 
+  // A browser prints a plot as wide as it was on the screen, so each is drawn anew, to the width of a page.
+  const fit = (widthOf) => {
+    for (const plot of document.querySelectorAll(".js-plotly-plot")) Plotly.relayout(plot, { width: widthOf(plot) });
+  };
+  addEventListener("beforeprint", () => fit((plot) => (plot.closest(".side-by-side") ? 330 : 680)));
+  addEventListener("afterprint", () => {
+    fit(() => null);
+    dispatchEvent(new Event("resize"));
+  });
+
   for (const pre of document.querySelectorAll("pre")) {
     const around = document.createElement("div");
     around.className = "copied";
