@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from sweep.confirmation.outcome import Confirmed
-from sweep.plots.style import BAD, GOOD, INK, add_base_line, interval, styled
+from sweep.plots.style import BAD, GOOD, INK, interval, styled
 from sweep.statistics.paired import mean_interval
 from sweep.statistics.verdict import RankSummary, Verdict
 from sweep.text import decimals_for, percent
@@ -85,22 +85,23 @@ def gains_figure(info: GainsInfo) -> go.Figure:
             top = rank.gain if rank.upper is None else rank.upper
             look = {"font_color": GOOD, "font_size": 16, "showarrow": False, "yshift": 14}
             figure.add_annotation(x=place, y=top, text=f"<b>{MARK}</b>", **look)
-    add_base_line(figure, 0.0)
+    edges = [-0.6, len(info.ranks) - 0.4]
+    _add_line(figure, edges, 0.0, name="base policy", color=INK, dash="dot")
     if info.needed is not None:
-        # Under the line on the right: what large ranks gain is mostly above it.
-        figure.add_hline(
-            y=info.needed,
-            line_dash="dash",
-            line_color=BAD,
-            annotation_text=info.rule,
-            annotation_position="bottom right",
-        )
+        _add_line(figure, edges, info.needed, name=info.rule, color=BAD, dash="dash")
     low, high = min(0.0, *ends), max(0.0, info.needed or 0.0, *ends)
     room = 0.12 * (high - low) or 0.1
     labels = [str(rank.r) for rank in info.ranks]
     figure.update_yaxes(range=[low - room, high + room])
-    figure.update_xaxes(tickvals=list(range(len(labels))), ticktext=labels, range=[-0.6, len(labels) - 0.4])
+    figure.update_xaxes(tickvals=list(range(len(labels))), ticktext=labels, range=edges)
     return styled(figure, x="rank r", y="gain over the base policy")
+
+
+def _add_line(figure: go.Figure, x: list[float], y: float, *, name: str, color: str, dash: str) -> None:
+    """Named in the legend: written beside the line, its name would cover an interval on a phone."""
+    figure.add_scatter(
+        x=x, y=[y, y], mode="lines", name=name, line={"color": color, "dash": dash, "width": 2}, hoverinfo="skip"
+    )
 
 
 def _add_rank(figure: go.Figure, place: int, rank: RankGain, *, color: str, places: int) -> None:

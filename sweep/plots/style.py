@@ -10,7 +10,8 @@ import plotly.graph_objects as go
 INK = "#7d8590"
 GOOD = "#2da44e"
 BAD = "#cf6a4c"
-EMPTY = "rgba(125, 133, 144, 0.3)"
+EMPTY = "#afb8c1"
+"""Opaque: on one that is seen through, plotly writes in dark on a dark page."""
 GRID = "rgba(125, 133, 144, 0.25)"
 SEQUENTIAL = "Viridis"
 
