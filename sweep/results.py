@@ -12,6 +12,7 @@ Frames can be joined on their keys.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -95,13 +96,26 @@ def load_results(storage: str, study: str | None = None) -> Results:
             open_study(opened, study)
             raise StorageError(f"study {study!r} in storage was not made by `sweep run`")
         searches = [study]
-    found = []
-    for name in searches:
-        phases = {"search": name, "confirm": confirmation_name(name)}
-        for phase, stored in phases.items():
-            if stored in names:
-                trials = wanted_trials(open_study(opened, stored))
-                found += [({"study": name, "phase": phase, "trial": trial.number}, trial) for trial in trials]
+    found = {
+        (name, phase): wanted_trials(open_study(opened, stored))
+        for name in searches
+        for phase, stored in (("search", name), ("confirm", confirmation_name(name)))
+        if stored in names
+    }
+    return frame_trials(found)
+
+
+def frame_trials(trials: Mapping[tuple[str, str], Sequence[optuna.trial.FrozenTrial]]) -> Results:
+    """Trials that were read already, as frames.
+
+    Args:
+        trials: By study and phase, `search` or `confirm`.
+    """
+    found = [
+        ({"study": study, "phase": phase, "trial": trial.number}, trial)
+        for (study, phase), own in trials.items()
+        for trial in own
+    ]
     rows = [key | _trial_row(trial) for key, trial in found]
     return Results(trials=pd.DataFrame(rows, columns=None if rows else EMPTY), steps=_steps(found))
 

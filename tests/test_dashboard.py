@@ -137,7 +137,7 @@ def test_the_note_is_the_verdict_with_the_calls_to_paste(site, name):
 def test_the_plots_are_there_with_titles(site):
     figures = {name: site.study(name)[1]["plotly_graph_objects"] for name in ("tiny", "tiny.confirm")}
     ids = {name: {each["id"] for each in each_of} for name, each_of in figures.items()}
-    assert ids["tiny.confirm"] == {"confirmed", "confirmed-curves"}
+    assert ids["tiny.confirm"] == {"gains", "confirmed", "confirmed-curves"}
     assert ids["tiny"] == {"by-rank", "by-learning-rate", "by-alpha", "curves"} | ids["tiny.confirm"]
     for figure in figures["tiny"]:
         drawn = json.loads(figure["graph_object"])

@@ -80,6 +80,7 @@ def test_by_rank_shows_every_trial_every_mean_and_the_base_policy(summary):
     figure = by_rank_figure(info)
     assert sum(len(trace.x) for trace in figure.data) == 5
     assert [trace.marker.symbol for trace in figure.data].count("x") == 1
+    assert [trace.name for trace in figure.data if trace.showlegend] == ["0.001", "0.002", "0.004"]
     assert any(annotation.text == "base policy" for annotation in figure.layout.annotations)
 
 
@@ -103,8 +104,9 @@ def test_collapse_is_shown_along_alpha_times_learning_rate(summary):
     assert info.sentence == (
         "None of 4 trials collapsed with alpha x learning rate up to 0.064; from 0.256 on, 1 of 1 did (100%)."
     )
-    [marks] = collapse_axis_figure(info).data
-    assert (marks.y, marks.text) == ((0, 0, 1), ("n=2", "n=2", "n=1"))
+    figure = collapse_axis_figure(info)
+    [marks] = figure.data
+    assert (marks.y, figure.layout.xaxis.ticktext) == ((0, 0, 1), ("0.016<br>n=2", "0.064<br>n=2", "0.256<br>n=1"))
     # With no collapse in n trials the exact upper bound is 1 - .05 ** (1 / n).
     assert marks.error_y.array[0] == pytest.approx(1 - 0.05**0.5)
 
@@ -142,6 +144,9 @@ def test_curves_show_each_ranks_median_and_middle_half():
     figure = curves_figure(info)
     assert [trace.name for trace in figure.data if trace.showlegend] == ["r=1", "r=4"]
     assert len([trace for trace in figure.data if trace.fill == "toself"]) == 2
+    assert not figure.layout.shapes
+    [line] = curves_figure(curves_info(trials, base=0.05)).layout.shapes
+    assert (line.y0, line.y1) == (0.05, 0.05)
 
 
 def test_curves_by_tokens_compare_trials_at_equal_tokens():

@@ -33,6 +33,9 @@ rich.print(report.tables())
 results.trials[~results.trials.collapsed].groupby(["phase", "r"]).held_out.describe().round(3)
 
 # %%
+figures.get("gains")
+
+# %%
 figures.get("confirmed")
 
 # %%

@@ -150,12 +150,17 @@ class Study:
 
         return read_report(self._stored()).figures()
 
-    def report(self, path: str | Path = "report.html") -> Path:
-        """Writes the report, one HTML file that opens offline. See `sweep report --help`."""
+    def report(self, path: str | Path = "report.html", *, price: float | None = None) -> Path:
+        """Writes the report, one HTML file that opens offline. See `sweep report --help`.
+
+        Args:
+            path: The file to write.
+            price: What a device hour costs, in any currency: the page adds up prices.
+        """
         from sweep.report.contents import read_report
         from sweep.report.page import write_page
 
-        return write_page(read_report(self._stored()), Path(path))
+        return write_page(read_report(self._stored()), Path(path), price=price)
 
     def __repr__(self) -> str:
         """The study's name, and how far it is."""

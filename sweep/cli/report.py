@@ -36,20 +36,27 @@ def report(
             help="Write an executed Jupyter notebook (.ipynb) too.",
         ),
     ] = None,
+    price: Annotated[
+        float | None,
+        typer.Option(
+            "--price", metavar="MONEY", help="What a device hour costs, in any currency: the page adds up prices."
+        ),
+    ] = None,
 ) -> None:
     """Write a stored study's report: one HTML file that opens offline.
 
     `--png` needs the extra `png` (kaleido) and a browser, `--notebook` the extra `notebook`. Where one is missing the
     HTML file is still written, and the exit code is 2.
 
-    Examples: `sweep report tiny`, `sweep report tiny --png figures --notebook report.ipynb`
+    Examples: `sweep report tiny`, `sweep report tiny --png figures --notebook report.ipynb`,
+    `sweep report tiny --price 2.5`
     """
     from sweep.report.contents import read_report
     from sweep.report.page import write_page
 
     stored = open_stored(study, storage)
     contents = read_report(stored)
-    write_page(contents, output)
+    write_page(contents, output, price=price)
     typer.echo(f"wrote {output} ({output.stat().st_size / 2**20:.1f} MiB)")
     if png is not None:
         from sweep.report.images import write_images

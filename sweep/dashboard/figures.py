@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 from sweep.plots.by_rank import by_rank_figure, by_rank_info
 from sweep.plots.confirmed import confirmed_figure, confirmed_info
 from sweep.plots.curves import curves_figure, curves_info
+from sweep.plots.gains import gains_figure, gains_info
 from sweep.plots.heat import heat_figure, heat_info
 from sweep.plots.style import GRID, INK
 from sweep.storage.trials import wanted_trials
@@ -32,21 +33,22 @@ def search_figures(study: optuna.Study, summary: StudySummary) -> Figures:
         "by-rank": _titled(by_rank_figure(by_rank_info(summary)), "Search: held-out reward by rank"),
         "by-learning-rate": _titled(by_learning_rate, "Search: mean reward by rank and learning rate"),
         "by-alpha": _titled(by_alpha, "Search: mean reward by rank and alpha"),
-        "curves": _curves(study, "Search: learning curves by rank"),
+        "curves": _curves(study, "Search: learning curves by rank", base=summary.baseline),
     }
 
 
 def confirmation_figures(study: optuna.Study, confirmed: Confirmed) -> Figures:
     """What the confirmation has come to."""
-    figure = confirmed_figure(confirmed_info(confirmed))
-    return {
-        "confirmed": _titled(figure, "Confirmation: held-out reward by rank"),
-        "confirmed-curves": _curves(study, "Confirmation: learning curves by rank"),
+    gains = gains_info(confirmed)
+    figures = {} if gains is None else {"gains": _titled(gains_figure(gains), "Confirmation: gain by rank")}
+    return figures | {
+        "confirmed": _titled(confirmed_figure(confirmed_info(confirmed)), "Confirmation: held-out reward by rank"),
+        "confirmed-curves": _curves(study, "Confirmation: learning curves by rank", base=confirmed.verdict.base),
     }
 
 
-def _curves(study: optuna.Study, title: str) -> go.Figure:
-    return _titled(curves_figure(curves_info(wanted_trials(study))), title)
+def _curves(study: optuna.Study, title: str, *, base: float | None) -> go.Figure:
+    return _titled(curves_figure(curves_info(wanted_trials(study), base=base)), title)
 
 
 def _titled(figure: go.Figure, title: str) -> go.Figure:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 from plotly.colors import qualitative
 
-from sweep.plots.style import INK, styled
+from sweep.plots.style import INK, add_base_line, styled
 from sweep.storage.summary import StudySummary, TrialSummary
 from sweep.text import decimals_for
 
@@ -51,6 +51,7 @@ def by_rank_figure(info: ByRankInfo) -> go.Figure:
     width = 0.5 / max(len(rates), 1)
     many = len(info.trials) > MANY
     for i, rate in enumerate(rates):
+        learned = any(t.learning_rate == rate and not t.collapsed for t in info.trials)
         center = (i - (len(rates) - 1) / 2) * width
         for collapsed in (False, True):
             trials = [t for t in info.trials if t.learning_rate == rate and t.collapsed == collapsed]
@@ -65,7 +66,10 @@ def by_rank_figure(info: ByRankInfo) -> go.Figure:
                         "opacity": 0.5 if many else 0.8,
                         "color": COLORS[i % len(COLORS)],
                     },
-                    name=f"learning rate {rate:g}" + (", collapsed" if collapsed else ""),
+                    name=f"{rate:g}",
+                    legendgroup=f"{rate:g}",
+                    # One entry for a rate, or they leave no room for the plot on a phone.
+                    showlegend=not (collapsed and learned),
                     customdata=[[t.number, t.alpha, t.seed, t.reason or ""] for t in trials],
                     hovertemplate=f"trial %{{customdata[0]}}: %{{y:.{info.decimals}f}}<br>"
                     "alpha %{customdata[1]}, seed %{customdata[2]}"
@@ -77,9 +81,8 @@ def by_rank_figure(info: ByRankInfo) -> go.Figure:
         figure.add_shape(
             type="line", x0=places[r] - 0.38, x1=places[r] + 0.38, y0=mean, y1=mean, line={"color": INK, "width": 3}
         )
-    if info.baseline is not None:
-        figure.add_hline(y=info.baseline, line_dash="dot", line_color=INK, annotation_text="base policy")
-    figure.update_layout(legend_itemsizing="constant")
+    add_base_line(figure, info.baseline)
+    figure.update_layout(legend_itemsizing="constant", legend_title_text="learning rate")
     figure.update_xaxes(tickvals=list(places.values()), ticktext=[str(r) for r in places])
     return styled(figure, x="rank r", y="held-out reward")
 

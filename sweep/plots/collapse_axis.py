@@ -86,10 +86,8 @@ def collapse_axis_figure(info: CollapseAxisInfo) -> go.Figure:
             error_y=interval(
                 shares, [low for low, _ in bounds], [high for _, high in bounds], thickness=1.5, width=5, color=INK
             ),
-            mode="markers+text",
+            mode="markers",
             marker={"size": 12, "color": [BAD if share > info.limit else INK for share in shares]},
-            text=[f"n={p.n}" for p in info.products],
-            textposition="middle right",
             customdata=[[_by_rank_text(p)] for p in info.products],
             hovertemplate="alpha x learning rate %{x:g}: %{y:.0%}<br>%{customdata[0]}<extra></extra>",
             cliponaxis=False,
@@ -99,7 +97,12 @@ def collapse_axis_figure(info: CollapseAxisInfo) -> go.Figure:
     figure.add_hline(
         y=info.limit, line_dash="dot", line_color=INK, annotation_text="declared limit", annotation_position="top left"
     )
-    figure.update_xaxes(type="log", tickvals=[p.product for p in info.products], tickformat="~g")
+    figure.update_xaxes(
+        type="log",
+        tickvals=[p.product for p in info.products],
+        # Beside the marks, n would cover the next one on a phone.
+        ticktext=[f"{p.product:g}<br>n={p.n}" for p in info.products],
+    )
     figure.update_yaxes(range=[-0.04, 1.06], tickformat=".0%", tickvals=[0, 0.25, 0.5, 0.75, 1])
     return styled(figure, x="alpha x learning rate", y="trials that collapsed", height=360)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from sweep.confirmation.outcome import Confirmed
-from sweep.plots.style import GOOD, INK, interval, reward_hover, styled
+from sweep.plots.style import GOOD, INK, add_base_line, interval, reward_hover, styled
 from sweep.statistics.verdict import RankSummary
 from sweep.text import decimals_for
 
@@ -67,8 +67,7 @@ def confirmed_figure(info: ConfirmedInfo) -> go.Figure:
                 hovertemplate=f"r={rank.r}: mean %{{y:.{places}f}}, {rank.n_seeds} seeds<extra></extra>",
                 showlegend=False,
             )
-    if info.base is not None:
-        figure.add_hline(y=info.base, line_dash="dot", line_color=INK, annotation_text="base policy")
+    add_base_line(figure, info.base)
     labels = [f"{rank.r}<br>{rank.collapsed} collapsed" if rank.collapsed else str(rank.r) for rank in info.ranks]
     figure.update_xaxes(tickvals=list(range(len(info.ranks))), ticktext=labels)
     return styled(figure, x="rank r", y="held-out reward, fresh seeds")

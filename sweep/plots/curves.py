@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import plotly.graph_objects as go
 
-from sweep.plots.style import faded, rank_colors, styled
+from sweep.plots.style import add_base_line, faded, rank_colors, styled
 from sweep.statistics.paired import FloatArray
 from sweep.storage import attributes
 from sweep.text import decimals_for
@@ -58,14 +58,19 @@ class CurvesInfo:
     measure: Measure
     ranks: dict[int, RankCurves]
     window: int
+    base: float | None
+    """The base policy's reward, on held-out prompts: nobody measures it on the training prompts."""
 
 
-def curves_info(trials: Sequence[optuna.trial.FrozenTrial], measure: Measure = "step") -> CurvesInfo:
+def curves_info(
+    trials: Sequence[optuna.trial.FrozenTrial], measure: Measure = "step", *, base: float | None = None
+) -> CurvesInfo:
     """Reads what is drawn from trials.
 
     Args:
         trials: Of a search or a confirmation; those without a curve are passed over, and those that a pruner ended.
         measure: What is counted along the budget.
+        base: The base policy's held-out reward; None where it is not known.
     """
     curves: dict[int, list[Curve]] = defaultdict(list)
     for trial in trials:
@@ -81,6 +86,7 @@ def curves_info(trials: Sequence[optuna.trial.FrozenTrial], measure: Measure = "
         measure=measure,
         ranks={r: _rank_curves([_smoothed(curve, window) for curve in curves[r]]) for r in sorted(curves)},
         window=window,
+        base=base,
     )
 
 
@@ -100,6 +106,7 @@ def curves_figure(info: CurvesInfo) -> go.Figure:
             _add_line(figure, r, _written(curve.x[few]), written(curve.reward[few]), color=faded(colors[r], 0.3))
     for r, rank in info.ranks.items():
         _add_line(figure, r, _written(rank.x), written(rank.quartiles[1]), color=colors[r], width=3.5, named=True)
+    add_base_line(figure, info.base, named="base policy, held-out")
     over = f" (mean of {info.window} steps)" if info.window > 1 else ""
     return styled(figure, x=AXES[info.measure], y=f"training reward{over}")
 

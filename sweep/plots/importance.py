@@ -93,8 +93,9 @@ def importance_figure(info: ImportanceInfo) -> go.Figure:
                 hoverinfo="skip",
             )
     figure.update_xaxes(tickformat=".0%", range=[0, 1.08])
+    figure.update_yaxes(ticksuffix="  ")
     figure.update_layout(barmode="group", bargap=0.25, legend_traceorder="reversed")
-    return styled(figure, x="relative importance of main effects", y="", height=150 + 60 * len(order))
+    return styled(figure, x="relative importance", y="", height=150 + 60 * len(order))
 
 
 def _importances(study: optuna.Study, *, collapsed: bool) -> Importances:

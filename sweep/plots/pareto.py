@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
 from sweep.answer.costs import RankCost
-from sweep.plots.style import GOOD, INK, styled
+from sweep.plots.style import GOOD, INK, add_base_line, styled
 from sweep.text import count, decimals_for, size
 
 COSTS = ("memory_bytes", "adapter_parameters", "seconds_per_step")
 TITLES = {
-    "memory_bytes": "adapter memory of the engine",
+    "memory_bytes": "adapter memory",
     "adapter_parameters": "adapter parameters",
     "seconds_per_step": "seconds per step",
 }
@@ -29,6 +30,8 @@ class ParetoInfo:
     ranks: tuple[RankCost, ...]
     confirmed: bool
     """Whether rewards are means on fresh seeds, rather than over search trials that did not collapse."""
+    base: float | None
+    """The base policy's reward."""
 
     def known(self, cost: str) -> tuple[RankCost, ...]:
         """The ranks whose cost of this kind is known."""
@@ -51,9 +54,9 @@ class ParetoInfo:
         return f"On none: {', '.join(f'r={r}' for r in self.dominated)}." if self.dominated else "Every rank is on one."
 
 
-def pareto_info(ranks: Sequence[RankCost], *, confirmed: bool) -> ParetoInfo:
+def pareto_info(ranks: Sequence[RankCost], *, confirmed: bool, base: float | None = None) -> ParetoInfo:
     """Reads what is drawn from what ranks cost."""
-    return ParetoInfo(ranks=tuple(sorted(ranks, key=lambda rank: rank.r)), confirmed=confirmed)
+    return ParetoInfo(ranks=tuple(sorted(ranks, key=lambda rank: rank.r)), confirmed=confirmed, base=base)
 
 
 def pareto_figure(info: ParetoInfo, cost: str) -> go.Figure:
@@ -72,7 +75,7 @@ def pareto_figure(info: ParetoInfo, cost: str) -> go.Figure:
                 line={"color": GOOD, "width": 1.5, "shape": "hv"},
                 marker=FRONT if on_front else DOMINATED,
                 text=[f"r={rank.r}" for rank in own],
-                textposition="top center" if on_front else "bottom center",
+                textposition="top left" if on_front else "bottom right",
                 hovertext=[
                     f"r={rank.r}: {rank.reward:.{places}f}, {_written(getattr(rank, cost), cost)}" for rank in own
                 ],
@@ -80,7 +83,11 @@ def pareto_figure(info: ParetoInfo, cost: str) -> go.Figure:
                 cliponaxis=False,
                 showlegend=False,
             )
-    if cost != "seconds_per_step":
+    add_base_line(figure, info.base)
+    scaled = cost != "seconds_per_step"
+    ends = [float(getattr(rank, cost)) for rank in ranks]
+    figure.update_xaxes(range=_with_room([math.log10(end) for end in ends] if scaled else ends))
+    if scaled:
         ticks = {getattr(rank, cost): _written(getattr(rank, cost), cost) for rank in ranks}
         figure.update_xaxes(type="log", tickvals=list(ticks), ticktext=list(ticks.values()), tickangle=-40)
     return styled(figure, x=TITLES[cost], y="held-out reward", height=300)
@@ -88,6 +95,13 @@ def pareto_figure(info: ParetoInfo, cost: str) -> go.Figure:
 
 def _dominates(other: tuple[float, float], own: tuple[float, float]) -> bool:
     return other != own and other[0] <= own[0] and other[1] >= own[1]
+
+
+def _with_room(ends: Sequence[float]) -> list[float]:
+    """A range in which names fit beside the first and the last mark."""
+    low, high = min(ends), max(ends)
+    room = (high - low) or 0.1 * abs(high) or 1.0
+    return [low - 0.2 * room, high + 0.15 * room]
 
 
 def _written(value: float, cost: str) -> str:

@@ -10,7 +10,8 @@ import plotly.graph_objects as go
 INK = "#7d8590"
 GOOD = "#2da44e"
 BAD = "#cf6a4c"
-EMPTY = "rgba(125, 133, 144, 0.3)"
+EMPTY = "#afb8c1"
+"""Opaque: on one that is seen through, plotly writes in dark on a dark page."""
 GRID = "rgba(125, 133, 144, 0.25)"
 SEQUENTIAL = "Viridis"
 
@@ -31,6 +32,12 @@ def styled(figure: go.Figure, *, x: str, y: str, height: int = 420, **layout: An
     figure.update_xaxes(gridcolor=GRID, zeroline=False)
     figure.update_yaxes(gridcolor=GRID, zeroline=False)
     return figure
+
+
+def add_base_line(figure: go.Figure, base: float | None, *, named: str = "base policy") -> None:
+    """A dotted line at the base policy's reward, where it is known: what every reward has to be read against."""
+    if base is not None:
+        figure.add_hline(y=base, line_dash="dot", line_color=INK, annotation_text=named)
 
 
 def reward_hover(decimals: int) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from sweep.confirmation.outcome import Confirmed
-from sweep.plots.style import BAD, INK, interval, reward_hover, styled
+from sweep.plots.style import BAD, INK, add_base_line, interval, reward_hover, styled
 from sweep.storage.summary import StudySummary
 from sweep.text import decimals_for
 
@@ -40,6 +40,8 @@ class WinnersCurseInfo:
 
     ranks: tuple[RankCurse, ...]
     confidence: float
+    base: float | None = None
+    """The base policy's reward, over the confirmation's seeds where it was scored under each."""
 
     @property
     def decimals(self) -> int:
@@ -87,6 +89,7 @@ def winners_curse_info(summary: StudySummary, confirmed: Confirmed) -> WinnersCu
             if rank.mean is not None and rank.r in searched and rank.r in smoothed
         ),
         confidence=confirmed.verdict.confidence,
+        base=summary.baseline if confirmed.verdict.base is None else confirmed.verdict.base,
     )
 
 
@@ -129,9 +132,9 @@ def winners_curse_figure(info: WinnersCurseInfo) -> go.Figure:
         name="mean on fresh seeds",
         hovertemplate=hover,
     )
-    ends = [
-        end for rank in info.ranks for end in (rank.search_max, rank.mean, rank.lower, rank.upper) if end is not None
-    ]
+    add_base_line(figure, info.base)
+    drawn = [end for rank in info.ranks for end in (rank.search_max, rank.mean, rank.lower, rank.upper)]
+    ends = [end for end in (info.base, *drawn) if end is not None]
     room = 0.12 * (max(ends) - min(ends)) or 0.1 * abs(max(ends)) or 0.1
     figure.update_yaxes(range=[min(ends) - room / 2, max(ends) + room])
     figure.update_xaxes(

@@ -9,11 +9,13 @@ import plotly.graph_objects as go
 from rich.console import Group, RenderableType
 
 from sweep.answer.costs import BestConfigurations, best_configurations, rank_costs
-from sweep.confirmation.outcome import Confirmed, stored_confirmation
+from sweep.answer.spending import Spending, spending
+from sweep.confirmation.outcome import Confirmed, confirmation_study, read_confirmation
 from sweep.plots.by_rank import ByRankInfo, by_rank_figure, by_rank_info
 from sweep.plots.collapse_axis import CollapseAxisInfo, collapse_axis_figure, collapse_axis_info
 from sweep.plots.confirmed import ConfirmedInfo, confirmed_figure, confirmed_info
 from sweep.plots.curves import CurvesInfo, curves_figure, curves_info
+from sweep.plots.gains import GainsInfo, gains_figure, gains_info
 from sweep.plots.heat import HeatInfo, heat_figure, heat_info
 from sweep.plots.importance import ImportanceInfo, importance_figure, importance_info
 from sweep.plots.pareto import COSTS, ParetoInfo, pareto_figure, pareto_info
@@ -38,7 +40,7 @@ class Evidence:
     confirmed: Confirmed | None
     """None before a confirmation was judged."""
     confirmation_trials: tuple[optuna.trial.FrozenTrial, ...]
-    """Empty where `confirmed` is None."""
+    """Those that have run, judged or not."""
 
     @property
     def config(self) -> StudyFile:
@@ -48,7 +50,13 @@ class Evidence:
     @property
     def deciding_trials(self) -> tuple[optuna.trial.FrozenTrial, ...]:
         """Those that say most about ranks: of the confirmation where there is one, else of the search."""
-        return self.confirmation_trials or self.trials
+        return self.trials if self.confirmed is None else self.confirmation_trials
+
+    @property
+    def base(self) -> float | None:
+        """The base policy's reward: over the confirmation's seeds where it has scores there, else the study's own."""
+        verdict = None if self.confirmed is None else self.confirmed.verdict
+        return self.summary.baseline if verdict is None or verdict.base is None else verdict.base
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +64,8 @@ class Report:
     """The evidence, and what of it is drawn. None stands for what the study does not have."""
 
     evidence: Evidence
+    spending: Spending
+    gains: GainsInfo | None
     confirmed: ConfirmedInfo | None
     winners_curse: WinnersCurseInfo | None
     by_rank: ByRankInfo
@@ -77,6 +87,8 @@ class Report:
     def figures(self) -> dict[str, go.Figure]:
         """Every figure that has something to show, by name, in the order of the page."""
         figures = {}
+        if self.gains is not None:
+            figures["gains"] = gains_figure(self.gains)
         if self.confirmed is not None and self.confirmed.ranks:
             figures["confirmed"] = confirmed_figure(self.confirmed)
         if self.by_rank.trials:
@@ -113,10 +125,12 @@ def read_report(study: optuna.Study) -> Report:
         StorageError: where it was not made by `sweep run`.
     """
     evidence = _read_evidence(study)
-    summary, confirmed = evidence.summary, evidence.confirmed
+    summary, confirmed, base = evidence.summary, evidence.confirmed, evidence.base
     costs = rank_costs(summary, confirmed, evidence.deciding_trials)
     return Report(
         evidence=evidence,
+        spending=spending([*evidence.trials, *evidence.confirmation_trials]),
+        gains=None if confirmed is None else gains_info(confirmed),
         confirmed=None if confirmed is None else confirmed_info(confirmed),
         winners_curse=None if confirmed is None else winners_curse_info(summary, confirmed),
         by_rank=by_rank_info(summary),
@@ -124,19 +138,19 @@ def read_report(study: optuna.Study) -> Report:
         by_alpha=heat_info(summary, "alpha"),
         collapse_axis=collapse_axis_info(summary),
         importance=importance_info(evidence.trials),
-        by_step=curves_info(evidence.deciding_trials, "step"),
-        by_tokens=curves_info(evidence.deciding_trials, "tokens"),
-        pareto=pareto_info(costs, confirmed=confirmed is not None),
+        by_step=curves_info(evidence.deciding_trials, "step", base=base),
+        by_tokens=curves_info(evidence.deciding_trials, "tokens", base=base),
+        pareto=pareto_info(costs, confirmed=confirmed is not None, base=base),
         best=best_configurations(summary, confirmed),
     )
 
 
 def _read_evidence(study: optuna.Study) -> Evidence:
     trials = tuple(wanted_trials(study))
-    confirmed = stored_confirmation(study)
+    summary, confirmation = summarize(study, trials), confirmation_study(study)
     return Evidence(
-        summary=summarize(study, trials),
+        summary=summary,
         trials=trials,
-        confirmed=confirmed,
-        confirmation_trials=() if confirmed is None else tuple(wanted_trials(confirmed.study)),
+        confirmed=None if confirmation is None else read_confirmation(confirmation, summary.config),
+        confirmation_trials=() if confirmation is None else tuple(wanted_trials(confirmation)),
     )

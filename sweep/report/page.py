@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,29 +18,47 @@ from sweep.answer.paste import ceiling_saving, paste_calls
 from sweep.errors import UsageError
 from sweep.plots.curves import MAX_LINES
 from sweep.report.contents import Evidence, Report
+from sweep.report.downloads import downloads
+from sweep.report.glance import glance, money
 from sweep.report.method import method
 from sweep.storage import attributes
-from sweep.text import count, decimals_for, size
+from sweep.text import count, decimals_for, figure, size
 
 if TYPE_CHECKING:
     import optuna
 
 
-def write_page(report: Report, path: Path) -> Path:
+def write_page(report: Report, path: Path, *, price: float | None = None) -> Path:
     """Writes the report as one HTML file.
 
+    Args:
+        report: What it shows.
+        path: The file.
+        price: Money per device hour, in any currency; without it the page says nothing of money.
+
     Raises:
-        UsageError: where it cannot be written.
+        UsageError: where it cannot be written, or the price is no amount.
     """
+    page = report_html(report, price=price)
     try:
-        path.write_text(report_html(report), encoding="utf-8")
+        path.write_text(page, encoding="utf-8")
     except OSError as error:
         raise UsageError(f"--output {path}: cannot be written: {error.strerror}") from error
     return path
 
 
-def report_html(report: Report) -> str:
-    """The report as HTML, plotly.js embedded."""
+def report_html(report: Report, *, price: float | None = None) -> str:
+    """The report as HTML, plotly.js embedded.
+
+    Args:
+        report: What it shows.
+        price: Money per device hour.
+
+    Raises:
+        UsageError: where the price is no amount.
+    """
+    if price is not None and not 0 < price < math.inf:
+        raise UsageError(f"--price {price:g}: must be money per device hour, above 0, for example 2.5")
     evidence = report.evidence
     environment = Environment(
         loader=PackageLoader("sweep.report", ""),
@@ -52,6 +71,8 @@ def report_html(report: Report) -> str:
     environment.filters |= {
         "size": size,
         "count": count,
+        "money": money,
+        "significant": lambda value: figure(value, 3),
         "reward": lambda value: f"{value:.{places}f}",
         "signed_reward": lambda value: f"{value:+.{places}f}",
     }
@@ -61,7 +82,10 @@ def report_html(report: Report) -> str:
         verdict=None if evidence.confirmed is None else evidence.confirmed.verdict,
         horizon="" if evidence.confirmed is None else evidence.confirmed.horizon.warning,
         **_answer(evidence),
-        figures={name: _embed(figure, name) for name, figure in report.figures().items()},
+        figures={name: _embed(drawn, name) for name, drawn in report.figures().items()},
+        glance=glance(report, price=price),
+        price=price,
+        downloads=downloads(evidence),
         rewards=_reward_rows(evidence.trials),
         method=method(evidence),
         max_lines=MAX_LINES,
@@ -105,8 +129,8 @@ def _reward_rows(trials: Sequence[optuna.trial.FrozenTrial]) -> list[tuple[int, 
     return [(*row, decimals(row[3])) for row in rows]
 
 
-def _embed(figure: go.Figure, name: str) -> str:
-    html: str = figure.to_html(
+def _embed(drawn: go.Figure, name: str) -> str:
+    html: str = drawn.to_html(
         full_html=False, include_plotlyjs=False, div_id=name, config={"displayModeBar": False, "responsive": True}
     )
     return html
