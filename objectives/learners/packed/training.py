@@ -6,7 +6,6 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 
@@ -55,6 +54,7 @@ class PackTraining:
         """
         self._feed, self._settings, self._loaded, self._adapters = feed, settings, loaded, adapters
         self._stepper, self._rollouts, self._prompts = stepper, rollouts, prompts
+        self._epoch_steps = prompts // settings.budget.prompts_per_step * settings.learner.num_iterations
         self._runs: dict[int, TrialRun] = {}
 
     def serve(self) -> None:
@@ -185,19 +185,14 @@ class PackTraining:
     def _score(self, run: TrialRun, samples: Samples) -> Scored:
         try:
             texts = completion_texts(self._loaded.policy.tokenizer, samples.rows, samples.completions)
-            scored = score(samples, texts, self._loaded.rewards, trainer=self._trainer(run))
+            state = from_trainer(run.step, self._settings.budget.steps, epoch=run.step / self._epoch_steps)
+            scored = score(samples, texts, self._loaded.rewards, trainer=state)
         except RewardError as error:
             self._fail(run, error)
             raise
         if scored.unscored:
             run.log(f"step {run.step + 1}: {scored.unscored}")
         return scored
-
-    def _trainer(self, run: TrialRun) -> dict[str, Any]:
-        """What TRL's trainer would pass to reward functions at this step."""
-        budget, learner = self._settings.budget, self._settings.learner
-        epoch_steps = self._prompts // budget.prompts_per_step * learner.num_iterations
-        return from_trainer(run.step, budget.steps, epoch=run.step / epoch_steps)
 
     def _step(self, runs: Sequence[TrialRun], batch: Batch, news: tuple[list[Scored], list[float]] | None) -> None:
         """One optimizer step, and what follows from it: scores, reports, ends. Reports tell of new samples only."""
@@ -210,10 +205,8 @@ class PackTraining:
                     self._evaluate(run)
                 pruned = False
                 if news is not None:
-                    scored, silent = news
-                    told = metrics(
-                        scored[i], silent[i], measured, i, step=run.step, tokens=run.tokens, seconds=run.lap()
-                    )
+                    of_run = news[0][i], news[1][i]
+                    told = metrics(*of_run, measured, i, step=run.step, tokens=run.tokens, seconds=run.lap())
                     run.reported(told)
                     self._feed.progress(run.spec.number, told)
                     pruned = self._feed.pruned(run.spec.number)
