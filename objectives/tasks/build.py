@@ -28,7 +28,10 @@ def build_task(
     """Makes the task, and checks that the model can be asked its prompts; see `make_task`."""
     task = make_task(settings, seed=seed, folders=folders, chat=chat, tokenizer=tokenizer)
     if not chat and any(not isinstance(row["prompt"], str) for row in task.train_rows(1)):
-        raise TaskError(f"task {task.name} has chat prompts, and the model's tokenizer has no chat template")
+        raise TaskError(
+            f"task {task.name} has chat prompts, and the model's tokenizer has no chat template; task.chat_template "
+            "names one"
+        )
     if settings.chat_template or settings.chat_template_kwargs:
         _check_chat(settings, task)
     return task

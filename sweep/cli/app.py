@@ -59,7 +59,7 @@ COMMANDS = {
 }
 for panel, commands in COMMANDS.items():
     for command in commands:
-        app.command(rich_help_panel=panel)(command)
+        app.command(command.__name__.replace("_", "-"), rich_help_panel=panel)(command)
 
 
 def _say_version(wanted: bool) -> None:
@@ -86,7 +86,9 @@ def main() -> None:
         # Typer turns Ctrl-C into an exit code of its own.
         code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False) or 0
     except USAGE_ERROR as error:
-        _fail(f"{error.format_message()} (see `sweep --help`)", USAGE)
+        given = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+        named = any(given == command.name for command in app.registered_commands)
+        _fail(f"{error.format_message()} (see `sweep {given + ' ' if named else ''}--help`)", USAGE)
     except SweepError as error:
         _fail(str(error), error.exit_code)
     except Exception as error:

@@ -53,6 +53,8 @@ def doctor(
         typer.echo(
             f"{len(done)} checks: {faults} fault{'s' * (faults != 1)}, {warnings} warning{'s' * (warnings != 1)}"
         )
+    elif not faults:
+        typer.echo("nothing that would keep a study from running here (sweep doctor looks at more)")
     if faults:
         raise typer.Exit(2)
 

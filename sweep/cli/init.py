@@ -127,6 +127,6 @@ def _say_next(folder: Path) -> None:
     for command, why in (
         (f"sweep plan {study}", "what will be searched, what fits"),
         (f"sweep try-reward {study}", "does the reward give GRPO anything to learn from?"),
-        (f"sweep run {study}", "the search"),
+        (f"sweep verdict {study}", "search, confirmation and report"),
     ):
         typer.echo(f"  {command}    # {why}")

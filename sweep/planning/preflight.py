@@ -50,13 +50,25 @@ def check_study(study: StudyFile) -> PromptPlan | None:
 
 def _check_targets(study: StudyFile) -> None:
     try:
-        shape = read_shape(find_config(study.model.path))
+        config = find_config(study.model.path)
+        _check_length(study, config)
+        shape = read_shape(config)
     except ModelConfigError:  # the loaded model will tell
         return
     try:
         check_targets(shape, study.model.target_modules)
     except ModelConfigError as error:
         raise StudyFileError(f"model: {error}") from error
+
+
+def _check_length(study: StudyFile, config: Path) -> None:
+    content = json.loads(config.read_text(encoding="utf-8"))
+    positions, length = content.get("max_position_embeddings"), study.model.max_seq_length
+    if isinstance(positions, int) and not content.get("rope_scaling") and length > positions:
+        raise StudyFileError(
+            f"model.max_seq_length={length} exceeds the {positions} positions that {study.model.name} has; "
+            f"allowed: up to {positions}"
+        )
 
 
 def check_model(name: str, path: str) -> None:
@@ -175,7 +187,13 @@ def check_device(study: StudyFile) -> None:
     if study.model.device == "gpu" and not shows_gpu():
         raise StudyFileError(
             f"study {study.study.name!r} needs an NVIDIA GPU (model.device = 'gpu'), and this machine shows none; "
-            "`sweep plan` plans it anywhere"
+            "`sweep plan` plans it anywhere, and --set model.device=any runs it here"
         )
-    if reason := place_here(study).unpackable:
+    placed = place_here(study)
+    if study.model.load_in_4bit and placed.engine == "vllm" and not placed.on_gpu:
+        raise StudyFileError(
+            "model.load_in_4bit needs a GPU, for vLLM's build for processors has no bitsandbytes; "
+            "--set model.load_in_4bit=false runs it here"
+        )
+    if reason := placed.unpackable:
         raise StudyFileError(reason)

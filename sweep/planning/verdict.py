@@ -27,7 +27,8 @@ class VerdictPlan:
     confidence: float
     seeds: int
     held_out_prompts: int
-    """At most: as many as the task has."""
+    prompts_known: bool
+    """Whether there are as many; else the data may hold fewer, and then less can be judged."""
     smallest_gain: float | None
     """Of the best rank, in spreads: a smaller one hides whether another keeps its share. Under `keep`."""
     widest_spread: float | None
@@ -36,7 +37,8 @@ class VerdictPlan:
     @property
     def means(self) -> str:
         """The seeds and prompts in words."""
-        return f"{self.seeds} seeds per rank on {self.held_out_prompts:,} held-out prompts"
+        most = "" if self.prompts_known else "at most "
+        return f"{self.seeds} seeds per rank on {most}{self.held_out_prompts:,} held-out prompts"
 
     @property
     def sentence(self) -> str:
@@ -103,6 +105,7 @@ def plan_verdict(config: StudyFile, *, held_out: int | None = None) -> VerdictPl
         confidence=verdict.confidence,
         seeds=seeds,
         held_out_prompts=prompts,
+        prompts_known=held_out is not None,
         smallest_gain=None if verdict.keep is None else max(own, gap / (1 - verdict.keep)),
         widest_spread=None if verdict.tolerance is None else verdict.tolerance / gap,
     )

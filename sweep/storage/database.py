@@ -71,7 +71,8 @@ def open_storage(url: str, *, create: bool) -> optuna.storages.RDBStorage:
         options = {"connect_args": {"timeout": 60}} if path is not None else {}
         return optuna.storages.RDBStorage(url, engine_kwargs=options)
     except (SQLAlchemyError, sqlite3.Error, OSError, ImportError, RuntimeError, ValueError) as error:
-        raise StorageError(f"cannot open {hide_password(url)}: {_first_line(error, url)}") from error
+        hint = "" if "://" in url else f"; a file is named as {SQLITE_PREFIX}{url}"
+        raise StorageError(f"cannot open {hide_password(url)}: {_first_line(error, url)}{hint}") from error
 
 
 def log_folder(url: str, study: str) -> Path:
@@ -174,10 +175,12 @@ def create_or_match_study(
         direction="maximize",
         load_if_exists=True,
     )
-    if CONFIG not in study.user_attrs:
+    # A study that no trial was started of may still become another one.
+    if CONFIG not in study.user_attrs or not study.get_trials(deepcopy=False):
         study.set_user_attr(SCHEMA, schema)
-    config = as_declared(study, config)
-    match_study(study, config)
+    else:
+        config = as_declared(study, config)
+        match_study(study, config)
     study.set_user_attr(CONFIG, config.model_dump(mode="json"))
     if SOURCES not in study.user_attrs or not _has_scores(study):
         study.set_user_attr(SOURCES, source_hashes(config))

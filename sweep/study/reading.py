@@ -43,6 +43,8 @@ def find_study(name_or_path: str) -> Path:
             return path
     near = difflib.get_close_matches(name_or_path, shipped, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
+    if path.suffix in (".ipynb", ".py"):
+        hint = f"`sweep init {name_or_path}` makes a study of it; "
     raise StudyFileError(
         f"no study {name_or_path!r}; {hint}allowed: a path to a .toml file, or one of {', '.join(shipped)}"
     )
