@@ -80,6 +80,9 @@ def test_a_study_is_what_the_command_would_run():
         ("tiny", {"steps": 4}, "'steps' sets nothing; allowed: section.key"),
         ({"study": {"name": "x"}}, {}, "study: model: missing; it must be given"),
         ({"task": 3}, {}, "task"),
+        ("tiny", {4: 4}, "settings={4: 4}; allowed: a dictionary"),
+        ("tiny", ["budget.steps=4"], "allowed: a dictionary, as {'budget.steps': 40}"),
+        (content(reward={1: right}), {}, "study: task"),
     ],
 )
 def test_a_mistake_is_the_commands_own_message_and_one_line_in_a_notebook(study, settings, message):

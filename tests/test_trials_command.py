@@ -59,6 +59,7 @@ def test_programs_get_every_column(study, tmp_path):
 def test_a_mistake_names_what_there_is(study, tmp_path):
     for arguments, message in [
         (("trials", "tiny", "--state", "done"), "'complete', 'pruned', 'fail', 'running', 'collapsed'"),
+        (("trials", "tiny", "--json", "--csv"), "--json and --csv are two ways to print; give one"),
         (("log", "tiny", "9"), "no trial 9; study 'tiny' has 5"),
         (("log", "tiny", "0"), "trial 0 has no log"),
         (("log", "tiny", "0", "--confirm"), "study 'tiny' has no confirmation yet"),

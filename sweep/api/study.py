@@ -13,7 +13,7 @@ from rich.console import Console
 from sweep.api.functions import name_functions
 from sweep.api.shown import Plan, Shown, Table, Verdict
 from sweep.confirmation.outcome import stored_confirmation
-from sweep.errors import StorageError
+from sweep.errors import StorageError, StudyFileError
 from sweep.planning.devices import named_device, present_device
 from sweep.planning.whole_plan import whole_plan
 from sweep.storage.database import open_storage, open_study
@@ -63,6 +63,8 @@ class Study:
             path = find_study(str(study))
             content, source, folder = read_toml(path), str(path), path.parent
         self._content = _copied(content)
+        if not isinstance(settings, Mapping | None) or not all(isinstance(name, str) for name in settings or ()):
+            raise StudyFileError(f"settings={settings!r}; allowed: a dictionary, as {{'budget.steps': 40}}")
         self._settings = dict(settings or {})
         task = content.get("task")
         given = dict(task) if isinstance(task, Mapping) else {}

@@ -39,6 +39,8 @@ def write_page(report: Report, path: Path, *, price: float | None = None) -> Pat
     Raises:
         UsageError: where it cannot be written, or the price is no amount.
     """
+    if path.suffix.lower() not in (".html", ".htm"):  # a typing slip must not cost the storage
+        raise UsageError(f"--output {path}: the report is HTML; allowed: a name that ends in .html")
     page = report_html(report, price=price)
     try:
         path.write_text(page, encoding="utf-8")
