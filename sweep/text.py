@@ -59,6 +59,11 @@ def decimals_for(values: Iterable[float | None]) -> int:
     return decimals(apart or max((abs(value) for value in known), default=0.0))
 
 
+def storable(text: str) -> str:
+    """Text without halves of characters, which no file can hold: a reward may quote them where it fails."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def printable(text: str) -> str:
     """Text whose control characters are spelled out: a model or an exception may say what would command a terminal."""
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)

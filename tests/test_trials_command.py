@@ -4,6 +4,7 @@ import csv
 import io
 import json
 
+import optuna
 import pytest
 
 import sweep as face
@@ -54,6 +55,16 @@ def test_programs_get_every_column(study, tmp_path):
     assert {"phase", "alpha", "gain", "seconds_train", "reason"} <= rows[0].keys()
     told = json.loads(sweep("trials", "tiny", "--json", cwd=tmp_path).stdout)
     assert told[0].keys() == rows[0].keys()
+
+
+def test_whatever_a_failed_reward_said_is_listed(tmp_path):
+    study = stored_study(tmp_path)
+    trial = ask(study, load_study("tiny", STORED))
+    trial.set_user_attr(attributes.REASON, '=1 "q",\r\n [/] \ud83d \x1b[2J')
+    study.tell(trial, state=optuna.trial.TrialState.FAIL)
+    for form in ("--csv", "--json"):
+        assert "\\ud83d" in sweep("trials", "tiny", form, cwd=tmp_path).stdout
+    assert "\x1b" not in sweep("trials", "tiny", cwd=tmp_path).stdout
 
 
 def test_a_mistake_names_what_there_is(study, tmp_path):

@@ -48,7 +48,7 @@ def _parts(value: Any, *, seen: dict[int, Any]) -> Iterator[str | bytes]:
         yield from look((value.func, value.args, value.keywords))
     elif (content := _data(value)) is not None:
         yield from look(content) if not isinstance(content, bytes) else [content]
-    elif type(value).__repr__ is object.__repr__ or callable(value):
+    elif callable(value) or not any("__repr__" in vars(kind) for kind in type(value).__mro__[:-1]):
         yield _source(type(value), otherwise=type(value).__qualname__)
         yield from look(_attributes(value))
     else:
