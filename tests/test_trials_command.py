@@ -64,6 +64,7 @@ def test_whatever_a_failed_reward_said_is_listed(tmp_path):
     study.tell(trial, state=optuna.trial.TrialState.FAIL)
     for form in ("--csv", "--json"):
         assert "\\ud83d" in sweep("trials", "tiny", form, cwd=tmp_path).stdout
+    assert sweep("report", "tiny", cwd=tmp_path).returncode == 0
     assert "\x1b" not in sweep("trials", "tiny", cwd=tmp_path).stdout
 
 
