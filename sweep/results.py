@@ -25,6 +25,7 @@ from sweep.storage.attributes import DESIGN, SEED
 from sweep.storage.database import open_storage, open_study
 from sweep.storage.trials import wanted_trials
 from sweep.study.space import alpha_of
+from sweep.text import storable
 
 if TYPE_CHECKING:
     import optuna
@@ -139,7 +140,7 @@ def _trial_row(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
         "gain": attributes.gain(attrs),
         "collapsed": bool(attrs.get(attributes.COLLAPSED)),
         "ended_early": bool(attrs.get(attributes.ENDED_EARLY)),
-        "reason": attrs.get(attributes.REASON),
+        "reason": None if (reason := attrs.get(attributes.REASON)) is None else storable(reason),
         "steps": cost.get("steps"),
         "tokens": cost.get("tokens"),
         "adapter_parameters": cost.get("adapter_parameters"),

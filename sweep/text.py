@@ -39,9 +39,9 @@ def duration(seconds: float) -> str:
 
 
 def figure(value: float, digits: int = 2) -> str:
-    """A number to so many significant digits, written out: `0.0043`, `0.52`, `3500`."""
-    if value == 0 or not math.isfinite(value):
-        return f"{value:g}"
+    """A number to so many significant digits, written out: `0.0043`, `0.52`, `3500`; beyond all use `1e+300`."""
+    if value == 0 or not math.isfinite(value) or not 1e-9 < abs(value) < 1e15:
+        return f"{value:.{digits}g}"
     places = digits - 1 - math.floor(math.log10(abs(value)))
     rounded = round(value, places)
     return f"{rounded:.{max(places, 0)}f}".rstrip("0").rstrip(".") if places > 0 else f"{rounded:.0f}"
@@ -57,6 +57,11 @@ def decimals_for(values: Iterable[float | None]) -> int:
     known = [value for value in values if value is not None and math.isfinite(value)]
     apart = max(known) - min(known) if known else 0.0
     return decimals(apart or max((abs(value) for value in known), default=0.0))
+
+
+def storable(text: str) -> str:
+    """Text without halves of characters, which no file can hold: a reward may quote them where it fails."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def printable(text: str) -> str:

@@ -80,12 +80,31 @@ def test_a_study_is_what_the_command_would_run():
         ("tiny", {"steps": 4}, "'steps' sets nothing; allowed: section.key"),
         ({"study": {"name": "x"}}, {}, "study: model: missing; it must be given"),
         ({"task": 3}, {}, "task"),
+        ("tiny", {4: 4}, "settings={4: 4}; allowed: a dictionary"),
+        ("tiny", ["budget.steps=4"], "allowed: a dictionary, as {'budget.steps': 40}"),
+        (content(reward={1: right}), {}, "study: task"),
     ],
 )
 def test_a_mistake_is_the_commands_own_message_and_one_line_in_a_notebook(study, settings, message):
     with pytest.raises(face.SweepError, match=message) as refused:
         face.Study(study, settings=settings)
     assert refused.value._render_traceback_() == [f"StudyFileError: {refused.value}"]
+
+
+@pytest.mark.parametrize(
+    ("act", "message"),
+    [
+        (lambda study: study.run(trials=0), "trials=0; allowed: a whole number, at least 1"),
+        (lambda study: study.run(trials=2.5), "trials=2.5; allowed: a whole number"),
+        (lambda study: study.confirm(seeds=1), "seeds=1; allowed: a whole number, at least 2"),
+        (lambda study: study.try_reward(prompts=0), "prompts=0; allowed: a whole number, at least 2"),
+        (lambda study: study.plan(device=48), "--device"),
+    ],
+)
+def test_a_number_that_cannot_be_is_refused_before_anything_is_stored(tmp_path, act, message):
+    with pytest.raises(face.SweepError, match=message):
+        act(face.Study("tiny"))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_has_not_been_run_says_so(tmp_path):

@@ -140,7 +140,7 @@ def test_prompts_that_are_all_too_long_or_refused_are_named():
     def refuse(prompt):
         raise ValueError("System role not supported")
 
-    with pytest.raises(TaskError, match="chat template refuses the prompt 'a b': System role not supported"):
+    with pytest.raises(TaskError, match="tokenizer refuses the prompt 'a b': System role not supported"):
         FittingTask(task("a b", "a b"), refuse, limit=1).train_rows(5)
 
 

@@ -104,6 +104,13 @@ def test_a_price_is_an_amount(price, report, tmp_path):
     assert not (tmp_path / "report.html").exists()
 
 
+def test_a_report_goes_over_nothing_but_reports(report, tmp_path):
+    (tmp_path / "rank-sweep.db").write_text("trials")
+    with pytest.raises(UsageError, match=r"the report is HTML; allowed: a name that ends in \.html"):
+        write_page(report, tmp_path / "rank-sweep.db")
+    assert (tmp_path / "rank-sweep.db").read_text() == "trials"
+
+
 def test_the_command_takes_a_price(folder):
     done = sweep("report", "large", "--price", "3", "-o", "priced.html", cwd=folder)
     assert done.returncode == 0, done.stderr

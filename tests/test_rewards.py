@@ -291,6 +291,9 @@ limit = 3
 def asks(completions, target, hint, **columns): ...
 def shut(completions, prompts, answer): ...
 async def later(completions, target, **columns): ...
+class Kind:
+    def __call__(self, completions, **columns): ...
+def ordered(completions, /, **columns): ...
 """
 
 
@@ -337,6 +340,8 @@ def test_a_tasks_own_functions_of_one_name_are_numbered(folder):
     ("name", "message"),
     [
         ("limit", "named_rewards:limit is a int; allowed: a function"),
+        ("Kind", "reward Kind is a class; allowed: a function, or an object that can be called"),
+        ("ordered", "reward ordered takes 'completions' by position alone, and TRL passes everything by keyword"),
         ("asks", "reward asks asks for 'target', 'hint', and there is no such column; the columns are: answer"),
         ("later", "reward later asks for 'target', and there is no such column"),
         ("shut", r"reward shut does not take 'completion_ids', .*which TRL passes by keyword; end .* \*\*kwargs"),

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 
+import optuna
 import pytest
 
 import sweep as face
@@ -56,9 +57,21 @@ def test_programs_get_every_column(study, tmp_path):
     assert told[0].keys() == rows[0].keys()
 
 
+def test_whatever_a_failed_reward_said_is_listed(tmp_path):
+    study = stored_study(tmp_path)
+    trial = ask(study, load_study("tiny", STORED))
+    trial.set_user_attr(attributes.REASON, '=1 "q",\r\n [/] \ud83d \x1b[2J')
+    study.tell(trial, state=optuna.trial.TrialState.FAIL)
+    for form in ("--csv", "--json"):
+        assert "\\ud83d" in sweep("trials", "tiny", form, cwd=tmp_path).stdout
+    assert sweep("report", "tiny", cwd=tmp_path).returncode == 0
+    assert "\x1b" not in sweep("trials", "tiny", cwd=tmp_path).stdout
+
+
 def test_a_mistake_names_what_there_is(study, tmp_path):
     for arguments, message in [
         (("trials", "tiny", "--state", "done"), "'complete', 'pruned', 'fail', 'running', 'collapsed'"),
+        (("trials", "tiny", "--json", "--csv"), "--json and --csv are two ways to print; give one"),
         (("log", "tiny", "9"), "no trial 9; study 'tiny' has 5"),
         (("log", "tiny", "0"), "trial 0 has no log"),
         (("log", "tiny", "0", "--confirm"), "study 'tiny' has no confirmation yet"),

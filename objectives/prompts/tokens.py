@@ -168,9 +168,10 @@ class _Split:
             length = self.count_tokens(row["prompt"])
         # Chat templates refuse in every way that their authors thought of.
         except Exception as error:
+            refusing = "tokenizer" if isinstance(row["prompt"], str) else "chat template"
             why = " ".join(str(error).split())[:200]
             raise TaskError(
-                f"the model's chat template refuses the prompt {shown_prompt(row['prompt'])}: {why}"
+                f"the model's {refusing} refuses the prompt {shown_prompt(row['prompt'])}: {why}"
             ) from error
         self.lengths.append(length)
         if length > self.longest[0]:

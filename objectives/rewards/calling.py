@@ -165,6 +165,8 @@ def make_rewards(task: Task, settings: CommonTaskSettings, folders: Sequence[Pat
         if not callable(function):
             reference = settings.named_rewards()[name]
             raise TaskError(f"{reference} is a {type(function).__name__}; allowed: a function")
+        if isinstance(function, type):
+            raise TaskError(f"reward {name} is a class; allowed: a function, or an object that can be called")
         check_signature(function, name, columns)
     return RewardSet(
         functions=tuple(

@@ -47,6 +47,7 @@ def check_signature(function: Callable[..., Any], name: str, columns: Iterable[s
     check_parameters(
         name,
         columns,
+        by_position=[p.name for p in parameters if p.default is p.empty and p.kind is p.POSITIONAL_ONLY],
         required=[
             p.name for p in parameters if p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
         ],
@@ -56,14 +57,27 @@ def check_signature(function: Callable[..., Any], name: str, columns: Iterable[s
 
 
 def check_parameters(
-    name: str, columns: Iterable[str], *, required: Sequence[str], accepted: Sequence[str], takes_any: bool
+    name: str,
+    columns: Iterable[str],
+    *,
+    required: Sequence[str],
+    accepted: Sequence[str],
+    takes_any: bool,
+    by_position: Sequence[str] = (),
 ) -> None:
     """The same, of a function whose parameters are known: those without a default, all of them, and whether any go.
+
+    Those `by_position` take no keyword, and have no default.
 
     Raises:
         TaskError: where it asks for another column, or does not take one of them.
     """
     passed = list(columns)
+    if by_position:
+        raise TaskError(
+            f"reward {name} takes {_listed(by_position)} by position alone, and TRL passes everything by keyword; "
+            "take the / out of its parameters"
+        )
     if missing := [parameter for parameter in required if parameter not in (*passed, *ALWAYS_PASSED)]:
         near = difflib.get_close_matches(missing[0], ALWAYS_PASSED, n=1, cutoff=0.8)
         hint = f" ({near[0]!r} are passed, all of a call in one list)" if near else ""

@@ -10,6 +10,8 @@ from objectives.tasks.protocol import Row
 
 TAKEN_COLUMNS = frozenset({"prompts", "completions", "trainer_state", "log_extra", "log_metric", "environments"})
 """Keywords that TRL 1.13 calls reward functions with; a column of such a name would be given twice."""
+PICTURE_COLUMNS = frozenset({"image", "images"})
+"""Columns that TRL 1.13 takes for pictures, whatever they hold: it refuses text prompts beside them."""
 KINDS: dict[type, str] = {
     str: "text", bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "an object"
 }  # fmt: skip
@@ -25,6 +27,8 @@ def make_alike(rows: Sequence[Row], *, source: str) -> list[Row]:
     columns = list(dict.fromkeys(column for row in rows for column in row))
     if taken := TAKEN_COLUMNS.intersection(columns):
         raise TaskError(f"column {min(taken)!r} has a name that TRL passes something else by; rename it")
+    if pictures := PICTURE_COLUMNS.intersection(columns):
+        raise TaskError(f"column {min(pictures)!r} has a name that TRL reads pictures from; drop or rename it")
     numbers = range(1, len(rows) + 1)
     alike = {
         column: _alike([row.get(column) for row in rows], numbers, f"{source}: column {column!r}") for column in columns

@@ -67,6 +67,7 @@ def find_parameters(reference: str, folders: Sequence[Path]) -> dict[str, Any] |
     required += [own for own, default in zip(named, given.kw_defaults, strict=True) if default is None]
     return {
         "required": [parameter.arg for parameter in required],
+        "by_position": [parameter.arg for parameter in given.posonlyargs if parameter in required],
         "accepted": [parameter.arg for parameter in [*ordered, *named]],
         "takes_any": given.kwarg is not None,
     }
@@ -101,7 +102,9 @@ def load_reference(reference: str, folders: Sequence[Path]) -> Any:
             "functions to a module of their own"
         ) from error
     except BaseException as error:
-        raise TaskError(f"{reference} cannot be imported: {type(error).__name__}: {error}") from error
+        raise TaskError(
+            f"{reference} cannot be imported: {type(error).__name__}: {' '.join(str(error).split())}"
+        ) from error
 
 
 def _check_origin(loaded: Any, source: Path | None, reference: str) -> None:

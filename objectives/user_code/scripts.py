@@ -27,7 +27,11 @@ def find_script(tree: ast.Module) -> tuple[int, str] | None:
     seen: set[str] = set()
 
     def look(body: list[ast.stmt], at: int | None) -> None:
-        for call in _calls(body):
+        for call in _run_by(body):
+            if isinstance(call, ast.Attribute):
+                if (call.attr, _name(call.value)[0]) == ("argv", "sys") and isinstance(call.ctx, ast.Load):
+                    found.setdefault(at or call.lineno, "reads a command line")
+                continue
             if what := _what(call):
                 found.setdefault(at or call.lineno, what)
             name = call.func.id if isinstance(call.func, ast.Name) else None
@@ -39,8 +43,8 @@ def find_script(tree: ast.Module) -> tuple[int, str] | None:
     return min(found.items(), default=None)
 
 
-def _calls(body: list[ast.stmt]) -> Iterator[ast.Call]:
-    """Calls that run with these statements: not those within functions and classes that they define."""
+def _run_by(body: list[ast.stmt]) -> Iterator[ast.Call | ast.Attribute]:
+    """Calls and attributes that run with these statements: not those within functions and classes that they define."""
     waiting: list[ast.AST] = list(body)
     while waiting:
         node = waiting.pop()
@@ -49,7 +53,7 @@ def _calls(body: list[ast.stmt]) -> Iterator[ast.Call]:
         if isinstance(node, ast.If) and _is_main(node.test):
             waiting += node.orelse
             continue
-        if isinstance(node, ast.Call):
+        if isinstance(node, ast.Call | ast.Attribute):
             yield node
         waiting += ast.iter_child_nodes(node)
 
@@ -71,6 +75,8 @@ def _what(call: ast.Call) -> str | None:
         return "makes a trainer"
     if name == "from_pretrained" and owner in LOADERS:
         return "loads a model to train"
+    if (owner, name) == ("", "input"):
+        return "asks at the keyboard"
     return "is an exported notebook" if name == "get_ipython" else None
 
 

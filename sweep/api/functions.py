@@ -28,7 +28,7 @@ def name_functions(task: Mapping[str, Any], folders: Sequence[Path]) -> tuple[di
     if callable(reward):
         named["reward"] = [kept.reference(reward)]
     elif isinstance(reward, Mapping):
-        named["reward"] = {name: kept.reference(each, name=name) for name, each in reward.items()}
+        named["reward"] = {name: kept.reference(each, name=str(name)) for name, each in reward.items()}
     elif isinstance(reward, list | tuple):
         named["reward"] = [kept.reference(each) for each in reward]
     data = task.get("data")

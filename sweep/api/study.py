@@ -13,7 +13,7 @@ from rich.console import Console
 from sweep.api.functions import name_functions
 from sweep.api.shown import Plan, Shown, Table, Verdict
 from sweep.confirmation.outcome import stored_confirmation
-from sweep.errors import StorageError
+from sweep.errors import StorageError, StudyFileError, UsageError
 from sweep.planning.devices import named_device, present_device
 from sweep.planning.whole_plan import whole_plan
 from sweep.storage.database import open_storage, open_study
@@ -63,6 +63,8 @@ class Study:
             path = find_study(str(study))
             content, source, folder = read_toml(path), str(path), path.parent
         self._content = _copied(content)
+        if not isinstance(settings, Mapping | None) or not all(isinstance(name, str) for name in settings or ()):
+            raise StudyFileError(f"settings={settings!r}; allowed: a dictionary, as {{'budget.steps': 40}}")
         self._settings = dict(settings or {})
         task = content.get("task")
         given = dict(task) if isinstance(task, Mapping) else {}
@@ -85,7 +87,7 @@ class Study:
         Args:
             device: A GPU to plan for, by name or memory, as `"L4"` or `"48GiB"`; default: the one here.
         """
-        planned_for = present_device() if device is None else named_device(device)
+        planned_for = present_device() if device is None else named_device(str(device))
         return Plan(whole_plan(self.config, self._content, self._settings, device=planned_for))
 
     def try_reward(self, *, prompts: int = 16, show: int = 4) -> Shown:
@@ -93,6 +95,7 @@ class Study:
         from sweep.running.recipe import try_reward
         from sweep.terminal.reward_preview import preview_report
 
+        _check_number("prompts", prompts, least=2)
         console = _console()
         tried = try_reward(self.config, prompts=prompts, tell=lambda doing: console.print(doing, style="dim"))
         return Shown(preview_report(tried.preview, show=show), tried.signal.sentence, tried.reach)
@@ -101,6 +104,7 @@ class Study:
         """Runs the search, or goes on with it. See `sweep run --help`."""
         from sweep.running.recipe import run_search
 
+        _check_number("trials", trials, least=1)
         search = self.config.search.model_copy(update={} if trials is None else {"trials": trials})
         config = self.config.model_copy(update={"search": search})
         return Table(run_search(config, storage=self.storage, console=_console()))
@@ -109,6 +113,7 @@ class Study:
         """Runs every rank on fresh seeds, or goes on with that. See `sweep confirm --help`."""
         from sweep.running.recipe import run_confirmation
 
+        _check_number("seeds", seeds, least=2)
         console = _console()
         confirmed = run_confirmation(self.config, storage=self.storage, seeds=seeds, console=console)
         return Verdict(confirmed, self._summary())
@@ -188,6 +193,12 @@ def _console() -> Console:
     if console.is_jupyter:
         console.width = WIDTH
     return console
+
+
+def _check_number(name: str, value: Any, *, least: int) -> None:
+    """Checks what the command line checks of an option, before it is stored as a study's own setting."""
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+        raise UsageError(f"{name}={value!r}; allowed: a whole number, at least {least}")
 
 
 def _copied(content: Mapping[str, Any]) -> dict[str, Any]:

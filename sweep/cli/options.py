@@ -19,6 +19,18 @@ def not_an_option(value: Path | None) -> Path | None:
     return value
 
 
+def an_html_file(value: Path) -> Path:
+    """Where a report may go: before hours of trials are run for it, and never over a storage.
+
+    Raises:
+        BadParameter: where it ends as no HTML file.
+    """
+    not_an_option(value)
+    if value.suffix.lower() not in (".html", ".htm"):
+        raise typer.BadParameter(f"{value}: the report is HTML; allowed: a name that ends in .html")
+    return value
+
+
 StudyArgument = Annotated[
     str, typer.Argument(metavar="STUDY", help="A shipped study's name (see `sweep studies`) or a .toml file.")
 ]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sweep.cli.options import StorageOption, not_an_option
+from sweep.cli.options import StorageOption, an_html_file, not_an_option
 from sweep.cli.stored import StoredStudyArgument, open_stored
 from sweep.storage.default import DEFAULT_STORAGE
 
@@ -15,7 +15,7 @@ from sweep.storage.default import DEFAULT_STORAGE
 def report(
     study: StoredStudyArgument,
     storage: StorageOption = DEFAULT_STORAGE,
-    output: Annotated[Path, typer.Option("--output", "-o", callback=not_an_option, help="The file to write.")] = Path(
+    output: Annotated[Path, typer.Option("--output", "-o", callback=an_html_file, help="The file to write.")] = Path(
         "report.html"
     ),
     png: Annotated[

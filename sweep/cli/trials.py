@@ -47,6 +47,8 @@ def trials(
     """
     from sweep.results import load_results
 
+    if as_json and as_csv:
+        raise typer.BadParameter("--json and --csv are two ways to print; give one")
     frame = load_results(storage, open_stored(study, storage).study_name).trials
     if phase is not None:
         frame = frame[frame.phase == phase.value]

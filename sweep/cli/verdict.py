@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sweep.cli.options import SetOption, StorageOption, StudyArgument, not_an_option
+from sweep.cli.options import SetOption, StorageOption, StudyArgument, an_html_file
 from sweep.storage.default import DEFAULT_STORAGE
 
 
@@ -15,7 +15,7 @@ def verdict(
     study: StudyArgument,
     storage: StorageOption = DEFAULT_STORAGE,
     output: Annotated[
-        Path, typer.Option("--output", "-o", callback=not_an_option, help="Where the report goes.")
+        Path, typer.Option("--output", "-o", callback=an_html_file, help="Where the report goes.")
     ] = Path("report.html"),
     overrides: SetOption = [],  # noqa: B006 - typer reads the default, nothing changes it
 ) -> None:

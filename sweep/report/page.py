@@ -22,7 +22,7 @@ from sweep.report.downloads import downloads
 from sweep.report.glance import glance, money
 from sweep.report.method import method
 from sweep.storage import attributes
-from sweep.text import count, decimals_for, figure, size
+from sweep.text import count, decimals_for, figure, size, storable
 
 if TYPE_CHECKING:
     import optuna
@@ -39,9 +39,11 @@ def write_page(report: Report, path: Path, *, price: float | None = None) -> Pat
     Raises:
         UsageError: where it cannot be written, or the price is no amount.
     """
+    if path.suffix.lower() not in (".html", ".htm"):  # a typing slip must not cost the storage
+        raise UsageError(f"--output {path}: the report is HTML; allowed: a name that ends in .html")
     page = report_html(report, price=price)
     try:
-        path.write_text(page, encoding="utf-8")
+        path.write_text(storable(page), encoding="utf-8")
     except OSError as error:
         raise UsageError(f"--output {path}: cannot be written: {error.strerror}") from error
     return path

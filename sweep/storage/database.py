@@ -63,6 +63,10 @@ def open_storage(url: str, *, create: bool) -> optuna.storages.RDBStorage:
     path = sqlite_path(url)
     if path is not None and not create and not path.is_file():
         raise StorageError(f"no storage at {path}; `sweep run` makes one, --storage names another")
+    if "://" not in url:
+        raise StorageError(
+            f"cannot open {url}: not a URL; allowed: sqlite:/// and a file, as in sqlite:///{url or 'rank-sweep.db'}"
+        )
     try:
         if path is not None:
             with sqlite3.connect(path) as connection:

@@ -163,6 +163,8 @@ FLAGS = [
     flags("run", "tiny", "--trials", "many", says=("--trials", "valid integer")),
     flags("run", "tiny", "--trails", "3", says=("--trails",)),
     flags("frobnicate", says=("frobnicate",)),
+    flags("report", "tiny", "-o", "rank-sweep.db", says=("the report is HTML; allowed: a name that ends in .html",)),
+    flags("verdict", "tiny", "-o", "tiny.pdf", says=("the report is HTML; allowed: a name that ends in .html",)),
     flags("show", says=("Missing argument",)),
     flags("show", "no.toml", says=("no study 'no.toml'",)),
     flags("try-reward", "tiny", "--prompts", "1", says=("--prompts",)),
@@ -174,7 +176,14 @@ FLAGS = [
 ]
 
 STORAGES = [
-    flags("run", "tiny", "--storage", "nonsense", says=("cannot open nonsense",), code=4),
+    flags(
+        "run",
+        "tiny",
+        "--storage",
+        "mine.db",
+        says=("cannot open mine.db: not a URL", "as in sqlite:///mine.db"),
+        code=4,
+    ),
     flags("run", "tiny", "--storage", "sqlite:////no/such/folder/x.db", says=("cannot open",), code=4),
     flags("run", "tiny", "--storage", "oracle9://x/y", says=("cannot open oracle9",), code=4),
     flags("run", "tiny", "--storage", "postgresql://me:secret@127.0.0.1:9/x", says=("cannot open postgresql",), code=4),
@@ -244,6 +253,10 @@ DATA = [
     fit("an import of Unsloth's model", ("runs a script: line 3 loads a model to train",), {"rewards.py": SCRIPT.format("m, t = FastLanguageModel.from_pretrained('x')")}),
     fit("a reward for one completion", ("reward right asks for 'completion', and there is no such column ('completions' are passed, all of a call in one list)",), {"rewards.py": "def right(completion, **columns): ..."}),
     fit("a column that is not there", ("reward right asks for 'target', and there is no such column; the columns are: answer",), {"rewards.py": "def right(completions, target, **columns): ..."}),
+    fit("parameters by position", ("reward right takes 'prompts', 'completions' by position alone, and TRL passes everything by keyword",), {"rewards.py": "def right(prompts, completions, /, **columns): ..."}),
+    fit("a file for a module", ("names a file; allowed: module:function, as in rewards:right",), reward=["rewards.py:right"]),
+    fit("a column of pictures", ("column 'images' has a name that TRL reads pictures from; drop or rename it",), {"rows.jsonl": MANY.replace('"answer"', '"images"')}),
+    fit("half a character", ("the model's tokenizer refuses the prompt",), {"rows.jsonl": MANY + '{"prompt": "A:\\ud83d>", "answer": "x"}'}),
     fit("no room for other columns", ("reward right does not take 'prompts', ", "end its parameters with **kwargs"), {"rewards.py": "def right(completions, answer): ..."}),
     fit("a reward twice", ("reward names 'rewards:right' twice; to use it twice, name each use",), reward=["rewards:right", "rewards:right"]),
     fit("an alias that is none", ("task", "reward", "a b"), reward={"a b": "rewards:right"}),
