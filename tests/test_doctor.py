@@ -179,7 +179,8 @@ def test_a_study_is_looked_at_with_its_model_data_and_code(tmp_path, monkeypatch
 
 def test_the_command_exits_with_2_where_there_is_a_fault(tmp_path):
     done = sweep("doctor", "--quick", cwd=tmp_path)
-    assert (done.returncode, done.stdout) == (0, "")
+    assert (done.returncode, done.stdout.count("\n")) == (0, 1)
+    assert "nothing that would keep a study from running here" in done.stdout
     listed = sweep("doctor", "--quick", "--json", cwd=tmp_path)
     assert {check["status"] for check in json.loads(listed.stdout)} <= {"ok", "warning"}
 

@@ -166,7 +166,7 @@ def test_the_sampler_learns_from_all_trials_whatever_the_pruner():
 
 def test_another_pruner_is_another_study(tmp_path):
     storage = open_storage(f"sqlite:///{tmp_path}/rank-sweep.db", create=True)
-    create_or_match_study(storage, load("none"), optuna.samplers.RandomSampler())
+    create_or_match_study(storage, load("none"), optuna.samplers.RandomSampler()).ask()
     with pytest.raises(StudyMismatchError, match=r'search\.pruner: "none" -> "hyperband"'):
         create_or_match_study(storage, load("hyperband"), optuna.samplers.RandomSampler())
 

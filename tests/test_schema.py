@@ -88,6 +88,7 @@ def test_a_new_study_is_of_today_and_stays_so(tmp_path):
     study = create_or_match_study(storage, load_study("tiny"), optuna.samplers.RandomSampler())
     assert study.user_attrs[SCHEMA] == CURRENT == GAINS
     assert declared_note(study) == ""
+    study.ask()
     changed = load_study("tiny", ["verdict.tolerance=0.05"])
     with pytest.raises(StudyMismatchError, match=r"verdict\.keep: 0\.85 -> null; verdict\.tolerance: null -> 0\.05"):
         create_or_match_study(storage, changed, optuna.samplers.RandomSampler())

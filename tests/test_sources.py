@@ -102,7 +102,8 @@ def test_a_folder_of_data_is_hashed_file_by_file(tmp_path):
 
 def test_the_order_of_named_rewards_counts_and_their_time_limit_does_not(folder):
     both = '{{ {} = "rewards:right", {} = "scoring.near:close" }}'
-    stored(folder, "task.reward=" + both.format("a", "b"))
+    study, _ = stored(folder, "task.reward=" + both.format("a", "b"))
+    study.ask()
     stored(folder, "task.reward=" + both.format("a", "b"), "task.reward_timeout_s=7")
     turned = '{ b = "scoring.near:close", a = "rewards:right" }'
     with pytest.raises(StudyMismatchError, match=r"task\.reward"):

@@ -45,9 +45,15 @@ def test_a_study_goes_on_where_its_settings_are_the_same(tmp_path):
 
 def test_a_changed_study_is_refused_with_what_changed(tmp_path):
     storage = open_storage(f"sqlite:///{tmp_path}/sweep.db", create=True)
-    matched(storage)
+    matched(storage).ask()
     with pytest.raises(StudyMismatchError, match=r"budget\.steps: 80 -> 40; space\.r: \[1, 4, 16, 64\] -> \[1, 4\]"):
         matched(storage, "budget.steps=40", "space.r=[1, 4]")
+
+
+def test_a_study_that_no_trial_was_started_of_may_become_another(tmp_path):
+    storage = open_storage(f"sqlite:///{tmp_path}/sweep.db", create=True)
+    matched(storage, "budget.steps=40")
+    assert matched(storage).user_attrs["config"]["budget"]["steps"] == 80
 
 
 def test_changes_name_sections_that_only_one_side_has():
