@@ -72,7 +72,7 @@ def peft_policy(tiny, unsloth_policy):
 @pytest.fixture
 def supervise(tmp_path, monkeypatch):
     """Runs a study to its end on a scripted worker."""
-    from sweep.running.progress import LineProgress
+    from sweep.progress.display import LineProgress
     from sweep.running.recipe import OpenStudy
     from sweep.search.pruner import make_pruner
     from sweep.search.schedule import SearchSchedule, make_sampler

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sweep.errors import StudyFileError
-from sweep.planning.preflight import check_study
+from sweep.preflight.checks import check_study
 from sweep.study.file import StudyFile
 from sweep.study.reading import load_study, make_study, parse_override, parse_study
 from tests.support.bad_input import CASES, SHIPPED

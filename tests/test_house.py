@@ -11,7 +11,7 @@ ROOT = Path(sweep.__file__).parent.parent
 FILES = sorted(path for package in ("sweep", "objectives") for path in (ROOT / package).rglob("*.py"))
 OPTUNAS_PRIVATES = {"sweep/storage/optuna_internals.py", "sweep/storage/trials.py"}
 DRAWS = (
-    "sweep/terminal/", "sweep/running/", "sweep/cli/", "sweep/api/", "sweep/answer/learning.py",
+    "sweep/terminal/", "sweep/progress/", "sweep/running/", "sweep/cli/", "sweep/api/", "sweep/answer/learning.py",
     "sweep/report/contents.py", "sweep/dashboard/publish.py",
 )  # fmt: skip
 """Where rich is imported: what is printed, and who is handed a console to print on."""
@@ -91,6 +91,6 @@ def test_a_device_is_looked_for_in_one_place():
     }
     # Besides the room that decides: what is asked by the name of a command, and what says that a GPU is missing.
     assert asks == {
-        "sweep/planning/placement.py", "sweep/planning/preflight.py", "sweep/doctor/gpu.py", "sweep/cli/plan.py",
+        "sweep/preflight/placement.py", "sweep/preflight/checks.py", "sweep/doctor/gpu.py", "sweep/cli/plan.py",
         "sweep/api/study.py",
     }  # fmt: skip

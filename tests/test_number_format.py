@@ -3,9 +3,9 @@
 import pytest
 
 from sweep.errors import StudyMismatchError
-from sweep.planning import number_format
-from sweep.planning.devices import named_device
-from sweep.planning.number_format import settle_dtype, with_dtype
+from sweep.preflight import number_format
+from sweep.preflight.devices import named_device
+from sweep.preflight.number_format import settle_dtype, with_dtype
 from sweep.search.schedule import make_sampler
 from sweep.storage.database import create_or_match_study, open_storage, stored_study
 from sweep.study.reading import load_study

@@ -16,10 +16,10 @@ from objectives.memory.footprint import Workload, footprint
 from objectives.memory.shape import make_shape, read_shape
 from objectives.settings.sections import BudgetSettings, ModelSettings
 from sweep.errors import StudyFileError
-from sweep.planning.devices import GIB, MIB, Device, named_device
 from sweep.planning.pack import plan_pack, sized_pack, study_footprint, with_slots
-from sweep.planning.placement import place
-from sweep.planning.preflight import check_device
+from sweep.preflight.checks import check_device
+from sweep.preflight.devices import GIB, MIB, Device, named_device
+from sweep.preflight.placement import place
 from sweep.study.reading import load_study
 from tests.support.command import SMALL, sweep
 from tests.support.packed import random_model
@@ -217,11 +217,11 @@ def test_what_cannot_be_packed_is_refused_before_anything_loads(monkeypatch, ove
     config = load(*overrides)
     reason = place(config, named_device("L4") if on_gpu else None).unpackable
     assert (says or "") in reason and bool(reason) == bool(says)
-    monkeypatch.setattr("sweep.planning.devices.Path.glob", lambda *_: ["nvidia0"] if on_gpu else [])
-    monkeypatch.setattr("sweep.planning.placement.version", lambda _: "2.13.0+cu128")
+    monkeypatch.setattr("sweep.preflight.devices.Path.glob", lambda *_: ["nvidia0"] if on_gpu else [])
+    monkeypatch.setattr("sweep.preflight.placement.version", lambda _: "2.13.0+cu128")
     with pytest.raises(StudyFileError, match=re.escape(says)) if says else nullcontext():
         check_device(config)
-    monkeypatch.setattr("sweep.planning.placement.version", lambda _: "2.13.0+cpu")
+    monkeypatch.setattr("sweep.preflight.placement.version", lambda _: "2.13.0+cpu")
     check_device(config)
 
 

@@ -8,8 +8,8 @@ import pytest
 from objectives.errors import ModelConfigError
 from objectives.memory.config_files import find_config
 from sweep.errors import UsageError
-from sweep.planning.devices import GIB, MEMORY_MIB, MIB, named_device, present_device
 from sweep.planning.study_plan import plan_study
+from sweep.preflight.devices import GIB, MEMORY_MIB, MIB, named_device, present_device
 from sweep.study.provenance import settings_in_force
 from sweep.study.reading import find_study, load_study, read_toml, shipped_studies
 from tests.support.command import sweep

@@ -12,7 +12,7 @@ from objectives.tasks.string_ops import StringOps
 from objectives.tasks.text_task import TextTask
 from objectives.trial.resources import load
 from sweep.errors import StudyFileError
-from sweep.planning.preflight import check_study
+from sweep.preflight.checks import check_study
 from sweep.study.reading import load_study
 from sweep.study.sources import source_hashes
 

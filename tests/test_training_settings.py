@@ -16,7 +16,7 @@ from objectives.learners.trl_objective import check_objective, objective_argumen
 from objectives.settings.learner import LearnerSettings
 from sweep.answer.paste import paste_calls
 from sweep.errors import StudyFileError
-from sweep.planning.preflight import check_study
+from sweep.preflight.checks import check_study
 from sweep.running.calibration import largest_trial
 from sweep.study.reading import load_study
 from tests.support.packed_trials import Engine, Feed, learners, spec

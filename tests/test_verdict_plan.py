@@ -65,7 +65,9 @@ def test_what_keep_asks_for_grows_with_the_reward(scale):
 def test_a_tolerance_is_held_against_the_spread():
     plan = planned("verdict.tolerance=0.05")
     assert "0.12 of it: 10 seeds per rank on at most 1,024 held-out prompts can find equals equal" in plan.against(0.43)
-    assert "0.0015 of it: 10 seeds per rank on at most 1,024 held-out prompts cannot find equals equal" in plan.against(33)
+    assert "0.0015 of it: 10 seeds per rank on at most 1,024 held-out prompts cannot find equals equal" in plan.against(
+        33
+    )
     assert "it calls ranks equal that differ by all there is" in plan.against(0.01)
     assert "the same for every completion" in plan.against(0.0)
 

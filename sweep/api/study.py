@@ -14,8 +14,8 @@ from sweep.api.functions import name_functions
 from sweep.api.shown import Plan, Shown, Table, Verdict
 from sweep.confirmation.outcome import stored_confirmation
 from sweep.errors import StorageError, StudyFileError, UsageError
-from sweep.planning.devices import named_device, present_device
 from sweep.planning.whole_plan import whole_plan
+from sweep.preflight.devices import named_device, present_device
 from sweep.storage.database import open_storage, open_study
 from sweep.storage.default import DEFAULT_STORAGE
 from sweep.storage.summary import StudySummary, summarize

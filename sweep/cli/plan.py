@@ -46,11 +46,11 @@ def plan(
 
     Examples: `sweep plan tiny`, `sweep plan my_study.toml --device L4 --set model.max_lora_rank=32`
     """
-    from sweep.planning.devices import named_device, present_device
-    from sweep.planning.number_format import with_dtype
-    from sweep.planning.placement import device_here
-    from sweep.planning.preflight import check_device
     from sweep.planning.whole_plan import whole_plan
+    from sweep.preflight.checks import check_device
+    from sweep.preflight.devices import named_device, present_device
+    from sweep.preflight.number_format import with_dtype
+    from sweep.preflight.placement import device_here
     from sweep.study.reading import find_study, load_study, parse_override, read_toml
 
     planned_for = present_device() if device is None else named_device(device)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from sweep.doctor.check import Check, fault, ok, warning
 from sweep.doctor.packages import torch_cuda_build
-from sweep.planning.devices import ask_nvidia_smi, present_device, shows_gpu
+from sweep.preflight.devices import ask_nvidia_smi, present_device, shows_gpu
 
 ASK_TORCH = "import torch; print(torch.cuda.is_available(), torch.cuda.get_device_capability()[0])"
 

@@ -12,7 +12,7 @@ from objectives.tasks.user_files import own_references
 from sweep.doctor.check import Check, fault, ok, warning
 from sweep.doctor.packages import IMPORT_S
 from sweep.errors import StudyFileError
-from sweep.planning.preflight import check_device, check_generator, check_model, check_study
+from sweep.preflight.checks import check_device, check_generator, check_model, check_study
 from sweep.study.file import StudyFile
 from sweep.study.reading import load_study
 

@@ -17,7 +17,7 @@ from objectives.tasks.protocol import Task
 from objectives.tasks.rows import is_local
 from objectives.tasks.user_files import own_modules
 from objectives.user_code.sources import own_sources
-from sweep.planning.prompts import find_tokenizer, fitting
+from sweep.preflight.prompts import find_tokenizer, fitting
 from sweep.study.file import StudyFile
 
 ROWS = "train.jsonl"

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from objectives.memory.footprint import EngineKind
 from sweep.planning.adapters import AdapterPlan
-from sweep.planning.devices import Device
-from sweep.planning.placement import place
+from sweep.preflight.devices import Device
+from sweep.preflight.placement import place
 from sweep.study.file import StudyFile
 from sweep.study.pruners import pruner_warning
 from sweep.text import size

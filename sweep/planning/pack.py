@@ -12,8 +12,8 @@ from objectives.memory.shape import ModelShape
 from objectives.settings.learner import CPU_SLOTS, MOST_SLOTS
 from sweep.errors import StudyFileError
 from sweep.planning.adapters import plan_model
-from sweep.planning.devices import Device
-from sweep.planning.placement import device_here, place
+from sweep.preflight.devices import Device
+from sweep.preflight.placement import device_here, place
 from sweep.study.file import StudyFile
 
 GPU_SLOTS = 8

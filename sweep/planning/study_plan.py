@@ -11,13 +11,13 @@ from objectives.memory.exact import TrainerMemory, trainer_memory
 from objectives.memory.footprint import EngineKind, Fit, Footprint, fit
 from sweep.errors import StudyFileError
 from sweep.planning.adapters import AdapterPlan, ModelPlan, plan_adapters, read_model
-from sweep.planning.devices import Device
 from sweep.planning.measured import Measured
 from sweep.planning.notes import plan_notes
 from sweep.planning.pack import PackPlan, completion_tokens, plan_pack, study_footprint, with_slots
-from sweep.planning.placement import place
-from sweep.planning.prompts import PromptPlan
 from sweep.planning.verdict import VerdictPlan, plan_verdict
+from sweep.preflight.devices import Device
+from sweep.preflight.placement import place
+from sweep.preflight.prompts import PromptPlan
 from sweep.study.file import StudyFile
 from sweep.study.provenance import Setting
 

@@ -6,11 +6,11 @@ from collections.abc import Container, Mapping
 from dataclasses import replace
 from typing import Any
 
-from sweep.planning.devices import Device
-from sweep.planning.number_format import with_dtype
-from sweep.planning.preflight import check_study
 from sweep.planning.study_plan import StudyPlan, plan_study
 from sweep.planning.verdict import plan_verdict
+from sweep.preflight.checks import check_study
+from sweep.preflight.devices import Device
+from sweep.preflight.number_format import with_dtype
 from sweep.study.file import StudyFile
 from sweep.study.provenance import settings_in_force
 

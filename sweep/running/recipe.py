@@ -15,13 +15,13 @@ from sweep.answer.learning import DesignWatch
 from sweep.confirmation.outcome import Confirmed, confirmation_name, count_look, freeze, read_confirmation, store_frozen
 from sweep.confirmation.schedule import ConfirmSchedule
 from sweep.errors import NothingToConfirmError, TrialsFailedError
-from sweep.planning.number_format import settle_dtype, with_dtype
 from sweep.planning.pack import sized_pack
-from sweep.planning.placement import device_here
-from sweep.planning.preflight import check_device, check_generator, check_study
-from sweep.planning.prompts import PromptPlan
 from sweep.planning.verdict import plan_verdict
-from sweep.running.progress import ProgressDisplay, make_progress
+from sweep.preflight.checks import check_device, check_generator, check_study
+from sweep.preflight.number_format import settle_dtype, with_dtype
+from sweep.preflight.placement import device_here
+from sweep.preflight.prompts import PromptPlan
+from sweep.progress.display import ProgressDisplay, make_progress
 from sweep.running.reward_preview import Signal, check_reward, judge_signal
 from sweep.running.supervisor import Supervisor, TrialSchedule
 from sweep.search.pruner import make_pruner

@@ -23,7 +23,7 @@ from objectives.trial.messages import (
     trial_log,
 )
 from sweep.errors import TrialsFailedError
-from sweep.running.progress import ProgressDisplay
+from sweep.progress.display import ProgressDisplay
 from sweep.running.running_trial import RunningTrial
 from sweep.running.worker_process import WorkerDiedError, WorkerProcess
 from sweep.search.collapse_monitor import CollapseMonitor

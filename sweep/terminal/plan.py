@@ -11,9 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from objectives.settings.learner import MOST_SLOTS
-from sweep.planning.devices import Device
 from sweep.planning.pack import PackPlan
 from sweep.planning.study_plan import MemoryPlan, Spending, StudyPlan
+from sweep.preflight.devices import Device
 from sweep.terminal.memory import (
     ENGINES,
     figures_table,

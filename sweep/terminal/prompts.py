@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from rich.console import RenderableType
 from rich.text import Text
 
-from sweep.planning.prompts import PromptPlan
+from sweep.preflight.prompts import PromptPlan
 
 
 def prompt_lines(prompts: PromptPlan | None) -> Iterator[RenderableType]:

@@ -23,9 +23,9 @@ from objectives.tasks.rows import is_local
 from objectives.tasks.user_files import own_files, own_references
 from objectives.user_code.modules import check_reference, find_file, find_parameters
 from sweep.errors import StudyFileError
-from sweep.planning.devices import shows_gpu
-from sweep.planning.placement import place_here
-from sweep.planning.prompts import PromptPlan, find_tokenizer, fitting, plan_prompts
+from sweep.preflight.devices import shows_gpu
+from sweep.preflight.placement import place_here
+from sweep.preflight.prompts import PromptPlan, find_tokenizer, fitting, plan_prompts
 from sweep.study.file import StudyFile
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, get_args
 from objectives.machine import has_native_bfloat16, processor_name
 from objectives.settings.number_formats import DType
 from sweep.errors import StudyMismatchError
-from sweep.planning.devices import Device
+from sweep.preflight.devices import Device
 from sweep.study.file import StudyFile
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
 from objectives.memory.footprint import EngineKind, engine_kind
-from sweep.planning.devices import Device, present_device, shows_gpu
+from sweep.preflight.devices import Device, present_device, shows_gpu
 from sweep.study.file import StudyFile
 
 
