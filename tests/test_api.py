@@ -186,7 +186,7 @@ def test_a_notebook_goes_from_its_functions_to_a_verdict(executed):
     folder, notebook = executed
     [_, study, plan, table, verdict, trials, figure, report, *_] = notebook.cells
     assert "study cells: not run yet" in shown(study)
-    assert "2 trials: 1 points for each of 2 ranks" in shown(plan)
+    assert "2 trials: 1 point for each of r=1, 16" in " ".join(shown(plan).split())
     assert "study cells: held-out reward by rank" in shown(table)
     assert "2 ranks x 2 seeds = 4 trials" in shown(verdict)
     assert "confirm" in shown(trials) and "search" in shown(trials)

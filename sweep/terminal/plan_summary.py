@@ -28,11 +28,14 @@ def _rows(plan: StudyPlan) -> Iterator[tuple[str, RenderableType]]:
     yield "study", plan.study + ("" if plan.memory is None else f", on {_model(plan.memory)}")
     ladders = search.ladders
     ranks = ", ".join(map(str, ladders["r"]))
+    points = f"{search.points_per_rank} point{'s' if search.points_per_rank > 1 else ''}"
     rest = f", then {search.tpe_trials} by TPE" if search.tpe_trials else ""
-    yield "search", f"{search.trials} trials: {search.points_per_rank} points for each of r={ranks}{rest}"
+    yield "search", f"{search.trials} trials: {points} for each of r={ranks}{rest}"
     rungs = (f"{name} {', '.join(f'{value:g}' for value in ladder)}" for name, ladder in ladders.items() if name != "r")
     yield "", "; ".join(rungs)
-    yield "confirmation", f"{plan.verdict.seeds} seeds for each of {len(ladders['r'])} ranks, after the search"
+    confirmed = plan.verdict.seeds * len(ladders["r"])
+    seeds = f"{plan.verdict.seeds} seeds for each of {len(ladders['r'])} ranks"
+    yield "confirmation", f"{seeds}: {confirmed} trials, {confirmed * trial.episodes:,} episodes"
     yield "a trial", f"{trial.steps:,} steps, {trial.episodes:,} episodes, at most {trial.completion_tokens:,} tokens"
     all_in = plan.in_all
     yield "the search", f"{all_in.episodes:,} episodes, at most {all_in.completion_tokens:,} tokens"

@@ -20,7 +20,7 @@ from sweep.statistics.smoothing import SmoothedSearch
 from sweep.statistics.verdict import RankSummary, Verdict
 from sweep.storage.summary import StudySummary
 from sweep.study.file import StudyFile
-from sweep.text import decimals_for
+from sweep.text import decimals_for, duration
 
 BAR_WIDTH, NARROWEST_BAR, TERMINAL_WIDTH = 14, 6, 80
 MARK = " r*"
@@ -42,8 +42,8 @@ def plan_lines(
     seconds = [t.seconds for t in summary.trials if t.seconds and t.state == "complete"]
     # Trials that run at once take that much longer each.
     left = max(0, trials - ended)
-    minutes = left * statistics.median(seconds) / summary.facts.get("slots", 1) / 60 if seconds else 0
-    cost = f", about {minutes:.0f} min at the search's pace" if seconds and left else ""
+    pace_s = left * statistics.median(seconds) / summary.facts.get("slots", 1) if seconds else 0.0
+    cost = f", about {duration(pace_s)} at the search's pace" if seconds and left else ""
     begun = f", {left} of them left" if ended else ""
     lines.append(f"{len(search.frozen)} ranks x {seeds} seeds = {trials} trials{begun}{cost}")
     if summary.ended < config.search.trials:
