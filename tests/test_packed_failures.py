@@ -135,11 +135,11 @@ def test_where_memory_runs_short_half_as_many_trials_go_on(make, monkeypatch, un
 
     step, sizes = Stepper.step, []
 
-    def crowded(self, slots, batch):
+    def crowded(self, slots, *arguments):
         sizes.append(len(slots))
         if self.pack.slots > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return step(self, slots, batch)
+        return step(self, slots, *arguments)
 
     monkeypatch.setattr(Stepper, "step", crowded)
     feed = Feed(*[spec(i) for i in range(6)])
@@ -183,7 +183,7 @@ def test_a_trial_that_finds_no_room_in_its_slot_is_run_again_and_so_are_its_neig
 def test_one_trial_that_memory_is_too_short_for_fails_for_good(make, monkeypatch):
     from objectives.learners.packed.step import Stepper
 
-    def crowded(self, slots, batch):
+    def crowded(self, slots, *arguments):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(Stepper, "step", crowded)

@@ -95,11 +95,11 @@ def test_one_half_of_a_pack_rolls_out_while_the_other_trains(make, vllm_engine, 
 
     step, rollouts, steps, overlapped = Stepper.step, threading.Semaphore(0), threading.Semaphore(0), []
 
-    def waits(self, slots, batch):
+    def waits(self, *arguments):
         steps.release()
         if len(overlapped) < 2 * 5:
             overlapped.append(rollouts.acquire(timeout=60))
-        return step(self, slots, batch)
+        return step(self, *arguments)
 
     class Patient(Engine):
         def answer(self, prompts, *more):

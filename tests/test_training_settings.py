@@ -148,7 +148,6 @@ def test_a_studys_trials_have_its_dropout():
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("lora_dropout=0.1", "model.lora_dropout=0.1 needs learner.name = 'trl'"),
         ("lora_dropout=1", "lora_dropout.*less than 1"),
         ("bias=lora_only", "bias: vLLM serves no adapters with biases.*allowed: 'none' .given: 'lora_only'"),
         ("use_dora=true", "use_dora: vLLM serves no DoRA adapters.*allowed: false .given: True"),

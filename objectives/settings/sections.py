@@ -44,7 +44,7 @@ class ModelSettings(Section):
 
     lora_dropout: float = Field(default=0.0, ge=0, lt=1)
     """Share of an adapter's inputs that training leaves out at random, by the trial's seed; rollouts and scores leave
-    out none. `trl` only: packed trials have none."""
+    out none. With it, packed trials run a prompt once for each of its completions."""
 
     bias: Literal["none"] = "none"
     """Biases that are trained: none. vLLM serves adapters without them only."""
@@ -158,15 +158,6 @@ class WorkerSettings(Section):
     def episodes(self) -> int:
         """Completions that one trial may sample in training: its episode budget."""
         return self.rollouts * self.budget.completions_per_step
-
-    @model_validator(mode="after")
-    def _check_dropout(self) -> WorkerSettings:
-        if self.model.lora_dropout and self.learner.name == "packed":
-            raise ValueError(
-                f"model.lora_dropout={self.model.lora_dropout:g} needs learner.name = 'trl': packed trials run a "
-                "prompt once for its group, which then would share one mask; allowed: 0"
-            )
-        return self
 
     @model_validator(mode="after")
     def _check_micro_batch(self) -> WorkerSettings:

@@ -69,7 +69,12 @@ def _device_notes(config: StudyFile, device: Device | None) -> Iterator[str]:
 def _pack_notes(config: StudyFile, device: Device | None) -> Iterator[str]:
     if reason := place(config, device).unpackable:
         yield f"{reason[0].upper()}{reason[1:]}."
-    if config.learner.name == "packed" and config.model.gradient_checkpointing != "off":
+    if config.learner.name == "packed" and config.model.lora_dropout:
+        yield (
+            f"model.lora_dropout={config.model.lora_dropout:g} has a pack run a group's prompt with every completion: "
+            "the completions of a group would share a mask."
+        )
+    elif config.learner.name == "packed" and config.model.gradient_checkpointing != "off":
         yield (
             f"model.gradient_checkpointing={config.model.gradient_checkpointing} has a pack run a group's prompt with "
             "every completion; `off`, where memory allows it, runs it once."

@@ -102,7 +102,9 @@ class PackedLearner:
             self._objective,
             max_grad_norm=learner.max_grad_norm,
             micro_batch_size=learner.micro_batch_size,
-            prompt_once=not checkpointing,
+            prompt_once=not checkpointing and not model.lora_dropout,
+            dropout=model.lora_dropout,
+            longest_prompt=model.max_seq_length - self._loaded.task.max_completion_tokens,
             autocast=functools.partial(_autocast, packed.weights.device, model.number_format),
         )
 

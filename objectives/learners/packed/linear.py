@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from objectives.errors import PolicyError
+from objectives.learners.packed.dropout import Dropout
 
 
 @dataclass(slots=True)
@@ -23,6 +24,7 @@ class Selection:
     slots: Tensor | slice = field(default_factory=lambda: slice(None))
     """The slots that the batch holds, in its order: indices, or where they are neighbours, from which to which."""
     enabled: bool = True
+    dropout: Dropout | None = None
 
     def of(self, stack: Tensor) -> Tensor:
         """What a stack, a slot an entry, holds for these slots."""
@@ -38,7 +40,9 @@ class PackedLoraLinear(nn.Module):
 
     scaling: Tensor
 
-    def __init__(self, base: nn.Module, factors: tuple[Tensor, Tensor], scaling: Tensor, selection: Selection) -> None:
+    def __init__(
+        self, base: nn.Module, factors: tuple[Tensor, Tensor], scaling: Tensor, selection: Selection, index: int = 0
+    ) -> None:
         """Wraps `base`.
 
         Args:
@@ -46,12 +50,13 @@ class PackedLoraLinear(nn.Module):
             factors: A of shape [K, R, d_in] and B of shape [K, d_out, R].
             scaling: Shape [K]; what each slot's adapter is multiplied by.
             selection: Which slots take part.
+            index: The module's number in its pack.
         """
         super().__init__()
         self.base = base
         self.lora_A, self.lora_B = map(nn.Parameter, factors)
         self.register_buffer("scaling", scaling, persistent=False)
-        self.selection = selection
+        self.selection, self.index = selection, index
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps [K*n, T, d_in], laid out slot after slot, to [K*n, T, d_out]."""
@@ -61,6 +66,8 @@ class PackedLoraLinear(nn.Module):
         A, B, s = map(self.selection.of, (self.lora_A, self.lora_B, self.scaling))  # noqa: N806 - as the paper has it
         if not torch.is_autocast_enabled(x.device.type):
             x = x.to(A.dtype)
+        if self.selection.dropout is not None:
+            x = self.selection.dropout(x.unflatten(0, (len(A), -1)), self.index)
         xs = x.reshape(len(A), -1, x.shape[-1])  # [K, n*T, d_in]
         h = torch.bmm(xs, A.mT) * s.view(-1, 1, 1)  # [K, n*T, R]
         if y.dtype == h.dtype:
@@ -141,6 +148,15 @@ class Pack:
         finally:
             self._selection.enabled = True
 
+    @contextmanager
+    def dropping(self, dropout: Dropout | None) -> Iterator[None]:
+        """Forward passes in this context drop some of the adapters' inputs."""
+        self._selection.dropout = dropout
+        try:
+            yield
+        finally:
+            self._selection.dropout = None
+
     def clear(self, k: int) -> None:
         """Empties slot k: an adapter of zeros, which leaves its sequences to the base."""
         self.weights[k] = 0
@@ -198,6 +214,6 @@ def pack(model: Any, target_modules: Sequence[str], *, slots: int, r_max: int) -
     for (name, base), (d_in, d_out) in zip(bases.items(), shapes, strict=True):
         a, b, offset = offset, offset + r_max * d_in, offset + r_max * (d_in + d_out)
         factors = weights[:, a:b].view(slots, r_max, d_in), weights[:, b:offset].view(slots, d_out, r_max)
-        packed.modules[name] = PackedLoraLinear(base, factors, scaling, selection)
+        packed.modules[name] = PackedLoraLinear(base, factors, scaling, selection, len(packed.modules))
         model.set_submodule(name, packed.modules[name])
     return packed

@@ -92,10 +92,10 @@ def check_packable(lora: LoraSpec, packed: Pack) -> None:
     """Refuses an adapter that slots cannot hold.
 
     Raises:
-        PolicyError: where it has dropout or a bias, other modules than the pack, or too high a rank.
+        PolicyError: where it has a bias, other modules than the pack, or too high a rank.
     """
-    if lora.dropout or lora.bias != "none":
-        raise PolicyError(f"packed adapters have no dropout and no bias; got {lora.dropout}, {lora.bias!r}")
+    if lora.bias != "none":
+        raise PolicyError(f"packed adapters have no bias; got {lora.bias!r}")
     wrapped = {name.rsplit(".", 1)[-1] for name in packed.modules}
     if wrapped != set(lora.target_modules):
         raise PolicyError(f"the pack wraps {', '.join(sorted(wrapped))}; got {', '.join(sorted(lora.target_modules))}")

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from objectives.learners.packed.dropout import Dropout, dropout_seeds
 from objectives.learners.packed.grpo import (
     Objective,
     correction_weights,
@@ -117,6 +118,8 @@ class Stepper:
         max_grad_norm: float,
         micro_batch_size: int | None = None,
         prompt_once: bool = True,
+        dropout: float = 0.0,
+        longest_prompt: int = 0,
         autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ) -> None:
         """Sets up.
@@ -128,25 +131,28 @@ class Stepper:
             max_grad_norm: Every trial's gradient norm is clipped to it.
             micro_batch_size: Completions of each trial in one forward and backward pass; None for all of them.
             prompt_once: Run a prompt once for its group. Does not work with gradient checkpointing.
+            dropout: Share of the adapters' inputs that is left out in training. Does not work with `prompt_once`: the
+                completions of a group would share a mask.
+            longest_prompt: In tokens; see `Dropout.longest`.
             autocast: A context for forward passes.
         """
         self.pack, self.optimizer, self.objective = packed, optimizer, objective
         self._max_grad_norm, self._micro_batch_size = max_grad_norm, micro_batch_size
         self._logits = completion_logits if prompt_once else plain_completion_logits
-        self._autocast = autocast
+        self._autocast, self._dropout, self._longest_prompt = autocast, dropout, longest_prompt
 
-    def step(self, slots: Sequence[int], batch: Batch) -> Measured:
+    def step(self, slots: Sequence[int], batch: Batch, draws: Sequence[tuple[int, int]] = ()) -> Measured:
         """One update of the adapters in `slots`, which the batch's trials are in the order of.
 
         A trial whose gradient is not finite keeps its weights, and its numbers say so: an engine that is shared
-        could not sample from what is left of it.
+        could not sample from what is left of it. Under dropout, `draws` are each trial's seed and its steps so far.
         """
         m = batch.completions.shape[1]
         self.pack.model.zero_grad()  # a step that failed half-way may have left some
         size = self._micro_batch_size or m
         with self.pack.selected(slots):
             sums = sum(
-                self._backward(batch, i, start, min(start + size, m)) for i, start in enumerate(range(0, m, size))
+                self._dropped(batch, i, start, min(start + size, m), draws) for i, start in enumerate(range(0, m, size))
             )
         rows = slice(min(slots), max(slots) + 1)
         self.pack.collect_gradients(rows)
@@ -161,6 +167,15 @@ class Stepper:
             clip_ratio=clipped,
             kl=kl if self.objective.beta else None,
         )
+
+    def _dropped(self, batch: Batch, i: int, start: int, stop: int, draws: Sequence[tuple[int, int]]) -> Tensor:
+        """`_backward`, with what a trial's seed and step leave out of it."""
+        if not self._dropout:
+            return self._backward(batch, i, start, stop)
+        seeds, prompt = dropout_seeds(draws, i), batch.prompts.shape[-1]
+        dropout = Dropout(p=self._dropout, seeds=seeds, prompt=prompt, longest=self._longest_prompt)
+        with self.pack.dropping(dropout):
+            return self._backward(batch, i, start, stop)
 
     def _backward(self, batch: Batch, i: int, start: int, stop: int) -> Tensor:
         """Adds a micro-batch's gradients; returns its share of loss, entropy, clipping and KL: [4, k]."""

@@ -197,7 +197,8 @@ class PackTraining:
     def _step(self, runs: Sequence[TrialRun], batch: Batch, news: tuple[list[Scored], list[float]] | None) -> None:
         """One optimizer step, and what follows from it: scores, reports, ends. Reports tell of new samples only."""
         with shared_time(runs, "train"):
-            measured = self._stepper.step([run.slot for run in runs], batch)
+            draws = [(run.spec.seed, run.step) for run in runs]
+            measured = self._stepper.step([run.slot for run in runs], batch, draws)
         for i, run in enumerate(runs):
             run.step += 1
             try:
