@@ -127,11 +127,11 @@ class ModelShape:
         return self.linear_parameters + self.other_parameters()
 
 
-def read_shape(path: Path) -> ModelShape:
-    """Reads a config.json.
+def read_config(path: Path) -> dict[str, Any]:
+    """The content of a config.json.
 
     Raises:
-        ModelConfigError: where it cannot be read, is no JSON object, lacks a size, or is of a type not planned for.
+        ModelConfigError: where it cannot be read, or is no JSON object.
     """
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
@@ -141,6 +141,16 @@ def read_shape(path: Path) -> ModelShape:
         raise ModelConfigError(f"{path}: not JSON: {error}") from error
     if not isinstance(config, dict):
         raise ModelConfigError(f"{path}: holds a {type(config).__name__}; allowed: a JSON object")
+    return config
+
+
+def read_shape(path: Path) -> ModelShape:
+    """The shape that a config.json describes.
+
+    Raises:
+        ModelConfigError: where it cannot be read, is no JSON object, lacks a size, or is of a type not planned for.
+    """
+    config = read_config(path)
     try:
         return make_shape(config)
     except ModelConfigError as error:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import difflib
 import importlib.util
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from objectives.errors import ModelConfigError, TaskError
 from objectives.memory.config_files import find_config
 from objectives.memory.exact import check_targets
-from objectives.memory.shape import read_shape
+from objectives.memory.shape import make_shape, read_config
 from objectives.rewards.calling import columns_of
 from objectives.rewards.values import check_parameters
 from objectives.settings.sections import SHIPPED_MODELS
@@ -50,9 +52,9 @@ def check_study(study: StudyFile) -> PromptPlan | None:
 
 def _check_targets(study: StudyFile) -> None:
     try:
-        config = find_config(study.model.path)
+        config = read_config(find_config(study.model.path))
         _check_length(study, config)
-        shape = read_shape(config)
+        shape = make_shape(config)
     except ModelConfigError:  # the loaded model will tell
         return
     try:
@@ -61,10 +63,12 @@ def _check_targets(study: StudyFile) -> None:
         raise StudyFileError(f"model: {error}") from error
 
 
-def _check_length(study: StudyFile, config: Path) -> None:
-    content = json.loads(config.read_text(encoding="utf-8"))
-    positions, length = content.get("max_position_embeddings"), study.model.max_seq_length
-    if isinstance(positions, int) and not content.get("rope_scaling") and length > positions:
+def _check_length(study: StudyFile, config: Mapping[str, Any]) -> None:
+    positions, length = config.get("max_position_embeddings"), study.model.max_seq_length
+    # Transformers 5 writes `rope_parameters`, whether positions are scaled or not; before it was `rope_scaling`.
+    rope = config.get("rope_parameters")
+    scaled = config.get("rope_scaling") or (isinstance(rope, dict) and rope.get("rope_type", "default") != "default")
+    if isinstance(positions, int) and not scaled and length > positions:
         raise StudyFileError(
             f"model.max_seq_length={length} exceeds the {positions} positions that {study.model.name} has; "
             f"allowed: up to {positions}"

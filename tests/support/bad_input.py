@@ -219,6 +219,7 @@ MODELS = [
         files={"model/config.json": "{}"},
         says=("no model_type",),
     ),
+    key("model.max_seq_length", 512, "exceeds the 128 positions that shipped/tiny has", "allowed: up to 128"),
     Case(name="a GPU study without a GPU", edit={"model.device": "gpu"}, says=("needs an NVIDIA GPU",)),
 ]
 

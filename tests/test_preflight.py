@@ -1,0 +1,48 @@
+"""What is checked of a model from its config.json alone."""
+
+import json
+
+import pytest
+
+from objectives.settings.sections import SHIPPED_MODELS
+from sweep.errors import StudyFileError
+from sweep.preflight.checks import check_study
+from sweep.study.reading import load_study
+
+TINY = json.loads((SHIPPED_MODELS / "tiny" / "config.json").read_text())
+
+
+@pytest.fixture
+def check(tmp_path):
+    """Checks the shipped study on a model whose config.json is changed so, with so long sequences."""
+
+    def check(length, **changes):
+        (tmp_path / "config.json").write_text(json.dumps(TINY | changes))
+        check_study(load_study("tiny", [f"model.name={tmp_path}", f"model.max_seq_length={length}"]))
+
+    return check
+
+
+def test_sequences_longer_than_a_models_positions_are_refused(check):
+    check(128)
+    with pytest.raises(StudyFileError, match=r"max_seq_length=129 exceeds the 128 positions .*; allowed: up to 128"):
+        check(129)
+
+
+@pytest.mark.parametrize(
+    "scaled",
+    [
+        {"rope_scaling": {"type": "linear", "factor": 4.0}},
+        {"rope_parameters": {"rope_type": "yarn", "factor": 4.0, "rope_theta": 10000.0}},
+        {"max_position_embeddings": None},
+    ],
+)
+def test_positions_that_are_scaled_or_unknown_are_left_to_the_engine(check, scaled):
+    check(512, **scaled)
+
+
+def test_a_config_that_cannot_be_read_is_left_to_what_loads_the_model(tmp_path, monkeypatch):
+    broken = tmp_path / "config.json"
+    broken.write_text("{")
+    monkeypatch.setattr("sweep.preflight.checks.find_config", lambda _: broken)
+    check_study(load_study("tiny", ["model.max_seq_length=512"]))
