@@ -89,8 +89,8 @@ def test_a_device_is_looked_for_in_one_place():
         for path in FILES
         if any(isinstance(node, ast.Name) and node.id in names for node in ast.walk(tree(path)))
     }
-    # Besides the room that decides: what is asked by the name of a command, and what says that a GPU is missing.
+    # Besides the room that decides: what says that a GPU is missing.
     assert asks == {
-        "sweep/preflight/placement.py", "sweep/preflight/checks.py", "sweep/doctor/gpu.py", "sweep/cli/plan.py",
-        "sweep/api/study.py",
+        "sweep/preflight/devices.py", "sweep/preflight/placement.py", "sweep/preflight/checks.py",
+        "sweep/doctor/gpu.py",
     }  # fmt: skip

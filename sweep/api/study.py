@@ -15,7 +15,7 @@ from sweep.api.shown import Plan, Shown, Table, Verdict
 from sweep.confirmation.outcome import stored_confirmation
 from sweep.errors import StorageError, StudyFileError, UsageError
 from sweep.planning.whole_plan import whole_plan
-from sweep.preflight.devices import named_device, present_device
+from sweep.preflight.devices import planned_device
 from sweep.storage.database import open_storage, open_study
 from sweep.storage.default import DEFAULT_STORAGE
 from sweep.storage.summary import StudySummary, summarize
@@ -87,7 +87,7 @@ class Study:
         Args:
             device: A GPU to plan for, by name or memory, as `"L4"` or `"48GiB"`; default: the one here.
         """
-        planned_for = present_device() if device is None else named_device(str(device))
+        planned_for = planned_device(None if device is None else str(device))
         return Plan(whole_plan(self.config, self._content, self._settings, device=planned_for))
 
     def try_reward(self, *, prompts: int = 16, show: int = 4) -> Shown:
@@ -114,9 +114,7 @@ class Study:
         from sweep.running.recipe import run_confirmation
 
         _check_number("seeds", seeds, least=2)
-        console = _console()
-        confirmed = run_confirmation(self.config, storage=self.storage, seeds=seeds, console=console)
-        return Verdict(confirmed, self._summary())
+        return Verdict(*run_confirmation(self.config, storage=self.storage, seeds=seeds, console=_console()))
 
     @property
     def verdict(self) -> Verdict | None:

@@ -36,19 +36,16 @@ def confirm(
 
     from sweep.cli.pasted import sweep_command
     from sweep.running.recipe import run_confirmation
-    from sweep.storage.database import open_storage, open_study
-    from sweep.storage.summary import summarize
     from sweep.study.reading import load_study
     from sweep.terminal.verdict import verdict_report
 
     config = load_study(study, overrides)
     console = Console(highlight=False)
     try:
-        confirmed = run_confirmation(config, storage=storage, seeds=seeds, console=console)
+        confirmed, summary = run_confirmation(config, storage=storage, seeds=seeds, console=console)
     except NothingToConfirmError as error:
         again = sweep_command("run", study, storage=storage, overrides=overrides)
         raise NothingToConfirmError(f"{error}; `{again}` goes on with it") from error
-    summary = summarize(open_study(open_storage(storage, create=False), config.study.name))
     console.print(verdict_report(confirmed, summary))
     if confirmed.verdict.r is not None:
         command = sweep_command("report", config.study.name, storage=storage)

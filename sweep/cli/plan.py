@@ -48,12 +48,12 @@ def plan(
     """
     from sweep.planning.whole_plan import whole_plan
     from sweep.preflight.checks import check_device
-    from sweep.preflight.devices import named_device, present_device
+    from sweep.preflight.devices import planned_device
     from sweep.preflight.number_format import with_dtype
     from sweep.preflight.placement import device_here
     from sweep.study.reading import find_study, load_study, parse_override, read_toml
 
-    planned_for = present_device() if device is None else named_device(device)
+    planned_for = planned_device(device)
     declared = load_study(study, overrides)
     overridden = [parse_override(override)[0] for override in overrides]
     planned = whole_plan(declared, read_toml(find_study(study)), overridden, device=planned_for)

@@ -36,9 +36,8 @@ def verdict(
     from sweep.terminal.verdict import verdict_report
 
     config, console = load_study(study, overrides), Console(highlight=False)
-    summary = run_search(config, storage=storage, console=console)
-    console.print(study_table(summary))
-    confirmed = run_confirmation(config, storage=storage, seeds=None, console=console)
+    console.print(study_table(run_search(config, storage=storage, console=console)))
+    confirmed, summary = run_confirmation(config, storage=storage, seeds=None, console=console)
     page = write_page(open_report(storage, config.study.name), output)
     console.print(verdict_report(confirmed, summary))
     typer.echo(f"wrote {page}")

@@ -65,6 +65,15 @@ def named_device(name: str) -> Device:
     raise UsageError(f"--device {name!r}; {hint}allowed: {', '.join(MEMORY_MIB)}, or a size as 48GiB")
 
 
+def planned_device(name: str | None) -> Device | None:
+    """The GPU to plan for: the one of this name or, without any, the one here.
+
+    Raises:
+        UsageError: where there is no such name.
+    """
+    return present_device() if name is None else named_device(name)
+
+
 def present_device() -> Device | None:
     """The first GPU that nvidia-smi lists; None where there is none, or no nvidia-smi."""
     name, _, memory_mib = (ask_nvidia_smi("name,memory.total", timeout_s=5) or "").rpartition(",")

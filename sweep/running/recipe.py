@@ -174,7 +174,9 @@ def run_search(config: StudyFile, *, storage: str, console: Console) -> StudySum
     return summary
 
 
-def run_confirmation(config: StudyFile, *, storage: str, seeds: int | None, console: Console) -> Confirmed:
+def run_confirmation(
+    config: StudyFile, *, storage: str, seeds: int | None, console: Console
+) -> tuple[Confirmed, StudySummary]:
     """Runs every tuned rank's frozen configuration on fresh seeds, or goes on with that.
 
     Args:
@@ -182,6 +184,9 @@ def run_confirmation(config: StudyFile, *, storage: str, seeds: int | None, cons
         storage: Where its search is stored, a SQLAlchemy URL.
         seeds: A rank in all; None for what the study declares.
         console: Where progress is shown, what is about to run, and what that can show.
+
+    Returns:
+        What it has come to, and the search that it rests on.
 
     Raises:
         NothingToConfirmError: where the search has tuned fewer than two ranks.
@@ -212,7 +217,7 @@ def run_confirmation(config: StudyFile, *, storage: str, seeds: int | None, cons
         confirmed = read_confirmation(run.study, config)
     if confirmed is None:
         raise TrialsFailedError(f"every confirmation trial failed; their logs say why: {run.logs}")
-    return confirmed
+    return confirmed, summary
 
 
 def _settled(config: StudyFile) -> Iterator[str]:
