@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 HELD = (signal.SIGINT, signal.SIGTERM)
@@ -18,17 +19,14 @@ def held_back() -> Iterator[None]:
     Processes that are started in it begin with both blocked: see `let_through`.
     """
     came: list[int] = []
-    handlers = {}
     # A blocked signal goes to another thread, if there is one, and its handler still runs in this one.
-    if threading.current_thread() is threading.main_thread():
-        handlers = {number: signal.signal(number, lambda number, _: came.append(number)) for number in HELD}
+    handlers = _handled_by(lambda number, _: came.append(number))
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        for number, handler in handlers.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        _put_back(handlers)
     if came:
         signal.raise_signal(came[0])
 
@@ -40,6 +38,18 @@ def let_through() -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
+
+
+def _handled_by(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
+    """Has both handled so, and gives back by what before; no thread but the main one may, and gets nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    return {number: signal.signal(number, handler) for number in HELD}
+
+
+def _put_back(handlers: Mapping[int, Any]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 class Deferred:
@@ -55,8 +65,7 @@ class Deferred:
 
     def begin(self) -> None:
         """From here on, the first signal is only noted. Other threads than the main one never get any."""
-        if threading.current_thread() is threading.main_thread():
-            self._handlers = {number: signal.signal(number, self._note) for number in HELD}
+        self._handlers = _handled_by(self._note)
 
     def check(self) -> None:
         """Stops, where a signal has come.
@@ -70,8 +79,7 @@ class Deferred:
 
     def end(self) -> None:
         """Signals are again what they were; one that has come and stopped nothing is passed on."""
-        for number, handler in self._handlers.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        _put_back(self._handlers)
         self._handlers = {}
         if self._came:
             signal.raise_signal(self._came.pop(0))
