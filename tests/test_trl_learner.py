@@ -18,31 +18,9 @@ from objectives.tasks.string_ops import StringOps
 from objectives.trial.evaluation import Evaluator
 from objectives.trial.messages import TrialSpec
 from objectives.trial.resources import Loaded
+from tests.support.feed import Feed
 
 STEPS = 4
-
-
-class Feed:
-    """Hands out given trials, and remembers what it is told."""
-
-    def __init__(self, *specs, prune_at=None):
-        self.specs, self.prune_at = list(specs), prune_at
-        self.steps, self.results, self.failures = [], {}, {}
-
-    def take(self):
-        return self.specs.pop(0) if self.specs else None
-
-    def progress(self, number, metrics):
-        self.steps.append((number, metrics))
-
-    def pruned(self, number):
-        return self.prune_at is not None and self.steps[-1][1].step >= self.prune_at
-
-    def finish(self, number, result):
-        self.results[number] = result
-
-    def fail(self, number, error):
-        self.failures[number] = error
 
 
 def spec(number=0, *, r=8, seed=0, learning_rate=2e-3):

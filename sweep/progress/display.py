@@ -1,4 +1,4 @@
-"""What a person sees while a study runs, and who shows it: plain lines here, what moves in `live_progress`."""
+"""What a person sees while a study runs, and who shows it: plain lines here, what moves in `live`."""
 
 from __future__ import annotations
 

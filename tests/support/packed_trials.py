@@ -16,7 +16,7 @@ from objectives.tasks.string_ops import StringOps
 from objectives.trial.evaluation import Evaluator
 from objectives.trial.messages import TrialSpec, trial_name
 from objectives.trial.resources import Loaded
-from tests.test_trl_learner import Feed as SoloFeed
+from tests.support.feed import Feed as SoloFeed
 
 STEPS = 4
 SLOTS = 3

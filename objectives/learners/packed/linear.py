@@ -149,7 +149,7 @@ class Pack:
             self._selection.enabled = True
 
     @contextmanager
-    def dropping(self, dropout: Dropout | None) -> Iterator[None]:
+    def dropping(self, dropout: Dropout) -> Iterator[None]:
         """Forward passes in this context drop some of the adapters' inputs."""
         self._selection.dropout = dropout
         try:
