@@ -18,7 +18,7 @@ from typing import Any
 import optuna
 from rich.console import Console
 
-from sweep.progress.display import make_progress
+from sweep.live_display.display import make_progress
 from sweep.running.recipe import check, open_to_run, settle
 from sweep.search.schedule import distributions
 from sweep.storage import attributes

@@ -10,10 +10,10 @@ from typing import Any
 
 from objectives.engines.protocol import Sampling
 from objectives.errors import RewardError
-from objectives.prompts.tokens import prompt_ids
 from objectives.rewards.calling import unscored
 from objectives.rewards.probe import Samples, probe
 from objectives.settings.sections import WorkerSettings
+from objectives.tokenization.tokens import prompt_ids
 from objectives.trial.evaluation import TRAINING, completion_texts, sampling_seeds
 from objectives.trial.resources import Loaded
 

@@ -72,9 +72,9 @@ def peft_policy(tiny, unsloth_policy):
 @pytest.fixture
 def supervise(tmp_path, monkeypatch):
     """Runs a study to its end on a scripted worker."""
-    from sweep.progress.display import LineProgress
+    from sweep.early_stopping.pruner import make_pruner
+    from sweep.live_display.display import LineProgress
     from sweep.running.recipe import OpenStudy
-    from sweep.search.pruner import make_pruner
     from sweep.search.schedule import SearchSchedule, make_sampler
     from sweep.storage.database import create_or_match_study, open_storage
 

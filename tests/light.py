@@ -18,7 +18,7 @@ SWEEP = str(Path(sys.executable).parent / "sweep")
 STORED = Path(__file__).parent / "data" / "tolerance.db"
 """A study `tiny` that was searched and confirmed."""
 IN_THE_WHEEL = {
-    "licenses/LICENSE", "sweep/py.typed", "objectives/py.typed", "sweep/report/page.html",
+    "licenses/LICENSE", "sweep/py.typed", "objectives/py.typed", "sweep/html_report/page.html",
     "sweep/export/train.py.jinja", "sweep/export/card.md.jinja", "studies/tiny.toml", "studies/llama32_1b_gsm8k.toml",
     "studies/notebooks/rank_report.py", "objectives/models/tiny/model.safetensors",
     "objectives/models/tiny/tokenizer.json",

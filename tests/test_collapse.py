@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from objectives.trial.messages import HeldOutScore, StepMetrics
-from sweep.search.collapse_monitor import CollapseMonitor, is_lost, lost_on_held_out
+from sweep.early_stopping.collapse_monitor import CollapseMonitor, is_lost, lost_on_held_out
 
 BASE = HeldOutScore(step=0, sampled=0.25, greedy=0.3, prompts=1024, spread=0.43)
 """A policy that solves a quarter of its prompts."""

@@ -13,9 +13,9 @@ from sweep.confirmation.outcome import confirmation_name, count_look, freeze, re
 from sweep.confirmation.schedule import ConfirmSchedule
 from sweep.dashboard.note import study_note
 from sweep.errors import NothingToConfirmError
+from sweep.html_report.contents import read_report
+from sweep.html_report.page import report_html
 from sweep.plots.confirmed import confirmed_figure, confirmed_info
-from sweep.report.contents import read_report
-from sweep.report.page import report_html
 from sweep.search.schedule import distributions
 from sweep.storage import attributes
 from sweep.storage.attributes import SEED

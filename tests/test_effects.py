@@ -6,10 +6,10 @@ import optuna
 import pytest
 
 from sweep.answer.costs import RankCost, best_configurations, rank_costs
+from sweep.html_report.contents import read_report
 from sweep.plots.importance import importance_figure, importance_info
 from sweep.plots.pareto import pareto_figure, pareto_info
 from sweep.plots.winners_curse import RankCurse, WinnersCurseInfo, winners_curse_figure, winners_curse_info
-from sweep.report.contents import read_report
 from sweep.storage import attributes
 from sweep.storage.summary import summarize
 from sweep.study.reading import load_study

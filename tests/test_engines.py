@@ -7,7 +7,7 @@ from objectives.engines.adapter_files import AdapterFolder, AdapterVersion
 from objectives.engines.protocol import Sampling
 from objectives.errors import EngineError
 from objectives.lora import LoraSpec
-from objectives.prompts.tokens import prompt_ids
+from objectives.tokenization.tokens import prompt_ids
 
 PROMPTS = ["A:abcd>", "B:efgh>", "C:jiha>", "L:aabb>"] * 4
 WARM = Sampling(temperature=1.0, max_tokens=6)

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from sweep.html_report.contents import read_report
 from sweep.plots.gains import gains_figure, gains_info
-from sweep.report.contents import read_report
 from tests.test_confirm import POINTS
 from tests.test_plots import BASE, stored_study
 from tests.test_report import confirm_study

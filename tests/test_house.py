@@ -11,8 +11,8 @@ ROOT = Path(sweep.__file__).parent.parent
 FILES = sorted(path for package in ("sweep", "objectives") for path in (ROOT / package).rglob("*.py"))
 OPTUNAS_PRIVATES = {"sweep/storage/optuna_internals.py", "sweep/storage/trials.py"}
 DRAWS = (
-    "sweep/terminal/", "sweep/progress/", "sweep/running/", "sweep/cli/", "sweep/api/", "sweep/answer/learning.py",
-    "sweep/report/contents.py", "sweep/dashboard/publish.py",
+    "sweep/terminal/", "sweep/live_display/", "sweep/running/", "sweep/cli/", "sweep/api/", "sweep/answer/learning.py",
+    "sweep/html_report/contents.py", "sweep/dashboard/publish.py",
 )  # fmt: skip
 """Where rich is imported: what is printed, and who is handed a console to print on."""
 NOTED = {"sweep/study/reading.py": {"_folder", "_by_value"}}

@@ -17,8 +17,8 @@ from sweep.confirmation.outcome import (
     store_frozen,
 )
 from sweep.confirmation.schedule import ConfirmSchedule
+from sweep.early_stopping.collapse_monitor import CollapseMonitor
 from sweep.running.running_trial import RunningTrial
-from sweep.search.collapse_monitor import CollapseMonitor
 from sweep.search.schedule import make_sampler
 from sweep.storage import attributes
 from sweep.storage.database import create_or_match_study

@@ -35,7 +35,7 @@ def watched(monkeypatch, reward, units=(1, 0), *, config=CONFIG, at_end=False):
             return len(text)
 
     watch = DesignWatch(study, Console(file=Said(), width=10_000))
-    from sweep.progress.display import LineProgress
+    from sweep.live_display.display import LineProgress
 
     Supervisor(
         study, config, SearchSchedule(config), log_folder=config.code_folders[0] / "nowhere",

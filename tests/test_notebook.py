@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from sweep.errors import MissingExtraError
-from sweep.report.contents import open_report
-from sweep.report.notebook import write_notebook
+from sweep.html_report.contents import open_report
+from sweep.html_report.notebook import write_notebook
 from tests.support.command import sweep
 from tests.support.large_study import large_study
 

@@ -7,10 +7,10 @@ from rich.console import Console
 
 from objectives.lora import LoraSpec
 from objectives.trial.messages import HeldOutScore, Ready, StepMetrics, TrialSpec
-from sweep.progress import text as progress_text
-from sweep.progress.display import LineProgress, make_progress
-from sweep.progress.live import SPARKS, LiveProgress, sparkline
-from sweep.progress.text import Pace
+from sweep.live_display import text as progress_text
+from sweep.live_display.display import LineProgress, make_progress
+from sweep.live_display.live import SPARKS, LiveProgress, sparkline
+from sweep.live_display.text import Pace
 
 READY = Ready(baseline=HeldOutScore(step=0, sampled=0.25, greedy=0.37, prompts=1024, spread=0.43), facts={})
 

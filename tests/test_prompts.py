@@ -5,11 +5,11 @@ from transformers import AutoTokenizer
 
 from objectives.errors import TaskError
 from objectives.models.make_random import make_random_model, make_tokenizer
-from objectives.prompts.tokenizer_files import TokenizerFiles
-from objectives.prompts.tokens import FittingTask, prompt_ids, prompt_limit, use_template
 from objectives.settings.sections import SHIPPED_MODELS
 from objectives.tasks.string_ops import StringOps
 from objectives.tasks.text_task import TextTask
+from objectives.tokenization.tokenizer_files import TokenizerFiles
+from objectives.tokenization.tokens import FittingTask, prompt_ids, prompt_limit, use_template
 from objectives.trial.resources import load
 from sweep.errors import StudyFileError
 from sweep.preflight.checks import check_study

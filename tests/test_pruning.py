@@ -10,9 +10,9 @@ from rich.console import Console
 from objectives.trial.messages import StepMetrics
 from sweep.confirmation.outcome import confirmation_name, freeze, store_frozen
 from sweep.confirmation.schedule import ConfirmSchedule
+from sweep.early_stopping.pruner import first_rung, make_pruner, recent_reward
 from sweep.errors import StudyMismatchError
 from sweep.results import load_results
-from sweep.search.pruner import first_rung, make_pruner, recent_reward
 from sweep.storage import attributes
 from sweep.storage.attributes import DESIGN
 from sweep.storage.database import create_or_match_study, open_storage

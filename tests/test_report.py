@@ -13,10 +13,10 @@ import pytest
 from sweep.confirmation.outcome import confirmation_name, freeze, store_frozen
 from sweep.confirmation.schedule import ConfirmSchedule
 from sweep.errors import MissingExtraError
-from sweep.report.contents import open_report, read_report
-from sweep.report.images import on_white, write_images
-from sweep.report.page import report_html
-from sweep.report.study_toml import study_toml
+from sweep.html_report.contents import open_report, read_report
+from sweep.html_report.images import on_white, write_images
+from sweep.html_report.page import report_html
+from sweep.html_report.study_toml import study_toml
 from sweep.storage import attributes
 from sweep.storage.attributes import LOOKS
 from sweep.storage.database import CONFIG, create_or_match_study, match_study, open_storage
@@ -225,6 +225,6 @@ def test_an_image_is_dark_on_white(page, tmp_path):
 
 
 def test_reading_a_report_loads_no_torch():
-    program = "import sys, sweep.report.page, sweep.report.images; print('torch' in sys.modules)"
+    program = "import sys, sweep.html_report.page, sweep.html_report.images; print('torch' in sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert loaded.stdout.strip() == "False"

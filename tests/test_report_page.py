@@ -13,11 +13,11 @@ import pytest
 
 from sweep.answer.spending import spending
 from sweep.errors import UsageError
-from sweep.report import downloads as packing
-from sweep.report.contents import open_report, read_report
-from sweep.report.downloads import downloads
-from sweep.report.glance import glance, money
-from sweep.report.page import report_html, write_page
+from sweep.html_report import downloads as packing
+from sweep.html_report.contents import open_report, read_report
+from sweep.html_report.downloads import downloads
+from sweep.html_report.glance import glance, money
+from sweep.html_report.page import report_html, write_page
 from sweep.results import load_results
 from sweep.storage import attributes
 from tests.support.command import sweep

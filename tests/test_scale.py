@@ -8,8 +8,8 @@ from rich.console import Console
 
 from objectives.figures import decimals
 from objectives.preview import Group, Preview
-from sweep.report.contents import read_report
-from sweep.report.page import report_html
+from sweep.html_report.contents import read_report
+from sweep.html_report.page import report_html
 from sweep.running.reward_preview import judge_signal
 from sweep.storage.summary import summarize
 from sweep.terminal.tables import study_table

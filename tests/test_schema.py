@@ -10,8 +10,8 @@ import pytest
 from objectives.trial.messages import HeldOutScore
 from sweep.confirmation.outcome import confirmation_study, stored_confirmation
 from sweep.errors import StorageError, StudyMismatchError
-from sweep.report.contents import read_report
-from sweep.report.page import report_html
+from sweep.html_report.contents import read_report
+from sweep.html_report.page import report_html
 from sweep.storage import attributes
 from sweep.storage.attributes import SCHEMA
 from sweep.storage.database import create_or_match_study, match_study, open_storage, open_study

@@ -25,9 +25,9 @@ from objectives.learners.trial_log import trial_boundary
 from objectives.learners.trl_metrics import step_metrics
 from objectives.learners.trl_objective import check_objective, objective_arguments, restate
 from objectives.learners.trl_rewards import RolloutRewards
-from objectives.prompts.tokens import prompt_ids
 from objectives.settings.sections import WorkerSettings
 from objectives.stages import trials_are
+from objectives.tokenization.tokens import prompt_ids
 from objectives.trial.evaluation import TRAINING, sampling_seeds
 from objectives.trial.messages import HeldOutScore, TrialResult, TrialSpec, trial_name
 from objectives.trial.resources import Loaded, training_rows

@@ -11,9 +11,9 @@ import numpy as np
 from objectives.engines.adapter_files import AdapterVersion
 from objectives.engines.protocol import Completion, Engine, Sampling
 from objectives.errors import RewardError, UnrewardedError
-from objectives.prompts.tokens import prompt_ids
 from objectives.rewards.calling import RewardSet, unscored
 from objectives.tasks.protocol import Row
+from objectives.tokenization.tokens import prompt_ids
 from objectives.trial.messages import HeldOutScore
 
 

@@ -16,12 +16,12 @@ from objectives.errors import EngineError, PolicyError, TaskError
 from objectives.hub import hub_offline
 from objectives.machine import cores, processor_name
 from objectives.policies.protocol import Policy, check_targets
-from objectives.prompts.tokens import FittingTask, prompt_ids, prompt_limit, use_template
 from objectives.rewards.calling import RewardSet, make_rewards
 from objectives.settings.sections import ModelSettings, WorkerSettings
 from objectives.tasks.build import build_task
 from objectives.tasks.protocol import Row, Task
 from objectives.tasks.user_files import own_references, own_template
+from objectives.tokenization.tokens import FittingTask, prompt_ids, prompt_limit, use_template
 from objectives.trial.evaluation import Evaluator
 from objectives.user_code.by_value import receive_by_value
 from objectives.user_code.modules import load_reference

@@ -8,7 +8,7 @@ outputs. By hand, it runs in any Jupyter that has rank-sweep installed.
 # %%
 import rich
 
-from sweep.report.contents import open_report
+from sweep.html_report.contents import open_report
 from sweep.results import load_results
 
 # %% tags=["parameters"]

@@ -149,7 +149,7 @@ class Study:
     @property
     def figures(self) -> dict[str, go.Figure]:
         """Every figure of the report, by name."""
-        from sweep.report.contents import read_report
+        from sweep.html_report.contents import read_report
 
         return read_report(self._stored()).figures()
 
@@ -160,8 +160,8 @@ class Study:
             path: The file to write.
             price: What a device hour costs, in any currency: the page adds up prices.
         """
-        from sweep.report.contents import read_report
-        from sweep.report.page import write_page
+        from sweep.html_report.contents import read_report
+        from sweep.html_report.page import write_page
 
         return write_page(read_report(self._stored()), Path(path), price=price)
 

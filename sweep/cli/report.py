@@ -51,21 +51,21 @@ def report(
     Examples: `sweep report tiny`, `sweep report tiny --png figures --notebook report.ipynb`,
     `sweep report tiny --price 2.5`
     """
-    from sweep.report.contents import read_report
-    from sweep.report.page import write_page
+    from sweep.html_report.contents import read_report
+    from sweep.html_report.page import write_page
 
     stored = open_stored(study, storage)
     contents = read_report(stored)
     write_page(contents, output, price=price)
     typer.echo(f"wrote {output} ({output.stat().st_size / 2**20:.1f} MiB)")
     if png is not None:
-        from sweep.report.images import write_images
+        from sweep.html_report.images import write_images
 
         figures = contents.figures()
         write_images(figures, png)
         typer.echo(f"wrote {len(figures)} figures to {png}")
     if notebook is not None:
-        from sweep.report.notebook import write_notebook
+        from sweep.html_report.notebook import write_notebook
 
         write_notebook(notebook, storage=storage, study=stored.study_name)
         typer.echo(f"wrote {notebook}")

@@ -28,8 +28,8 @@ def verdict(
     """
     from rich.console import Console
 
-    from sweep.report.contents import open_report
-    from sweep.report.page import write_page
+    from sweep.html_report.contents import open_report
+    from sweep.html_report.page import write_page
     from sweep.running.recipe import run_confirmation, run_search
     from sweep.study.reading import load_study
     from sweep.terminal.tables import study_table

@@ -8,10 +8,10 @@ from typing import Any
 
 from objectives.errors import ModelConfigError
 from objectives.memory.config_files import find_config
-from objectives.prompts.tokenizer_files import TokenizerFiles
-from objectives.prompts.tokens import FittingTask, TooLong, prompt_limit
 from objectives.tasks.protocol import Task
 from objectives.tasks.user_files import own_template
+from objectives.tokenization.tokenizer_files import TokenizerFiles
+from objectives.tokenization.tokens import FittingTask, TooLong, prompt_limit
 from sweep.study.file import StudyFile
 
 

@@ -14,17 +14,17 @@ from objectives.preview import Preview
 from sweep.answer.learning import DesignWatch
 from sweep.confirmation.outcome import Confirmed, confirmation_name, count_look, freeze, read_confirmation, store_frozen
 from sweep.confirmation.schedule import ConfirmSchedule
+from sweep.early_stopping.pruner import make_pruner
 from sweep.errors import NothingToConfirmError, TrialsFailedError
+from sweep.live_display.display import ProgressDisplay, make_progress
 from sweep.planning.pack import sized_pack
 from sweep.planning.verdict import plan_verdict
 from sweep.preflight.checks import check_device, check_generator, check_study
 from sweep.preflight.number_format import settle_dtype, with_dtype
 from sweep.preflight.placement import device_here
 from sweep.preflight.prompts import PromptPlan
-from sweep.progress.display import ProgressDisplay, make_progress
 from sweep.running.reward_preview import Signal, check_reward, judge_signal
 from sweep.running.supervisor import Supervisor, TrialSchedule
-from sweep.search.pruner import make_pruner
 from sweep.search.schedule import SearchSchedule, ended_trials, make_sampler
 from sweep.storage.database import (
     create_or_match_study,

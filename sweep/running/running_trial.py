@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from objectives.trial.messages import StepMetrics, TrialResult, TrialSpec
-from sweep.search.collapse_monitor import CollapseMonitor, lost_on_held_out
-from sweep.search.pruner import SearchPruner, recent_reward
+from sweep.early_stopping.collapse_monitor import CollapseMonitor, lost_on_held_out
+from sweep.early_stopping.pruner import SearchPruner, recent_reward
 
 if TYPE_CHECKING:
     import optuna

@@ -22,12 +22,12 @@ from objectives.trial.messages import (
     StepMetrics,
     trial_log,
 )
+from sweep.early_stopping.collapse_monitor import CollapseMonitor
+from sweep.early_stopping.pruner import SearchPruner
 from sweep.errors import TrialsFailedError
-from sweep.progress.display import ProgressDisplay
+from sweep.live_display.display import ProgressDisplay
 from sweep.running.running_trial import RunningTrial
 from sweep.running.worker_process import WorkerDiedError, WorkerProcess
-from sweep.search.collapse_monitor import CollapseMonitor
-from sweep.search.pruner import SearchPruner
 from sweep.search.schedule import ended_trials, record_failure, trial_spec
 from sweep.storage import attributes
 from sweep.storage.schema import base_of

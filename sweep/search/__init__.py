@@ -1,1 +1,1 @@
-"""The search: which point comes next, and when a trial ends early."""
+"""The search: which point comes next."""

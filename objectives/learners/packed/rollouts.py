@@ -10,9 +10,9 @@ from objectives.engines.adapter_files import AdapterFolder
 from objectives.engines.protocol import Completion, Sampling
 from objectives.errors import EngineError, is_out_of_memory
 from objectives.learners.packed.trial_run import TrialRun
-from objectives.prompts.tokens import prompt_ids
 from objectives.settings.sections import WorkerSettings
 from objectives.tasks.protocol import Row
+from objectives.tokenization.tokens import prompt_ids
 from objectives.trial.resources import Loaded
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from objectives.tasks.user_files import own_files, own_modules
 from sweep.confirmation.schedule import FIRST_SEED
-from sweep.report.contents import Evidence
-from sweep.report.study_toml import study_toml
+from sweep.html_report.contents import Evidence
+from sweep.html_report.study_toml import study_toml
 from sweep.study.file import VerdictSection
 
 LEARNERS = {

@@ -8,8 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from objectives.prompts.chat_template import render
-from objectives.prompts.tokens import as_told, goes_on
+from objectives.tokenization.chat_template import render
+from objectives.tokenization.tokens import as_told, goes_on
 
 
 class TokenizerFiles:

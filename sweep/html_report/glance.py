@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sweep.answer.paste import adapter_bytes
 from sweep.answer.spending import Spending
-from sweep.report.contents import Evidence, Report
+from sweep.html_report.contents import Evidence, Report
 from sweep.statistics.verdict import Verdict
 from sweep.study.ceilings import engine_ceiling
 from sweep.study.file import StudyFile

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from sweep.report.contents import Evidence
+from sweep.html_report.contents import Evidence
 from sweep.results import frame_trials
 
 MOST_BYTES = 2_000_000

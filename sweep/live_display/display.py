@@ -8,7 +8,7 @@ from typing import Protocol
 from rich.console import Console
 
 from objectives.trial.messages import Ready, StepMetrics, TrialSpec
-from sweep.progress.text import Pace, describe, ended_line, places_of, ready_line
+from sweep.live_display.text import Pace, describe, ended_line, places_of, ready_line
 
 
 class ProgressDisplay(Protocol):
@@ -46,7 +46,7 @@ def make_progress(console: Console) -> ProgressDisplay:
     """What moves on a terminal and in a notebook, lines elsewhere."""
     if not (console.is_terminal or console.is_jupyter):
         return LineProgress(console)
-    from sweep.progress.live import LiveProgress
+    from sweep.live_display.live import LiveProgress
 
     return LiveProgress(console)
 

@@ -13,8 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from objectives.trial.messages import Ready, StepMetrics, TrialSpec
-from sweep.progress.notebook import NotebookLive
-from sweep.progress.text import Pace, ended_line, places_of, ready_line
+from sweep.live_display.notebook import NotebookLive
+from sweep.live_display.text import Pace, ended_line, places_of, ready_line
 from sweep.text import count
 
 SPARKS = "\u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"

@@ -16,11 +16,11 @@ from plotly.offline import get_plotlyjs
 from objectives.figures import decimals
 from sweep.answer.paste import ceiling_saving, paste_calls
 from sweep.errors import UsageError
+from sweep.html_report.contents import Evidence, Report
+from sweep.html_report.downloads import downloads
+from sweep.html_report.glance import glance, money
+from sweep.html_report.method import method
 from sweep.plots.curves import MAX_LINES
-from sweep.report.contents import Evidence, Report
-from sweep.report.downloads import downloads
-from sweep.report.glance import glance, money
-from sweep.report.method import method
 from sweep.storage import attributes
 from sweep.text import count, decimals_for, figure, size, storable
 
@@ -63,7 +63,7 @@ def report_html(report: Report, *, price: float | None = None) -> str:
         raise UsageError(f"--price {price:g}: must be money per device hour, above 0, for example 2.5")
     evidence = report.evidence
     environment = Environment(
-        loader=PackageLoader("sweep.report", ""),
+        loader=PackageLoader("sweep.html_report", ""),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
