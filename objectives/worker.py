@@ -26,9 +26,11 @@ from objectives.trial.messages import (
     Failed,
     Finished,
     FromWorker,
+    Note,
     Progress,
     Prune,
     Ready,
+    Resumed,
     SlotFree,
     Start,
     StepMetrics,
@@ -72,15 +74,28 @@ class ConnectionFeed:
         self._offered = False
         return self._starts.pop(0)
 
+    @property
+    def stopped(self) -> bool:
+        """See `TrialFeed.stopped`."""
+        self._read_all()
+        return self._stopped
+
+    def note(self, text: str) -> None:
+        """See `TrialFeed.note`."""
+        self.send(Note(text=text))
+
+    def resumed(self, number: int, step: int, curve: Sequence[StepMetrics]) -> None:
+        """See `TrialFeed.resumed`."""
+        self.send(Resumed(number=number, step=step, curve=tuple(curve)))
+
     def progress(self, number: int, metrics: StepMetrics) -> None:
         """See `TrialFeed.progress`."""
         self.send(Progress(number=number, metrics=metrics))
 
     def pruned(self, number: int) -> bool:
         """See `TrialFeed.pruned`."""
-        while self._connection.poll():
-            self._read(self._connection.recv())
-        return self._stopped or number in self._pruned
+        self._read_all()
+        return number in self._pruned
 
     def finish(self, number: int, result: TrialResult) -> None:
         """See `TrialFeed.finish`."""
@@ -92,6 +107,10 @@ class ConnectionFeed:
         message = str(error) if isinstance(error, TrialError) else f"{type(error).__name__}: {error}"
         again = isinstance(error, TrialError) and error.again
         self.send(Failed(number=number, kind=kind, message=" ".join(message.split()), again=again))
+
+    def _read_all(self) -> None:
+        while self._connection.poll():
+            self._read(self._connection.recv())
 
     def _read(self, message: ToWorker) -> None:
         match message:

@@ -164,7 +164,7 @@ def test_an_engine_that_runs_out_of_memory_halves_the_pack_too(make, vllm_engine
 
 
 def test_a_trial_that_finds_no_room_in_its_slot_is_run_again_and_so_are_its_neighbours(make, monkeypatch, tmp_path):
-    from objectives.learners.packed import training as module
+    from objectives.learners.packed import trial_run as module
 
     made, numbers = module.SlotAdapter, []
 
@@ -195,7 +195,7 @@ def test_one_trial_that_memory_is_too_short_for_fails_for_good(make, monkeypatch
 def test_one_trial_that_finds_no_room_in_the_only_slot_fails_for_good_and_the_next_one_runs(
     make, monkeypatch, tmp_path
 ):
-    from objectives.learners.packed import training as module
+    from objectives.learners.packed import trial_run as module
 
     made = module.SlotAdapter
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from objectives.trial.messages import StepMetrics, TrialResult, TrialSpec
@@ -16,6 +17,19 @@ class TrialFeed(Protocol):
         Args:
             block: Without it, None may also mean that there is none just now.
         """
+        ...
+
+    @property
+    def stopped(self) -> bool:
+        """Whether all is to end at the next opportunity, with what is worth keeping written down."""
+        ...
+
+    def note(self, text: str) -> None:
+        """Something that whoever watches should know."""
+        ...
+
+    def resumed(self, number: int, step: int, curve: Sequence[StepMetrics]) -> None:
+        """This trial goes on from a checkpoint, with so many steps behind it, of which this was measured."""
         ...
 
     def progress(self, number: int, metrics: StepMetrics) -> None:

@@ -223,5 +223,5 @@ class _Run(TrainerCallback):  # type: ignore[misc]
                 flush=True,
             )
             self._feed.progress(self._spec.number, metrics)
-            control.should_training_stop |= self._feed.pruned(self._spec.number)
+            control.should_training_stop |= self._feed.stopped or self._feed.pruned(self._spec.number)
         return control

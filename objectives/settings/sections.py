@@ -133,6 +133,14 @@ class BudgetSettings(Section):
         return min(MAX_SEQUENCES, max(self.completions_per_step * slots, held_out_prompts))
 
 
+class RunSettings(Section):
+    """How a study is run on this machine. Nothing here says what a trial is, and all of it may change on the way."""
+
+    checkpoint_s: float = Field(default=60.0, gt=0)
+    """Seconds between two checkpoints of a packed trial: what a crash may cost. Rarer where they would take more than
+    2 % of the time."""
+
+
 class WorkerSettings(Section):
     """Everything a worker needs to know before its first trial."""
 
@@ -142,7 +150,10 @@ class WorkerSettings(Section):
     learner: LearnerSettings
     budget: BudgetSettings
     seed: int = Field(default=0, ge=0)
+    run: RunSettings = RunSettings()
     log_folder: Path
+    sources: dict[str, str] = Field(default_factory=dict)
+    """The user's own files and functions by name, with their hashes: a trial does not go on with others."""
     keep_adapters: bool = False
     code_folders: tuple[Path, ...] = ()
     """Where the user's own modules and data files are looked for, in order."""

@@ -118,6 +118,24 @@ class SlotFree:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """Worker to supervisor: something that whoever watches should know."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resumed:
+    """Worker to supervisor: a trial that was started goes on from its checkpoint."""
+
+    number: int
+    step: int
+    """How many are behind it."""
+    curve: tuple[StepMetrics, ...]
+    """What was measured of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
     """Worker to supervisor: a step is done."""
 
@@ -163,5 +181,5 @@ class Stop:
     """Supervisor to worker: no more trials."""
 
 
-FromWorker = Ready | SlotFree | Stage | TrialsStage | Progress | Finished | Failed
+FromWorker = Ready | SlotFree | Stage | TrialsStage | Note | Resumed | Progress | Finished | Failed
 ToWorker = Start | Prune | Stop

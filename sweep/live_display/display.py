@@ -8,7 +8,7 @@ from typing import Protocol
 from rich.console import Console
 
 from objectives.trial.messages import Ready, StepMetrics, TrialSpec
-from sweep.live_display.text import Pace, describe, ended_line, places_of, ready_line
+from sweep.live_display.text import Pace, describe, ended_line, places_of, ready_line, resumed_line
 
 
 class ProgressDisplay(Protocol):
@@ -25,6 +25,9 @@ class ProgressDisplay(Protocol):
 
     def trial_started(self, spec: TrialSpec) -> None:
         """A trial has begun."""
+
+    def resumed(self, spec: TrialSpec, step: int, curve: Sequence[StepMetrics]) -> None:
+        """A trial that has begun goes on from its checkpoint, with so many steps behind it."""
 
     def trials_are(self, doing: str, trials: Sequence[int]) -> None:
         """What happens to these running trials from here on: building, rolling out, training or scoring."""
@@ -81,6 +84,12 @@ class LineProgress:
         """See `ProgressDisplay`."""
         self._steps[spec.number] = 0
         self._print(describe(spec))
+
+    def resumed(self, spec: TrialSpec, step: int, curve: Sequence[StepMetrics]) -> None:
+        """See `ProgressDisplay`."""
+        self._steps[spec.number] = step
+        self._pace.resumed(spec.number, curve)
+        self._print(f"  {resumed_line(spec, step, self._pace.steps)}")
 
     def trials_are(self, doing: str, trials: Sequence[int]) -> None:
         """Not worth a line."""

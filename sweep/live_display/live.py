@@ -14,7 +14,7 @@ from rich.text import Text
 
 from objectives.trial.messages import Ready, StepMetrics, TrialSpec
 from sweep.live_display.notebook import NotebookLive
-from sweep.live_display.text import Pace, ended_line, places_of, ready_line
+from sweep.live_display.text import Pace, ended_line, places_of, ready_line, resumed_line
 from sweep.text import count
 
 SPARKS = "\u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"
@@ -68,6 +68,13 @@ class LiveProgress:
     def trial_started(self, spec: TrialSpec) -> None:
         """See `ProgressDisplay`."""
         self._trials[spec.number] = RunningLine(spec)
+
+    def resumed(self, spec: TrialSpec, step: int, curve: Sequence[StepMetrics]) -> None:
+        """See `ProgressDisplay`."""
+        line = self._trials[spec.number]
+        self._pace.resumed(spec.number, curve)
+        line.step, line.rewards = step, [metrics.reward for metrics in curve]
+        self._print(resumed_line(spec, step, self._pace.steps))
 
     def trials_are(self, doing: str, trials: Sequence[int]) -> None:
         """See `ProgressDisplay`."""

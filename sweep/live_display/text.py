@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from objectives.figures import decimals
 from objectives.trial.messages import Ready, StepMetrics, TrialSpec
@@ -43,6 +43,10 @@ class Pace:
         while self._sampled[0][0] < now - RATE_S:
             self._sampled.popleft()
 
+    def resumed(self, number: int, curve: Sequence[StepMetrics]) -> None:
+        """A trial goes on: what is behind it was not sampled now."""
+        self._tokens[number] = curve[-1].tokens if curve else 0
+
     @property
     def tokens_per_second(self) -> float | None:
         """Completion tokens sampled lately; None before two steps are done."""
@@ -80,9 +84,14 @@ def places_of(ready: Ready) -> int:
     return decimals(ready.baseline.spread or 0.0)
 
 
+def resumed_line(spec: TrialSpec, done: int, steps: int) -> str:
+    """Where a trial goes on from its checkpoint."""
+    return f"trial {spec.number}  going on at step {done + 1} of {steps}"
+
+
 def ended_line(spec: TrialSpec, score: float | None, reason: str | None, places: int, *, again: bool) -> str:
     """How a trial has ended: with a held-out score, or with the reason why it has none."""
     if again:
-        return f"{describe(spec)}: {reason}; it will be run again from its start"
+        return f"{describe(spec)}: {reason}; it will be run again"
     outcome = "failed" if score is None else f"held-out reward {score:.{places}f}"
     return f"{describe(spec)}: {outcome}" + (f" ({reason})" if reason else "")

@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Protocol
 
 from objectives.preview import Preview
 from objectives.stages import Stage, TrialsStage
+from objectives.trial.checkpoint_file import checkpoint_file, remove_litter
 from objectives.trial.messages import (
     Failed,
     Finished,
     FromWorker,
     HeldOutScore,
+    Note,
     Progress,
     Prune,
     Ready,
+    Resumed,
     SlotFree,
     Start,
     StepMetrics,
@@ -32,6 +35,7 @@ from sweep.search.schedule import ended_trials, record_failure, trial_spec
 from sweep.storage import attributes
 from sweep.storage.schema import base_of
 from sweep.study.file import StudyFile
+from sweep.study.sources import source_hashes
 from sweep.text import printable
 
 if TYPE_CHECKING:
@@ -88,6 +92,7 @@ class Supervisor:
         self._free_slots = 0
         self._base: HeldOutScore | None = None
         self._deaths = 0
+        self._sources = source_hashes(config)
         self._pruner = study.pruner if isinstance(study.pruner, SearchPruner) else None
 
     def run(self) -> None:
@@ -98,6 +103,7 @@ class Supervisor:
             KeyboardInterrupt: passed on, once running trials are stored as lost and queued again.
         """
         self._requeue_orphans()
+        remove_litter(self._log_folder)
         self._schedule.queue(self._study)
         self._progress.begin(
             done=len(ended_trials(self._study)), trials=self._schedule.trials, steps=self._config.budget.steps
@@ -111,7 +117,7 @@ class Supervisor:
 
     def _run_worker(self) -> None:
         """Serves one worker until the study is done or the worker dies."""
-        settings = self._config.worker_settings(self._log_folder)
+        settings = self._config.worker_settings(self._log_folder, sources=self._sources)
         log = self._log_folder / f"worker-{time.strftime('%Y%m%d-%H%M%S')}.log"
         self._free_slots = 0
         with WorkerProcess(settings, log) as worker:
@@ -135,6 +141,10 @@ class Supervisor:
                 self._base = base_of(self._study, message.baseline)
                 attributes.record_ready(self._study, message, slots=self._config.learner.slots)
                 self._progress.ready(message)
+            case Note(text=text):
+                self._progress.note(printable(text))
+            case Resumed(number=number):
+                self._on_resumed(self._running[number], message, worker)
             case SlotFree():
                 self._free_slots += 1
             case Progress(number=number, metrics=metrics):
@@ -162,6 +172,13 @@ class Supervisor:
         worker.send(Start(spec=spec))
         self._progress.trial_started(spec)
 
+    def _on_resumed(self, running: RunningTrial, message: Resumed, worker: WorkerProcess) -> None:
+        """Takes in again what an earlier run of the trial has measured."""
+        self._progress.resumed(running.spec, message.step, message.curve)
+        ends = [running.observe(metrics) for metrics in message.curve]
+        if any(ends):
+            worker.send(Prune(number=running.spec.number))
+
     def _on_progress(self, running: RunningTrial, metrics: StepMetrics, worker: WorkerProcess) -> None:
         self._progress.step(running.spec, metrics)
         if running.observe(metrics):
@@ -183,6 +200,7 @@ class Supervisor:
             self._study.tell(trial, state=TrialState.PRUNED)
         else:
             self._study.tell(trial, score)
+        self._forget_checkpoint(running)
         self._deaths = 0
         self._progress.trial_ended(running.spec, score=score, reason=reason)
         self._after_trial()
@@ -224,7 +242,13 @@ class Supervisor:
 
     def _fail(self, running: RunningTrial, reason: str, *, again: bool = False) -> None:
         record_failure(self._study, running.trial.number, reason, again=again)
+        if not again:
+            self._forget_checkpoint(running)
         self._progress.trial_ended(running.spec, score=None, reason=reason, again=again)
+
+    def _forget_checkpoint(self, running: RunningTrial) -> None:
+        """Once it is stored how a trial has ended, and not before, nobody will want to go on with it."""
+        checkpoint_file(self._log_folder, running.spec).unlink(missing_ok=True)
 
     def _requeue_orphans(self) -> None:
         """A trial that runs while we hold the lock was lost with its supervisor."""

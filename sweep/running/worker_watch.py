@@ -6,7 +6,7 @@ import time
 
 from objectives.preview import Preview
 from objectives.stages import IDLE, Stage
-from objectives.trial.messages import Failed, Finished, FromWorker, Progress, Ready, Start, ToWorker
+from objectives.trial.messages import Failed, Finished, FromWorker, Progress, Ready, Resumed, Start, ToWorker
 
 GRACE_S = 2.0
 """A call over its limit is interrupted from inside the worker first, which tells more. After so long it will not be."""
@@ -33,6 +33,8 @@ class WorkerWatch:
                 self.stage, self._since = message, time.monotonic()
             case Ready():
                 self.ready = True
+            case Resumed(number=number, step=step):
+                self._steps[number] = step
             case Progress(number=number, metrics=metrics):
                 self._steps[number] = metrics.step
             case Finished(number=number) | Failed(number=int(number)):

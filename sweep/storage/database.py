@@ -223,13 +223,13 @@ MAY_CHANGE = {
     "study.description", "study.keep_adapters", "search.trials", "learner.pack_size", "learner.report_to",
     "task.reward_timeout_s",
 }  # fmt: skip
-"""Settings that say nothing about what any one trial is."""
+"""Settings that say nothing about what any one trial is, besides all of `[run]`."""
 
 
 def changed_keys(stored: dict[str, Any], current: dict[str, Any]) -> list[str]:
     """Each setting that differs, as `section.key: stored -> current`."""
     changes = []
-    for section in sorted(stored.keys() | current.keys()):
+    for section in sorted((stored.keys() | current.keys()) - {"run"}):
         old, new = stored.get(section, {}), current.get(section, {})
         for key in sorted(old.keys() | new.keys()):
             name = f"{section}.{key}"

@@ -10,7 +10,7 @@ from pydantic import Field, PrivateAttr, model_validator
 
 from objectives.settings.learner import LearnerSettings
 from objectives.settings.section import Section
-from objectives.settings.sections import BudgetSettings, ModelSettings, WorkerSettings
+from objectives.settings.sections import BudgetSettings, ModelSettings, RunSettings, WorkerSettings
 from objectives.settings.tasks import TaskSettings
 from objectives.user_code.by_value import ByValue
 from sweep.study.ceilings import engine_ceiling
@@ -126,6 +126,7 @@ class StudyFile(Section):
     budget: BudgetSettings
     search: SearchSection = SearchSection()
     verdict: VerdictSection = VerdictSection()
+    run: RunSettings = RunSettings()
     _folder: Path = PrivateAttr(default=Path())
     _by_value: ByValue | None = PrivateAttr(default=None)
 
@@ -159,16 +160,23 @@ class StudyFile(Section):
             alpha_per_r=space.alpha_per_r,
         )
 
-    def worker_settings(self, log_folder: Path) -> WorkerSettings:
-        """What a worker is given: everything but the search, with the ceiling rounded up."""
+    def worker_settings(self, log_folder: Path, *, sources: Mapping[str, str] | None = None) -> WorkerSettings:
+        """What a worker is given: everything but the search, with the ceiling rounded up.
+
+        Args:
+            log_folder: Where logs, checkpoints and kept adapters go.
+            sources: The hashes of the user's own files, where trials may go on from checkpoints.
+        """
         return WorkerSettings(
             study=self.study.name,
             model=self.model.model_copy(update={"max_lora_rank": self.engine_max_lora_rank}),
             task=self.task,
             learner=self.learner,
             budget=self.budget,
+            run=self.run,
             seed=self.study.seed,
             log_folder=log_folder,
+            sources=dict(sources or {}),
             keep_adapters=self.study.keep_adapters,
             code_folders=self.code_folders,
             by_value=b"" if self._by_value is None else self._by_value.pickled,

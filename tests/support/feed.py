@@ -7,6 +7,7 @@ class Feed:
     def __init__(self, *specs, prune_at=None):
         self.specs, self.prune_at = list(specs), prune_at
         self.steps, self.results, self.failures = [], {}, {}
+        self.stopped, self.notes, self.resumed_at = False, [], {}
 
     def take(self):
         return self.specs.pop(0) if self.specs else None
@@ -19,6 +20,12 @@ class Feed:
 
     def finish(self, number, result):
         self.results[number] = result
+
+    def note(self, text):
+        self.notes.append(text)
+
+    def resumed(self, number, step, curve):
+        self.resumed_at[number] = step
 
     def fail(self, number, error):
         self.failures[number] = error

@@ -10,7 +10,7 @@ from objectives.lora import LoraSpec
 from objectives.rewards.calling import RewardSet
 from objectives.rewards.checked import checked
 from objectives.settings.learner import LearnerSettings
-from objectives.settings.sections import BudgetSettings, WorkerSettings
+from objectives.settings.sections import BudgetSettings, RunSettings, WorkerSettings
 from objectives.settings.tasks import StringOpsSettings
 from objectives.tasks.string_ops import StringOps
 from objectives.trial.evaluation import Evaluator
@@ -25,9 +25,9 @@ SLOTS = 3
 class Feed(SoloFeed):
     """Hands out given trials, prunes given ones at a step, and remembers what it is told in order."""
 
-    def __init__(self, *specs, prune=()):
+    def __init__(self, *specs, prune=(), stop_at=None):
         super().__init__(*specs)
-        self.prune, self.news = dict(prune), []
+        self.prune, self.news, self.stop_at = dict(prune), [], stop_at
 
     def take(self, block=True):
         return super().take()
@@ -35,6 +35,7 @@ class Feed(SoloFeed):
     def progress(self, number, metrics):
         super().progress(number, metrics)
         self.news.append((number, metrics.step))
+        self.stopped |= metrics.step == self.stop_at
 
     def pruned(self, number):
         return self.steps[-1][1].step >= self.prune.get(number, 10**9)
@@ -88,7 +89,17 @@ def spec(number=0, *, r=8, alpha=32, seed=None, learning_rate=2e-3):
 def learners(*, model, policy, vllm_engine, folder):
     """What makes learners of a few prompts on the real policy and engine."""
 
-    def make(kind=PackedLearner, *, slots=SLOTS, steps=STEPS, reward=None, engine=None, model=model, **learner):
+    def make(
+        kind=PackedLearner,
+        *,
+        slots=SLOTS,
+        steps=STEPS,
+        reward=None,
+        engine=None,
+        model=model,
+        checkpoint_s=60.0,
+        **learner,
+    ):
         engine = Engine(vllm_engine) if engine is None else engine
         task = StringOps(symbols=1, seed=0)
         rewards = RewardSet(functions=(checked(reward or task.reward_functions[0]),), weights=(1.0,))
@@ -98,6 +109,7 @@ def learners(*, model, policy, vllm_engine, folder):
             task=StringOpsSettings(name="string_ops", symbols=1, held_out_prompts=64, train_prompts=20),
             learner=LearnerSettings(**learner),
             budget=BudgetSettings(steps=steps, prompts_per_step=8, group_size=4),
+            run=RunSettings(checkpoint_s=checkpoint_s),
             log_folder=folder / "logs",
         )
         evaluator = Evaluator(

@@ -118,6 +118,26 @@ class Pack:
         """K."""
         return len(self.weights)
 
+    def factors(self, row: Tensor, r: int) -> dict[str, tuple[Tensor, Tensor]]:
+        """What a row that is laid out as a slot's in `weights` holds for each module, by its name.
+
+        Args:
+            row: Shape [N].
+            r: The ranks that are wanted.
+
+        Returns:
+            Views of shapes [r, d_in] and [d_out, r].
+        """
+        found, offset = {}, 0
+        for name, module in self.modules.items():
+            parts = []
+            for parameter in (module.lora_A, module.lora_B):
+                size = parameter[0].numel()
+                parts.append(row[offset : offset + size].view(parameter.shape[1:]))
+                offset += size
+            found[name] = parts[0][:r], parts[1][:, :r]
+        return found
+
     def collect_gradients(self, rows: slice = slice(None)) -> None:
         """Moves what backward passes have left on the modules' A and B into `gradients`, for these slots."""
         offset = 0

@@ -41,6 +41,8 @@ class PackedAdamW:
         self.first = torch.zeros_like(weights)
         self.second = torch.zeros_like(weights)
         self.steps = [0] * len(weights)
+        self.updating = False
+        """Whether an update has been begun and not ended: if it failed, weights and moments belong to no step."""
         self._rates: list[Callable[[int], float]] = [lambda _: 0.0] * len(weights)
 
     def reset(self, k: int, learning_rate: float, schedule: Callable[[int], float] = lambda _: 1.0) -> None:
@@ -71,8 +73,10 @@ class PackedAdamW:
 
     def step(self, slots: Sequence[int]) -> None:
         """Updates these slots and leaves the others, moments included, as they are."""
+        self.updating = True
         for rows in stretches(slots):
             self._update(rows)
+        self.updating = False
 
     def _update(self, rows: slice) -> None:
         (beta1, beta2), grad = self.betas, self.gradients[rows]

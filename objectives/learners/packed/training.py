@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,12 +11,11 @@ import torch
 from objectives.engines.adapter_files import AdapterFolder
 from objectives.errors import EngineError, PackTooLargeError, RewardError, UnrewardedError, is_out_of_memory
 from objectives.learners.packed.alternation import Rollout, Rollouts
+from objectives.learners.packed.checkpoints import Checkpoints
 from objectives.learners.packed.rollouts import Samples
-from objectives.learners.packed.schedule import learner_schedule
 from objectives.learners.packed.scoring import Scored, metrics, score, to_batch
-from objectives.learners.packed.slots import SlotAdapter
 from objectives.learners.packed.step import Batch, Stepper
-from objectives.learners.packed.trial_run import TrialRun, prompt_order, shared_time
+from objectives.learners.packed.trial_run import TrialRun, begin_run, shared_time
 from objectives.learners.protocol import TrialFeed
 from objectives.rewards.calling import from_trainer
 from objectives.settings.sections import WorkerSettings
@@ -54,6 +52,7 @@ class PackTraining:
         """
         self._feed, self._settings, self._loaded, self._adapters = feed, settings, loaded, adapters
         self._stepper, self._rollouts, self._prompts = stepper, rollouts, prompts
+        self._checkpoints = Checkpoints(settings, stepper.optimizer, feed)
         self._epoch_steps = prompts // settings.budget.prompts_per_step * settings.learner.num_iterations
         self._runs: dict[int, TrialRun] = {}
 
@@ -67,9 +66,11 @@ class PackTraining:
         try:
             with self._rollouts:
                 self._alternate()
-        except PackTooLargeError as told:
-            for run in list(self._runs.values()):
-                self._fail(run, told)
+        except Exception as error:
+            self._checkpoints.save(self._runs.values())
+            if isinstance(error, PackTooLargeError):
+                for run in list(self._runs.values()):
+                    self._fail(run, error)
             raise
         finally:
             for run in list(self._runs.values()):
@@ -82,6 +83,10 @@ class PackTraining:
             if (rollout := self._rollouts.next()) is not None:
                 with self._blaming(rollout.runs):
                     self._round(rollout)
+                self._checkpoints.between_rollouts(run for run in rollout.runs if self._runs.get(run.slot) is run)
+                if self._feed.stopped:
+                    self._checkpoints.save(self._runs.values())
+                    return
             elif not any(started):
                 return
 
@@ -107,15 +112,11 @@ class PackTraining:
     def _filled(self, k: int, spec: TrialSpec) -> TrialRun | None:
         """Puts a trial into slot k; None where it has failed at that."""
         trials_are("building", spec.number)
-        began, packed, settings = time.perf_counter(), self._stepper.pack, self._settings
-        log, budget = trial_log(settings.log_folder, spec.number), settings.budget
         try:
-            adapter = SlotAdapter(packed, k, spec.lora, seed=spec.seed, base_name=settings.model.path)
-            factor = learner_schedule(settings.learner, steps=budget.steps)
-            self._stepper.optimizer.reset(k, spec.learning_rate, factor)
-            order = prompt_order(self._prompts, budget.prompts_per_step, spec.seed)
-            run = TrialRun(spec, adapter, order, steps=budget.steps, log=log)
+            run = begin_run(k, spec, settings=self._settings, stepper=self._stepper, prompts=self._prompts)
+            self._checkpoints.resume(run)
         except Exception as error:
+            log = trial_log(self._settings.log_folder, spec.number)
             log.parent.mkdir(parents=True, exist_ok=True)
             log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
             told = self._too_large(error)
@@ -123,7 +124,6 @@ class PackTraining:
             if told:
                 raise told from error
             return None
-        run.seconds["build"] = time.perf_counter() - began
         return run
 
     @contextmanager

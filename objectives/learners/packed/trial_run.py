@@ -13,9 +13,13 @@ import torch
 
 from objectives.engines.protocol import Completion
 from objectives.figures import decimals
+from objectives.learners.packed.checkpoint import Checkpoint, Counters
+from objectives.learners.packed.schedule import learner_schedule
 from objectives.learners.packed.slots import SlotAdapter
+from objectives.learners.packed.step import Stepper
+from objectives.settings.sections import WorkerSettings
 from objectives.trial.evaluation import TRAINING, sampling_seeds
-from objectives.trial.messages import HeldOutScore, StepMetrics, TrialResult, TrialSpec, trial_name
+from objectives.trial.messages import HeldOutScore, StepMetrics, TrialResult, TrialSpec, trial_log, trial_name
 
 
 def prompt_order(rows: int, prompts: int, seed: int) -> Iterator[list[int]]:
@@ -40,7 +44,10 @@ class TrialRun:
         self.spec, self.adapter, self.order = spec, adapter, order
         self.owner = trial_name(spec.number)
         self.step = self.tokens = self.rollouts = 0
+        self.boundary = Counters(step=0, tokens=0)
+        """Where it stood when it last had done all steps on a rollout."""
         self.scores: list[HeldOutScore] = []
+        self.curve: list[StepMetrics] = []
         self.seconds: defaultdict[str, float] = defaultdict(float)
         self._budget, self._log = steps, log
         self._step_began = time.perf_counter()
@@ -81,8 +88,19 @@ class TrialRun:
         self.scores.append(score)
         self.log(f"step {score.step}: held-out reward {score.sampled:.{decimals(score.spread or 0.0)}f}")
 
+    def resume(self, saved: Checkpoint, *, rollouts: int) -> None:
+        """Stands where a checkpoint of it was written, after so many rollouts."""
+        self.step, self.tokens, self.rollouts = saved.counters.step, saved.counters.tokens, rollouts
+        self.boundary = saved.counters
+        self.scores, self.curve = list(saved.scores), list(saved.curve)
+        self.seconds.update(saved.seconds)
+        for _ in range(rollouts):
+            next(self.order)
+        self.log(f"going on at step {self.step} of {self._budget}")
+
     def reported(self, metrics: StepMetrics) -> None:
-        """Writes a step's line to the trial's log."""
+        """Keeps a step, and writes its line to the trial's log."""
+        self.curve.append(metrics)
         self.log(
             f"step {metrics.step}/{self._budget}: reward {metrics.reward:.{decimals(metrics.reward_std)}f}, "
             f"{metrics.groups_without_signal:.0%} of groups without signal, {metrics.seconds:.2f} s"
@@ -114,6 +132,21 @@ class TrialRun:
             adapter=adapter,
             base=base,
         )
+
+
+def begin_run(k: int, spec: TrialSpec, *, settings: WorkerSettings, stepper: Stepper, prompts: int) -> TrialRun:
+    """Puts a new trial into slot k.
+
+    Raises:
+        PolicyError: where a pack cannot hold such an adapter.
+    """
+    began, budget = time.perf_counter(), settings.budget
+    adapter = SlotAdapter(stepper.pack, k, spec.lora, seed=spec.seed, base_name=settings.model.path)
+    stepper.optimizer.reset(k, spec.learning_rate, learner_schedule(settings.learner, steps=budget.steps))
+    order = prompt_order(prompts, budget.prompts_per_step, spec.seed)
+    run = TrialRun(spec, adapter, order, steps=budget.steps, log=trial_log(settings.log_folder, spec.number))
+    run.seconds["build"] = time.perf_counter() - began
+    return run
 
 
 @contextmanager
