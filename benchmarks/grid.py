@@ -19,7 +19,8 @@ import optuna
 from rich.console import Console
 
 from sweep.live_display.display import make_progress
-from sweep.running.recipe import check, open_to_run, settle
+from sweep.running.open_study import open_to_run
+from sweep.running.recipe import check, settle
 from sweep.search.schedule import distributions
 from sweep.storage import attributes
 from sweep.storage.attributes import REDONE, SEED

@@ -70,23 +70,24 @@ def peft_policy(tiny, unsloth_policy):
 
 
 @pytest.fixture
-def supervise(tmp_path, monkeypatch):
-    """Runs a study to its end on a scripted worker."""
+def supervise(tmp_path):
+    """Runs a study to its end on scripted workers."""
     from sweep.early_stopping.pruner import make_pruner
     from sweep.live_display.display import LineProgress
-    from sweep.running.recipe import OpenStudy
+    from sweep.running.open_study import OpenStudy
     from sweep.search.schedule import SearchSchedule, make_sampler
     from sweep.storage.database import create_or_match_study, open_storage
 
-    def supervise(config, worker, *, study=None, schedule=None):
-        monkeypatch.setattr("sweep.running.supervisor.WorkerProcess", worker)
+    def supervise(config, workers, *, study=None, schedule=None):
         if study is None:
             storage = open_storage(f"sqlite:///{tmp_path}/rank-sweep.db", create=True)
             sampler = make_sampler(design_size=6, seed=0)
             study = create_or_match_study(storage, config, sampler, pruner=make_pruner(config))
         progress = LineProgress(Console(file=io.StringIO()))
         schedule = schedule or SearchSchedule(config)
-        OpenStudy(study=study, config=config, logs=tmp_path / "logs").supervise(schedule, progress=progress)
+        OpenStudy(study=study, config=config, logs=tmp_path / "logs").supervise(
+            schedule, progress=progress, workers=workers
+        )
         return study
 
     return supervise

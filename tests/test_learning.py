@@ -26,7 +26,6 @@ NOISE = 2 * SPREAD * (2 / 1024) ** 0.5
 def watched(monkeypatch, reward, units=(1, 0), *, config=CONFIG, at_end=False):
     """Runs a search under watch; it, and what was said with how many trials ended by then."""
     study = create_or_match_study(optuna.storages.InMemoryStorage(), config, make_sampler(design_size=6, seed=0))
-    monkeypatch.setattr("sweep.running.supervisor.WorkerProcess", ScriptedWorker(reward, units=units, slots=1))
     told = []
 
     class Said(io.StringIO):
@@ -37,8 +36,10 @@ def watched(monkeypatch, reward, units=(1, 0), *, config=CONFIG, at_end=False):
     watch = DesignWatch(study, Console(file=Said(), width=10_000))
     from sweep.live_display.display import LineProgress
 
+    logs = config.code_folders[0] / "nowhere"
     Supervisor(
-        study, config, SearchSchedule(config), log_folder=config.code_folders[0] / "nowhere",
+        study, config, SearchSchedule(config),
+        workers=ScriptedWorker(reward, units=units, slots=1)(config.worker_settings(logs), logs), log_folder=logs,
         progress=LineProgress(Console(file=io.StringIO())), after_trial=watch.look,
     ).run()  # fmt: skip
     if at_end:

@@ -10,6 +10,7 @@ from sweep.errors import TrialsFailedError
 from sweep.running.worker_death import explain_death, last_frame
 from sweep.running.worker_process import WorkerDiedError, WorkerProcess
 from sweep.running.worker_watch import WorkerWatch
+from sweep.running.workers import LocalWorkers
 from sweep.storage.database import open_storage, open_study
 from sweep.study.reading import load_study
 from tests.support import dying_worker
@@ -48,7 +49,7 @@ def death_of(monkeypatch, tmp_path):
         settings = load_study("tiny", [f"study.name={name}"]).worker_settings(tmp_path)
         with pytest.raises(WorkerDiedError) as death, WorkerProcess(settings, tmp_path / "worker.log") as worker:
             while True:
-                if isinstance(worker.receive(timeout_s=0.2), SlotFree):
+                if isinstance(worker.wait(), SlotFree):
                     worker.send(Start(spec=TrialSpec(number=3, lora=dying_worker.LORA, learning_rate=1e-3, seed=0)))
         return death.value
 
@@ -127,9 +128,15 @@ def supervise_process(monkeypatch, supervise, tmp_path):
         def stored(self):
             return open_study(open_storage(f"sqlite:///{tmp_path}/rank-sweep.db", create=False), self.name)
 
-        def _start(self, settings, log):
-            self.started += 1
-            return WorkerProcess(settings, log)
+        def _start(self, settings, logs):
+            counted = self
+
+            class Counting(LocalWorkers):
+                def start(self, k):
+                    counted.started += 1
+                    super().start(k)
+
+            return Counting(settings, logs)
 
     return Counted()
 

@@ -6,7 +6,7 @@ These are what a worker is given. They import without any GPU package.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -135,6 +135,9 @@ class BudgetSettings(Section):
 
 class RunSettings(Section):
     """How a study is run on this machine. Nothing here says what a trial is, and all of it may change on the way."""
+
+    workers: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    """Worker processes, which run trials at the same time: `auto` is one per GPU, or one on a processor."""
 
     checkpoint_s: float = Field(default=60.0, gt=0)
     """Seconds between two checkpoints of a packed trial: what a crash may cost. Rarer where they would take more than

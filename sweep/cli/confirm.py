@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from sweep.cli.options import SetOption, StorageOption, StudyArgument
+from sweep.cli.options import SetOption, StorageOption, StudyArgument, WorkersOption, with_workers
 from sweep.errors import NothingToConfirmError
 from sweep.storage.default import DEFAULT_STORAGE
 
@@ -18,6 +18,7 @@ def confirm(
         int | None,
         typer.Option("--seeds", min=2, help="Seeds per rank in all, instead of `verdict.seeds`; more can be added."),
     ] = None,
+    workers: WorkersOption = None,
     overrides: SetOption = [],  # noqa: B006 - typer reads the default, nothing changes it
 ) -> None:
     """Run every rank's best configuration on fresh seeds, and give the verdict.
@@ -39,7 +40,7 @@ def confirm(
     from sweep.study.reading import load_study
     from sweep.terminal.verdict import verdict_report
 
-    config = load_study(study, overrides)
+    config = load_study(study, with_workers(overrides, workers))
     console = Console(highlight=False)
     try:
         confirmed, summary = run_confirmation(config, storage=storage, seeds=seeds, console=console)

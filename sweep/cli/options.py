@@ -31,6 +31,11 @@ def an_html_file(value: Path) -> Path:
     return value
 
 
+def with_workers(overrides: list[str], workers: str | None) -> list[str]:
+    """Overrides of a study file with `--workers` among them."""
+    return overrides if workers is None else [*overrides, f"run.workers={workers}"]
+
+
 StudyArgument = Annotated[
     str, typer.Argument(metavar="STUDY", help="A shipped study's name (see `sweep studies`) or a .toml file.")
 ]
@@ -47,5 +52,14 @@ StorageOption = Annotated[
 SetOption = Annotated[
     list[str],
     typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override one key of the study file; may be repeated."),
+]
+WorkersOption = Annotated[
+    str | None,
+    typer.Option(
+        "--workers",
+        metavar="N|auto",
+        help="Worker processes that run trials at the same time, instead of the study's `run.workers`. "
+        "auto: one per GPU, or one on a processor.",
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from sweep.cli.options import SetOption, StorageOption, StudyArgument
+from sweep.cli.options import SetOption, StorageOption, StudyArgument, WorkersOption, with_workers
 from sweep.storage.default import DEFAULT_STORAGE
 
 
@@ -17,6 +17,7 @@ def run(
         int | None,
         typer.Option("--trials", min=1, help="Trials in all, instead of the study's `search.trials`."),
     ] = None,
+    workers: WorkersOption = None,
     overrides: SetOption = [],  # noqa: B006 - typer reads the default, nothing changes it
 ) -> None:
     """Run a study, or go on with it.
@@ -37,7 +38,9 @@ def run(
     if trials is not None:
         overrides = [*overrides, f"search.trials={trials}"]
     console = Console()
-    console.print(study_table(run_search(load_study(study, overrides), storage=storage, console=console)))
+    console.print(
+        study_table(run_search(load_study(study, with_workers(overrides, workers)), storage=storage, console=console))
+    )
     command = sweep_command("confirm", study, storage=storage, overrides=overrides)
     console.print(
         f"next: `{command}` runs every rank on fresh seeds and gives the verdict", markup=False, soft_wrap=True

@@ -23,8 +23,11 @@ class ProgressDisplay(Protocol):
     def ready(self, ready: Ready) -> None:
         """A worker is ready."""
 
-    def trial_started(self, spec: TrialSpec) -> None:
-        """A trial has begun."""
+    def worker_is(self, k: int, doing: str) -> None:
+        """What worker k does while it has no trials yet; the last of it is "ready"."""
+
+    def trial_started(self, spec: TrialSpec, *, worker: int = 0) -> None:
+        """A trial has begun, in this worker."""
 
     def resumed(self, spec: TrialSpec, step: int, curve: Sequence[StepMetrics]) -> None:
         """A trial that has begun goes on from its checkpoint, with so many steps behind it."""
@@ -80,7 +83,12 @@ class LineProgress:
         self._decimals = places_of(ready)
         self._print(ready_line(ready, self._decimals))
 
-    def trial_started(self, spec: TrialSpec) -> None:
+    def worker_is(self, k: int, doing: str) -> None:
+        """Prints what the first does; what others do is the same, so only that they are ready."""
+        if k == 0 or doing == "ready":
+            self._print(doing if k == 0 else f"worker {k} is ready")
+
+    def trial_started(self, spec: TrialSpec, *, worker: int = 0) -> None:
         """See `ProgressDisplay`."""
         self._steps[spec.number] = 0
         self._print(describe(spec))

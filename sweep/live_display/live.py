@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
@@ -29,6 +29,7 @@ class RunningLine:
     """What is known of a running trial."""
 
     spec: TrialSpec
+    worker: int = 0
     step: int = 0
     rewards: list[float] = field(default_factory=list)
     doing: str = ""
@@ -42,13 +43,14 @@ class LiveProgress:
         self._pace = Pace()
         self._decimals = 3
         self._trials: dict[int, RunningLine] = {}
+        self._workers: dict[int, str] = {}
         self._note = ""
         self._live = NotebookLive(self, console=console) if console.is_jupyter else Live(self, console=console)
 
     def __rich__(self) -> RenderableType:
         """As it stands now."""
         note = [Text(self._note, style="dim")] if self._note else []
-        return Group(self._study(), *([self._running()] if self._trials else []), *note)
+        return Group(self._study(), *self._work(), *note)
 
     def begin(self, *, done: int, trials: int, steps: int) -> None:
         """See `ProgressDisplay`."""
@@ -61,13 +63,18 @@ class LiveProgress:
 
     def ready(self, ready: Ready) -> None:
         """See `ProgressDisplay`."""
-        self._note = ""
+        self._note, self._workers[0] = "", "ready"
         self._decimals = places_of(ready)
         self._print(ready_line(ready, self._decimals))
 
-    def trial_started(self, spec: TrialSpec) -> None:
+    def worker_is(self, k: int, doing: str) -> None:
         """See `ProgressDisplay`."""
-        self._trials[spec.number] = RunningLine(spec)
+        self._workers[k] = doing
+
+    def trial_started(self, spec: TrialSpec, *, worker: int = 0) -> None:
+        """See `ProgressDisplay`."""
+        self._workers[worker] = "ready"
+        self._trials[spec.number] = RunningLine(spec, worker)
 
     def resumed(self, spec: TrialSpec, step: int, curve: Sequence[StepMetrics]) -> None:
         """See `ProgressDisplay`."""
@@ -120,10 +127,21 @@ class LiveProgress:
         )
         return grid
 
-    def _running(self) -> RenderableType:
+    def _work(self) -> Iterator[RenderableType]:
+        """Running trials, under a line for their worker where there are several; what a worker without trials does."""
+        for k, doing in sorted(self._workers.items()):
+            trials = {number: trial for number, trial in sorted(self._trials.items()) if trial.worker == k}
+            if len(self._workers) > 1:
+                yield Text(f"worker {k}: {doing}", style="dim")
+            elif not trials and doing != "ready":
+                yield Text(doing, style="dim")
+            if trials:
+                yield self._running(trials)
+
+    def _running(self, trials: Mapping[int, RunningLine]) -> RenderableType:
         grid = Table.grid(padding=(0, 2, 0, 0))
         width = min(WIDEST, max(NARROWEST, self._console.width - BESIDE_SPARKS))
-        for number, trial in sorted(self._trials.items()):
+        for number, trial in trials.items():
             lora = trial.spec.lora
             grid.add_row(
                 f"trial {number}",

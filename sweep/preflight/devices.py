@@ -83,17 +83,26 @@ def present_device() -> Device | None:
         return None
 
 
+def count_gpus() -> int:
+    """How many GPUs nvidia-smi lists."""
+    return len(_list_gpus("index", timeout_s=5))
+
+
 def ask_nvidia_smi(fields: str, *, timeout_s: float) -> str | None:
     """What nvidia-smi lists of the first GPU; None where it lists none or does not answer."""
+    return next(iter(_list_gpus(fields, timeout_s=timeout_s)), None)
+
+
+def _list_gpus(fields: str, *, timeout_s: float) -> list[str]:
     program = shutil.which("nvidia-smi")
     if program is None:
-        return None
+        return []
     query = [program, f"--query-gpu={fields}", "--format=csv,noheader,nounits"]
     try:
         listed = subprocess.run(query, capture_output=True, text=True, timeout=timeout_s, check=True).stdout
     except (OSError, subprocess.SubprocessError):
-        return None
-    return next(iter(listed.splitlines()), None)
+        return []
+    return listed.splitlines()
 
 
 def shows_gpu() -> bool:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import optuna
 from rich.console import Console
@@ -16,79 +14,28 @@ from sweep.confirmation.outcome import Confirmed, confirmation_name, count_look,
 from sweep.confirmation.schedule import ConfirmSchedule
 from sweep.early_stopping.pruner import make_pruner
 from sweep.errors import NothingToConfirmError, TrialsFailedError
-from sweep.live_display.display import ProgressDisplay, make_progress
+from sweep.live_display.display import make_progress
 from sweep.planning.pack import sized_pack
 from sweep.planning.verdict import plan_verdict
 from sweep.preflight.checks import check_device, check_generator, check_study
 from sweep.preflight.number_format import settle_dtype, with_dtype
 from sweep.preflight.placement import device_here
 from sweep.preflight.prompts import PromptPlan
+from sweep.preflight.worker_places import worker_places
+from sweep.running.open_study import open_to_run
 from sweep.running.reward_preview import Signal, check_reward, judge_signal
-from sweep.running.supervisor import Supervisor, TrialSchedule
 from sweep.search.schedule import SearchSchedule, ended_trials, make_sampler
 from sweep.storage.database import (
-    create_or_match_study,
-    log_folder,
     match_study,
     open_storage,
     open_study,
     stored_study,
-    study_lock,
 )
-from sweep.storage.schema import CURRENT, as_declared, declared_note, rule_of, schema_of
+from sweep.storage.schema import as_declared, declared_note, rule_of, schema_of
 from sweep.storage.summary import StudySummary, summarize
 from sweep.study.file import StudyFile
 from sweep.study.pruners import pruner_warning
 from sweep.terminal.verdict import plan_lines
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenStudy:
-    """A stored study that this process alone may run."""
-
-    study: optuna.Study
-    config: StudyFile
-    logs: Path
-
-    def supervise(
-        self, schedule: TrialSchedule, *, progress: ProgressDisplay, after_trial: Callable[[], None] = lambda: None
-    ) -> None:
-        """Runs what is left of a schedule. See `Supervisor.run`."""
-        Supervisor(
-            self.study, self.config, schedule, log_folder=self.logs, progress=progress, after_trial=after_trial
-        ).run()
-
-
-@contextmanager
-def open_to_run(
-    config: StudyFile,
-    storage: optuna.storages.RDBStorage,
-    *,
-    sampler: optuna.samplers.BaseSampler | None = None,
-    pruner: optuna.pruners.BasePruner | None = None,
-    name: str | None = None,
-    schema: int = CURRENT,
-) -> Iterator[OpenStudy]:
-    """Opens a study, or makes it, and holds its lock.
-
-    Args:
-        config: What it is, settled for this machine.
-        storage: Where it is stored.
-        sampler: Proposes trials; default: none is asked to.
-        pruner: May end trials early; default: nobody may.
-        name: In storage; default: the study file's.
-        schema: What a new study is begun under.
-
-    Raises:
-        StorageError: where another process runs it.
-        StudyMismatchError: where it is stored with other settings.
-    """
-    name = name or config.study.name
-    logs = log_folder(storage.url, name)
-    with study_lock(logs):
-        sampler = sampler or optuna.samplers.RandomSampler()
-        study = create_or_match_study(storage, config, sampler, pruner=pruner, name=name, schema=schema)
-        yield OpenStudy(study=study, config=config, logs=logs)
 
 
 def check(config: StudyFile) -> PromptPlan | None:
@@ -99,6 +46,7 @@ def check(config: StudyFile) -> PromptPlan | None:
     """
     prompts = check_study(config)
     check_device(config)
+    worker_places(config)
     check_generator(config)
     return prompts
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from objectives.trial.messages import StepMetrics, TrialResult, TrialSpec
 from sweep.early_stopping.collapse_monitor import CollapseMonitor, lost_on_held_out
 from sweep.early_stopping.pruner import SearchPruner, recent_reward
+from sweep.storage import attributes
 
 if TYPE_CHECKING:
     import optuna
@@ -16,13 +17,15 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, kw_only=True)
 class RunningTrial:
-    """A trial that the worker holds."""
+    """A trial that a worker holds."""
 
     trial: optuna.Trial
     spec: TrialSpec
     monitor: CollapseMonitor
     pruner: SearchPruner | None
     """None where nothing but a collapse ends a trial."""
+    worker: int = 0
+    """Which one holds it."""
     curve: list[StepMetrics] = field(default_factory=list)
     collapse: str | None = None
     """Why it has collapsed."""
@@ -41,6 +44,24 @@ class RunningTrial:
         if self.collapse is None and self.pruner is not None and self.trial.should_prune():
             self.pruned = f"pruned at step {metrics.step} by {self.pruner.name}"
         return bool(self.collapse or self.pruned)
+
+    def store(self, study: optuna.Study, result: TrialResult) -> str | None:
+        """Stores what the trial, now ended, has come to; why it ended early or counts as collapsed, if it does."""
+        from optuna.trial import TrialState
+
+        trial, reason = self.trial, self.why_collapsed(result)
+        attributes.record_result(trial, result, self.curve)
+        trial.set_user_attr(attributes.COLLAPSED, reason is not None)
+        if result.pruned and reason is None:
+            trial.set_user_attr(attributes.ENDED_EARLY, True)
+            reason = self.pruned
+        if reason is not None:
+            trial.set_user_attr(attributes.REASON, reason)
+        if result.pruned:
+            study.tell(trial, state=TrialState.PRUNED)
+        else:
+            study.tell(trial, result.held_out.sampled)
+        return reason
 
     def why_collapsed(self, result: TrialResult) -> str | None:
         """Why the trial, now ended, counts as collapsed: seen in training, or by its held-out score."""

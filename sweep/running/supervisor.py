@@ -1,15 +1,14 @@
-"""The loop that asks Optuna for trials, hands them to a worker, and stores what comes back."""
+"""The loop that asks Optuna for trials, hands them to workers, and stores what comes back."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from objectives.preview import Preview
 from objectives.stages import Stage, TrialsStage
-from objectives.trial.checkpoint_file import checkpoint_file, remove_litter
+from objectives.trial.checkpoint_file import remove_litter
 from objectives.trial.messages import (
     Failed,
     Finished,
@@ -23,19 +22,18 @@ from objectives.trial.messages import (
     SlotFree,
     Start,
     StepMetrics,
-    trial_log,
 )
-from sweep.early_stopping.collapse_monitor import CollapseMonitor
-from sweep.early_stopping.pruner import SearchPruner
 from sweep.errors import TrialsFailedError
 from sweep.live_display.display import ProgressDisplay
+from sweep.running.roster import Roster
 from sweep.running.running_trial import RunningTrial
-from sweep.running.worker_process import WorkerDiedError, WorkerProcess
-from sweep.search.schedule import ended_trials, record_failure, trial_spec
+from sweep.running.running_trials import RunningTrials
+from sweep.running.trial_schedule import TrialSchedule
+from sweep.running.worker_process import WorkerDiedError
+from sweep.running.workers import Workers
 from sweep.storage import attributes
 from sweep.storage.schema import base_of
 from sweep.study.file import StudyFile
-from sweep.study.sources import source_hashes
 from sweep.text import printable
 
 if TYPE_CHECKING:
@@ -45,32 +43,13 @@ UNREWARDED = "unrewarded"
 """The kind of failure of a trained policy that no reward function applies to any more."""
 USER_FAULTS = {"reward", "task"}
 """Kinds of failure that every other trial would meet too."""
-MAX_WORKER_DEATHS = 3
-"""Workers that may die one after another, with no trial finished between, before the study stops."""
-
-
-class TrialSchedule(Protocol):
-    """Which trials a study is to hold."""
-
-    @property
-    def trials(self) -> int:
-        """How many in all."""
-
-    @property
-    def score_after(self) -> tuple[int, ...]:
-        """Steps after which each is scored, besides its last."""
-
-    def queue(self, study: optuna.Study) -> None:
-        """Queues what is known beforehand and not held yet."""
-        ...
-
-    def next_trial(self, study: optuna.Study) -> optuna.Trial:
-        """Asks for the next one: its parameters and its seed are set."""
-        ...
 
 
 class Supervisor:
-    """Runs a study until it holds all its trials. Whoever makes one holds the study's lock."""
+    """Runs a study until it holds all its trials. Whoever makes one holds the study's lock.
+
+    It alone writes to the storage: what a worker says that was taken for dead changes nothing.
+    """
 
     def __init__(
         self,
@@ -78,6 +57,7 @@ class Supervisor:
         config: StudyFile,
         schedule: TrialSchedule,
         *,
+        workers: Workers,
         log_folder: Path,
         progress: ProgressDisplay,
         after_trial: Callable[[], None] = lambda: None,
@@ -85,185 +65,161 @@ class Supervisor:
         self._study = study
         self._schedule = schedule
         self._config = config
+        self._workers = workers
+        self._roster = Roster(workers.count, slots=config.learner.slots)
+        self._trials = RunningTrials(study, config, log_folder=log_folder, progress=progress)
         self._log_folder = log_folder
         self._progress = progress
         self._after_trial = after_trial
-        self._running: dict[int, RunningTrial] = {}
-        self._free_slots = 0
         self._base: HeldOutScore | None = None
-        self._deaths = 0
-        self._sources = source_hashes(config)
-        self._pruner = study.pruner if isinstance(study.pruner, SearchPruner) else None
 
     def run(self) -> None:
         """Runs what is left of the study.
 
         Raises:
-            TrialsFailedError: where the worker cannot load, a reward is broken, or no trial gets through.
+            TrialsFailedError: where no worker can load, a reward is broken, or no trial gets through.
             KeyboardInterrupt: passed on, once running trials are stored as lost and queued again.
         """
-        self._requeue_orphans()
+        self._trials.requeue_orphans()
         remove_litter(self._log_folder)
         self._schedule.queue(self._study)
-        self._progress.begin(
-            done=len(ended_trials(self._study)), trials=self._schedule.trials, steps=self._config.budget.steps
-        )
+        ended = self._trials.count_ended()
+        self._progress.begin(done=ended, trials=self._schedule.trials, steps=self._config.budget.steps)
         try:
-            while self._left() > 0:
-                self._run_worker()
+            if self._left > 0:
+                self._serve()
         finally:
-            self._lose_running("interrupted")
+            self._trials.lose("interrupted")
             self._progress.end()
 
-    def _run_worker(self) -> None:
-        """Serves one worker until the study is done or the worker dies."""
-        settings = self._config.worker_settings(self._log_folder, sources=self._sources)
-        log = self._log_folder / f"worker-{time.strftime('%Y%m%d-%H%M%S')}.log"
-        self._free_slots = 0
-        with WorkerProcess(settings, log) as worker:
-            try:
-                # In this order: while trials run, the storage need not be asked.
-                while self._running or self._left() > 0:
-                    message = worker.receive(timeout_s=0.5)
-                    if message is not None:
-                        self._handle(message, worker)
-                    self._progress.tick()
-            except WorkerDiedError as death:
-                self._bury(death, worker)
+    def _serve(self) -> None:
+        """Serves workers until the study is done. The first loads alone: what it finds, others would find too."""
+        with self._workers as workers:
+            workers.start(0)
+            while self._trials or self._left > 0:
+                heard = workers.receive(timeout_s=0.5)
+                if heard is not None:
+                    k, said = heard
+                    if isinstance(said, WorkerDiedError):
+                        self._bury(k, said)
+                    else:
+                        self._handle(k, said)
+                    self._fill_slots()
+                self._progress.tick()
 
-    def _handle(self, message: FromWorker | Preview, worker: WorkerProcess) -> None:
+    def _handle(self, k: int, message: FromWorker | Preview) -> None:
         match message:
-            case Stage(doing=doing) if doing and not worker.watch.ready:
-                self._progress.note(doing)
+            case Stage(doing=doing) if doing and not self._workers.is_ready(k):
+                self._progress.worker_is(k, doing)
             case TrialsStage(trials=trials, doing=doing):
                 self._progress.trials_are(doing, trials)
             case Ready():
-                self._base = base_of(self._study, message.baseline)
-                attributes.record_ready(self._study, message, slots=self._config.learner.slots)
-                self._progress.ready(message)
+                self._on_ready(k, message)
             case Note(text=text):
-                self._progress.note(printable(text))
+                self._progress.note(self._roster.by(k, printable(text)))
             case Resumed(number=number):
-                self._on_resumed(self._running[number], message, worker)
+                self._on_resumed(self._trials[number], message)
             case SlotFree():
-                self._free_slots += 1
+                self._roster.free[k] += 1
             case Progress(number=number, metrics=metrics):
-                self._on_progress(self._running[number], metrics, worker)
-            case Finished(number=number, result=_):
-                self._on_finished(self._running.pop(number), message)
+                self._on_progress(self._trials[number], metrics)
+            case Finished(number=number):
+                self._roster.deaths[k] = 0
+                self._trials.finish(number, message.result)
+                self._after_trial()
+            case Failed(number=None):
+                self._give_up(k, f"the worker could not start: {message.message} (log: {self._workers.log(k)})")
             case Failed():
-                self._on_failed(message, worker)
-        while self._free_slots and self._left() > 0:
-            self._start_trial(worker)
+                self._on_failed(message)
 
-    def _start_trial(self, worker: WorkerProcess) -> None:
-        trial = self._schedule.next_trial(self._study)
-        spec = trial_spec(trial, self._config, score_after=self._schedule.score_after)
-        assert self._base is not None  # noqa: S101 - a worker is ready before it has a free slot
-        monitor = CollapseMonitor(
-            base=self._base,
-            patience=self._config.search.collapse_patience,
-            prompts_per_step=self._config.budget.prompts_per_step,
-        )
-        self._running[trial.number] = RunningTrial(trial=trial, spec=spec, monitor=monitor, pruner=self._pruner)
-        self._free_slots -= 1
-        trial.set_user_attr(attributes.WORKER, worker.pid)
-        trial.set_user_attr(attributes.LOG, str(trial_log(self._log_folder, trial.number)))
-        worker.send(Start(spec=spec))
-        self._progress.trial_started(spec)
+    def _on_ready(self, k: int, ready: Ready) -> None:
+        if unlike := self._roster.unlike_the_first(ready):
+            self._workers.stop(k)
+            self._give_up(k, f"the worker does not compute as the first one does: {unlike}")
+            return
+        if self._base is None:
+            self._base = base_of(self._study, ready.baseline)
+            self._progress.ready(ready)
+        else:
+            self._progress.worker_is(k, "ready")
+        attributes.record_ready(self._study, ready, slots=self._config.learner.slots, workers=self._workers.count)
+        for other in self._roster.wanted(trials=self._left + len(self._trials)):
+            self._workers.start(other)
 
-    def _on_resumed(self, running: RunningTrial, message: Resumed, worker: WorkerProcess) -> None:
+    def _fill_slots(self) -> None:
+        for k in self._roster.with_free_slots():
+            while self._roster.free[k] and self._left > 0:
+                self._start_trial(k)
+
+    def _on_resumed(self, running: RunningTrial, message: Resumed) -> None:
         """Takes in again what an earlier run of the trial has measured."""
         self._progress.resumed(running.spec, message.step, message.curve)
         ends = [running.observe(metrics) for metrics in message.curve]
         if any(ends):
-            worker.send(Prune(number=running.spec.number))
+            self._workers.send(running.worker, Prune(number=running.spec.number))
 
-    def _on_progress(self, running: RunningTrial, metrics: StepMetrics, worker: WorkerProcess) -> None:
+    def _on_progress(self, running: RunningTrial, metrics: StepMetrics) -> None:
         self._progress.step(running.spec, metrics)
         if running.observe(metrics):
-            worker.send(Prune(number=running.spec.number))
+            self._workers.send(running.worker, Prune(number=running.spec.number))
 
-    def _on_finished(self, running: RunningTrial, message: Finished) -> None:
-        from optuna.trial import TrialState
-
-        trial, result = running.trial, message.result
-        score, reason = result.held_out.sampled, running.why_collapsed(result)
-        attributes.record_result(trial, result, running.curve)
-        trial.set_user_attr(attributes.COLLAPSED, reason is not None)
-        if result.pruned and reason is None:
-            trial.set_user_attr(attributes.ENDED_EARLY, True)
-            reason = running.pruned
-        if reason is not None:
-            trial.set_user_attr(attributes.REASON, reason)
-        if result.pruned:
-            self._study.tell(trial, state=TrialState.PRUNED)
-        else:
-            self._study.tell(trial, score)
-        self._forget_checkpoint(running)
-        self._deaths = 0
-        self._progress.trial_ended(running.spec, score=score, reason=reason)
-        self._after_trial()
-
-    def _on_failed(self, message: Failed, worker: WorkerProcess) -> None:
-        if message.number is None:
-            raise TrialsFailedError(f"the worker could not start: {message.message} (log: {worker.log})")
-        running = self._running.pop(message.number)
+    def _on_failed(self, message: Failed) -> None:
+        assert message.number is not None  # noqa: S101
+        running = self._trials[message.number]
         # Where it has collapsed it failed because of that, whatever it failed of.
         if running.collapse is not None or message.kind == UNREWARDED:
             running.trial.set_user_attr(attributes.COLLAPSED, True)
         # A fault of the user's own is mended, and then the trial is wanted again.
-        self._fail(running, printable(message.message), again=message.again or message.kind in USER_FAULTS)
+        self._trials.fail(running, printable(message.message), again=message.again or message.kind in USER_FAULTS)
         if message.kind in USER_FAULTS:
             log = running.trial.user_attrs[attributes.LOG]
             raise TrialsFailedError(f"trial {message.number} stopped the study: {message.message} (log: {log})")
-        if self._nothing_works():
+        if self._trials.nothing_works():
             raise TrialsFailedError(f"the first trials all failed, the last one so: {message.message}")
 
-    def _bury(self, death: WorkerDiedError, worker: WorkerProcess) -> None:
-        """Stores the trials that a dead worker held as lost, and lets the next worker have them again."""
-        cause = printable(str(death))
-        self._deaths += 1
-        if death.reward is not None or death.loading:  # the next one would fare no better
-            self._lose_running(cause)
-            raise TrialsFailedError(f"{cause} (log: {worker.log})")
-        if self._deaths >= MAX_WORKER_DEATHS:
-            for running in self._running.values():
-                self._fail(running, cause)
-            self._running.clear()
-            raise TrialsFailedError(f"{self._deaths} workers died one after another: {cause} (log: {worker.log})")
-        self._progress.note(f"{cause}; starting another")
-        self._lose_running(cause)
+    def _bury(self, k: int, death: WorkerDiedError) -> None:
+        """Stores the trials that a dead worker held as lost, so that they are run again, and starts another."""
+        cause, log = printable(str(death)), self._workers.log(k)
+        if death.reward is not None:  # the next one would fare no better
+            self._trials.lose(cause, worker=k)
+            raise TrialsFailedError(f"{cause} (log: {log})")
+        self._roster.died(k)
+        if death.loading:
+            self._trials.lose(cause, worker=k)
+            self._give_up(k, f"{cause} (log: {log})")
+        elif self._roster.dies_too_often(k):
+            self._trials.lose(cause, worker=k, again=False)
+            self._give_up(k, f"{self._roster.deaths[k]} workers died one after another: {cause} (log: {log})")
+        else:
+            self._progress.note(self._roster.by(k, f"{cause}; starting another"))
+            self._trials.lose(cause, worker=k)
+            self._workers.start(k)
 
-    def _lose_running(self, cause: str) -> None:
-        for running in self._running.values():
-            self._fail(running, cause, again=True)
-        self._running.clear()
+    def _give_up(self, k: int, why: str) -> None:
+        """Goes on without worker k, if there are others.
 
-    def _fail(self, running: RunningTrial, reason: str, *, again: bool = False) -> None:
-        record_failure(self._study, running.trial.number, reason, again=again)
-        if not again:
-            self._forget_checkpoint(running)
-        self._progress.trial_ended(running.spec, score=None, reason=reason, again=again)
+        Raises:
+            TrialsFailedError: where it was the last.
+        """
+        others = self._roster.give_up(k)
+        if not others:
+            raise TrialsFailedError(why)
+        self._progress.note(self._roster.by(k, f"{why}; going on with {others} of {self._workers.count} workers"))
 
-    def _forget_checkpoint(self, running: RunningTrial) -> None:
-        """Once it is stored how a trial has ended, and not before, nobody will want to go on with it."""
-        checkpoint_file(self._log_folder, running.spec).unlink(missing_ok=True)
+    def _start_trial(self, k: int) -> None:
+        trial = self._schedule.next_trial(self._study)
+        assert self._base is not None  # noqa: S101 - a worker is ready before it has a free slot
+        running = self._trials.begin(
+            trial,
+            base=self._base,
+            score_after=self._schedule.score_after,
+            worker=k,
+            identity=self._workers.identity(k),
+        )
+        self._roster.free[k] -= 1
+        self._workers.send(k, Start(spec=running.spec))
 
-    def _requeue_orphans(self) -> None:
-        """A trial that runs while we hold the lock was lost with its supervisor."""
-        from optuna.trial import TrialState
-
-        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            record_failure(self._study, trial.number, "the supervisor was killed", again=True)
-
+    @property
     def _left(self) -> int:
         """Trials that may still be started."""
-        return self._schedule.trials - len(ended_trials(self._study)) - len(self._running)
-
-    def _nothing_works(self) -> bool:
-        """Whether three trials or more have ended, and every one failed."""
-        from optuna.trial import TrialState
-
-        ended = [trial.state for trial in ended_trials(self._study)]
-        return len(ended) >= 3 and set(ended) == {TrialState.FAIL}
+        return self._schedule.trials - self._trials.ended - len(self._trials)

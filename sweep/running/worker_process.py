@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from multiprocessing.connection import wait
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from types import ModuleType, TracebackType
-from typing import Self, cast
+from typing import Any, Self, cast
 
 from objectives.crash_log import log_crashes
 from objectives.machine import memory_reached, total_memory
@@ -25,9 +27,10 @@ QUIET_TRACKER = "ignore::UserWarning:multiprocessing.resource_tracker"
 """multiprocessing's tracker clears away the semaphores of a killed worker, and would say so in three lines."""
 
 
-def _run(log: Path, *arguments: object) -> None:
+def _run(environment: Mapping[str, str], log: Path, *arguments: object) -> None:
     """What the spawned process runs. Imported there, so that this process stays light."""
     let_through()
+    os.environ.update(environment)  # libraries read it as they are imported
     log_crashes(log)
     from objectives.worker import main
 
@@ -51,13 +54,21 @@ def _no_main_module() -> Iterator[None]:
 class WorkerProcess:
     """A spawned worker: it loads in the background, and its messages are read with `receive`."""
 
-    def __init__(self, settings: WorkerSettings, log: Path, *, preview_prompts: int = 0) -> None:
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        log: Path,
+        *,
+        preview_prompts: int = 0,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         """Spawns it.
 
         Args:
             settings: What every trial of this worker shares.
             log: Where output goes that belongs to no trial.
             preview_prompts: With any, the worker only samples the base policy, sends a `Preview` and ends.
+            environment: What its environment holds besides this process's.
 
         Raises:
             StorageError: where there is no place for its temporary files.
@@ -73,7 +84,7 @@ class WorkerProcess:
         self._scratch = Scratch(near=log.parent)
         self._process = context.Process(
             target=_run,
-            args=(log, theirs, settings, self._scratch.folders, preview_prompts),
+            args=(environment or {}, log, theirs, settings, self._scratch.folders, preview_prompts),
             name="rank-sweep-worker",
             daemon=False,
         )
@@ -94,15 +105,17 @@ class WorkerProcess:
         except OSError:
             return
 
-    def receive(self, timeout_s: float) -> FromWorker | Preview | None:
-        """The next message, or None where none came in time.
+    @property
+    def sources(self) -> tuple[Connection[Any, Any], int]:
+        """What to wait for: a message to read, and the worker's end."""
+        return self.connection, self._process.sentinel
+
+    def poll(self) -> FromWorker | Preview | None:
+        """The next message, or None where there is none now.
 
         Raises:
             WorkerDiedError: where the worker is dead and has nothing more to say, or hangs in a reward function.
-            KeyboardInterrupt: where Ctrl-C or SIGTERM has come since the worker was entered.
         """
-        self._interrupts.check()
-        wait([self.connection, self._process.sentinel], timeout=timeout_s)
         if self.pid is not None:
             self._memory = memory_reached(self.pid) or self._memory
         try:
@@ -122,10 +135,17 @@ class WorkerProcess:
         return None
 
     def wait(self) -> FromWorker | Preview:
-        """The next message, however long it takes. Raises what `receive` does."""
-        while (message := self.receive(timeout_s=1.0)) is None:
-            pass
-        return message
+        """The next message, however long it takes.
+
+        Raises:
+            WorkerDiedError: as `poll` does.
+            KeyboardInterrupt: where Ctrl-C or SIGTERM has come since the worker was entered.
+        """
+        while True:
+            self._interrupts.check()
+            wait(self.sources, timeout=1.0)
+            if (message := self.poll()) is not None:
+                return message
 
     def _death(self) -> WorkerDiedError:
         reward = self.watch.stage.reward
@@ -145,9 +165,26 @@ class WorkerProcess:
 
     def stop(self, *, grace_s: float) -> None:
         """Asks the worker to stop, kills it after the grace period, and removes what it left behind."""
+        if grace_s:
+            self.ask_to_stop()
+        self.end(deadline=time.monotonic() + grace_s)
+
+    def ask_to_stop(self) -> None:
+        """Lets the worker end by itself, once it has written down what is worth keeping."""
         if self._process.is_alive():
             self.send(Stop())
-            self._process.join(timeout=grace_s)
+
+    def end(self, *, deadline: float) -> None:
+        """Waits for the worker's end until then, kills it after that, and removes what it left behind.
+
+        What it still says is read: with its pipe full it would wait for a reader.
+        """
+        with suppress(EOFError, OSError):
+            while (left_s := deadline - time.monotonic()) > 0 and self._process.is_alive():
+                wait(self.sources, timeout=left_s)
+                while self.connection.poll():
+                    self.connection.recv()
+        self._process.join(timeout=max(0.0, deadline - time.monotonic()))
         if self._process.is_alive():
             self._kill()
         self.connection.close()

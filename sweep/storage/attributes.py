@@ -25,7 +25,8 @@ LOOKS = "looks"
 BASELINE = "baseline"
 """Study attribute: the base policy's held-out score."""
 FACTS = "facts"
-"""Study attribute: versions and hardware of the newest worker, and how many trials it runs at once."""
+"""Study attribute: versions and hardware of the newest worker, how many trials it runs at once, and how many workers
+the study has at most."""
 BASE = "base"
 """Trial attribute: the base policy's held-out score, sampled with the trial's own seed."""
 SCORES = "scores"
@@ -49,7 +50,7 @@ REDONE = "redone"
 ALPHA = "alpha"
 """Trial attribute: lora_alpha, where it was searched in multiples of r."""
 WORKER = "worker"
-"""Trial attribute: the process id of the worker that ran the trial."""
+"""Trial attribute: the worker that ran the trial: its process id, with its machine before it where that is another."""
 LOG = "log"
 """Trial attribute: the trial's log file."""
 ADAPTER = "adapter"
@@ -66,10 +67,10 @@ def in_log_folder(stored: str, logs: Path) -> Path:
     return logs / Path(stored).name
 
 
-def record_ready(study: optuna.Study, ready: Ready, *, slots: int) -> None:
+def record_ready(study: optuna.Study, ready: Ready, *, slots: int, workers: int) -> None:
     """Stores what a worker measured and is, before its first trial."""
     study.set_user_attr(BASELINE, asdict(ready.baseline))
-    study.set_user_attr(FACTS, {**ready.facts, "slots": slots})
+    study.set_user_attr(FACTS, {**ready.facts, "slots": slots, "workers": workers})
 
 
 def record_result(trial: optuna.Trial, result: TrialResult, curve: Sequence[StepMetrics]) -> None:

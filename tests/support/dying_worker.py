@@ -14,7 +14,7 @@ STAGES = ("starting", "importing Unsloth", "starting the engine", "scoring the b
 LORA = LoraSpec(r=8, alpha=16)
 
 
-def run(log, connection, settings, scratch, preview_prompts):
+def run(environment, log, connection, settings, scratch, preview_prompts):
     """What the spawned process runs: the study's name says in which stage to die and how, as `reward.SIGSEGV`."""
     log_crashes(log)
     fatal, _, how = settings.study.replace("_", " ").partition(".")

@@ -1,4 +1,4 @@
-"""A worker that trains nothing: rewards are a function of trial and step. It speaks the worker's protocol."""
+"""Workers that train nothing: rewards are a function of trial and step. They speak the worker's protocol."""
 
 from collections import deque
 
@@ -19,7 +19,9 @@ BASELINE, SPREAD = 0.25, 0.43
 
 
 class ScriptedWorker:
-    """Runs trials at once, as a pack does; one that is pruned ends at its next step, as there."""
+    """Runs trials at once, as a pack does; one that is pruned ends at its next step, as there. It is a crew of one."""
+
+    count = 1
 
     def __init__(self, reward, *, slots=3, deaf=False, silent=lambda spec, step: 0.0, units=(1.0, 0.0)):
         """Sets up.
@@ -32,13 +34,27 @@ class ScriptedWorker:
             units: (a, c): what is told of a reward is a * reward + c.
         """
         self.reward, self.slots, self.deaf, self.silent, self.units = reward, slots, deaf, silent, units
-        self.pid, self.most, self.idle = 1, 0, 0
+        self.most, self.idle = 0, 0
         self._steps, self._pruned, self._specs = {}, set(), {}
 
-    def __call__(self, settings, log):
-        self.log, self._budget = log, settings.budget.steps
-        self._out = deque([Ready(baseline=self._score(0, BASELINE), facts={}), *[SlotFree()] * self.slots])
+    def __call__(self, settings, log_folder):
+        self._log_folder, self._budget = log_folder, settings.budget.steps
         return self
+
+    def log(self, k):
+        return str(self._log_folder / "worker.log")
+
+    def identity(self, k):
+        return 1
+
+    def is_ready(self, k):
+        return True
+
+    def stop(self, k):
+        self._out.clear()
+
+    def start(self, k):
+        self._out = deque([Ready(baseline=self._score(0, BASELINE), facts={}), *[SlotFree()] * self.slots])
 
     def __enter__(self):
         return self
@@ -46,7 +62,7 @@ class ScriptedWorker:
     def __exit__(self, *_):
         pass
 
-    def send(self, message):
+    def send(self, k, message):
         match message:
             case Start(spec=spec):
                 self._specs[spec.number], self._steps[spec.number] = spec, 0
@@ -56,7 +72,7 @@ class ScriptedWorker:
     def receive(self, timeout_s):
         if not self._out:
             self._round()
-        return self._out.popleft() if self._out else None
+        return (0, self._out.popleft()) if self._out else None
 
     def _round(self):
         self.most = max(self.most, len(self._specs))

@@ -1,0 +1,49 @@
+"""How many workers a study gets on this machine, and which GPU or how many threads each of them sees."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from objectives.machine import cores
+from sweep.errors import StudyFileError
+from sweep.preflight.devices import count_gpus
+from sweep.preflight.placement import uses_gpu_here
+from sweep.study.file import StudyFile
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+THREADS = "OMP_NUM_THREADS"
+
+
+def worker_places(config: StudyFile) -> tuple[Mapping[str, str], ...]:
+    """What each worker's environment holds besides ours: one worker per GPU by default, and one on a processor.
+
+    Raises:
+        StudyFileError: where `run.workers` asks for more than there are GPUs or processor cores.
+    """
+    if uses_gpu_here():
+        gpus = visible_gpus()
+        count = _count(config, default=max(1, len(gpus)), most=max(1, len(gpus)), of="GPU")
+        return tuple({VISIBLE: gpu} for gpu in gpus[:count]) or ({},)
+    count = _count(config, default=1, most=max(1, int(cores())), of="processor core")
+    if count == 1 or THREADS in os.environ:
+        return ({},) * count
+    return ({THREADS: str(max(1, int(cores()) // count))},) * count
+
+
+def visible_gpus() -> tuple[str, ...]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them: by number, or by id."""
+    mask = os.environ.get(VISIBLE)
+    if mask is None:
+        return tuple(map(str, range(count_gpus())))
+    return tuple(gpu.strip() for gpu in mask.split(",") if gpu.strip())
+
+
+def _count(config: StudyFile, *, default: int, most: int, of: str) -> int:
+    asked = config.run.workers
+    if asked == "auto":
+        return default
+    if asked > most:
+        plural = "" if most == 1 else "s"
+        raise StudyFileError(f"run.workers={asked}; this machine has {most} {of}{plural}; allowed: 'auto', 1 to {most}")
+    return asked

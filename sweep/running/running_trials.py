@@ -1,0 +1,112 @@
+"""The trials that workers hold, from being asked for to being stored, told and forgotten."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from objectives.trial.checkpoint_file import checkpoint_file
+from objectives.trial.messages import HeldOutScore, TrialResult, trial_log
+from sweep.early_stopping.collapse_monitor import CollapseMonitor
+from sweep.early_stopping.pruner import SearchPruner
+from sweep.live_display.display import ProgressDisplay
+from sweep.running.running_trial import RunningTrial
+from sweep.search.schedule import ended_trials, record_failure, trial_spec
+from sweep.storage import attributes
+from sweep.study.file import StudyFile
+
+if TYPE_CHECKING:
+    import optuna
+
+
+class RunningTrials:
+    """The running trials of a study, by their numbers. What becomes of each is stored before it is shown."""
+
+    def __init__(self, study: optuna.Study, config: StudyFile, *, log_folder: Path, progress: ProgressDisplay) -> None:
+        self.ended = 0
+        """Trials of the study that have ended for good, counted here: asking the storage takes long in a long study."""
+        self._study, self._config, self._log_folder, self._progress = study, config, log_folder, progress
+        self._trials: dict[int, RunningTrial] = {}
+        self._pruner = study.pruner if isinstance(study.pruner, SearchPruner) else None
+
+    def __len__(self) -> int:
+        return len(self._trials)
+
+    def __getitem__(self, number: int) -> RunningTrial:
+        return self._trials[number]
+
+    def count_ended(self) -> int:
+        """Counts the trials that have ended for good, from the storage."""
+        self.ended = len(ended_trials(self._study))
+        return self.ended
+
+    def requeue_orphans(self) -> None:
+        """A trial that runs in storage while we hold the lock was lost with its supervisor: it is run again."""
+        from optuna.trial import TrialState
+
+        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            record_failure(self._study, trial.number, "the supervisor was killed", again=True)
+
+    def begin(
+        self,
+        trial: optuna.Trial,
+        *,
+        base: HeldOutScore,
+        score_after: tuple[int, ...],
+        worker: int,
+        identity: int | str | None,
+    ) -> RunningTrial:
+        """Takes in a trial that a worker is about to be given.
+
+        Args:
+            trial: As it was asked for.
+            base: The base policy's score, which says what a collapse is.
+            score_after: Steps after which it is scored besides its last.
+            worker: The worker's number.
+            identity: What is stored of the worker.
+        """
+        spec = trial_spec(trial, self._config, score_after=score_after)
+        monitor = CollapseMonitor(
+            base=base,
+            patience=self._config.search.collapse_patience,
+            prompts_per_step=self._config.budget.prompts_per_step,
+        )
+        running = RunningTrial(trial=trial, spec=spec, monitor=monitor, pruner=self._pruner, worker=worker)
+        self._trials[trial.number] = running
+        trial.set_user_attr(attributes.WORKER, identity)
+        trial.set_user_attr(attributes.LOG, str(trial_log(self._log_folder, trial.number)))
+        self._progress.trial_started(spec, worker=worker)
+        return running
+
+    def finish(self, number: int, result: TrialResult) -> None:
+        """Stores what a trial has come to."""
+        running = self._trials.pop(number)
+        reason = running.store(self._study, result)
+        self._end(running)
+        self._progress.trial_ended(running.spec, score=result.held_out.sampled, reason=reason)
+
+    def fail(self, running: RunningTrial, reason: str, *, again: bool = False) -> None:
+        """Stores a trial as failed; with `again`, it is run again and goes on from its checkpoint."""
+        del self._trials[running.trial.number]
+        record_failure(self._study, running.trial.number, reason, again=again)
+        if not again:
+            self._end(running)
+        self._progress.trial_ended(running.spec, score=None, reason=reason, again=again)
+
+    def lose(self, cause: str, *, worker: int | None = None, again: bool = True) -> None:
+        """Stores trials as failed through no fault of theirs: those of one worker, or all."""
+        for running in list(self._trials.values()):
+            if worker in (None, running.worker):
+                self.fail(running, cause, again=again)
+
+    def nothing_works(self) -> bool:
+        """Whether three trials or more have ended, and every one failed."""
+        if self.ended < 3:
+            return False
+        return set(Counter(trial.state.name for trial in ended_trials(self._study))) == {"FAIL"}
+
+    def _end(self, running: RunningTrial) -> None:
+        """Once it is stored how a trial has ended, and not before, nobody will want to go on with it."""
+        self.ended += 1
+        checkpoint_file(self._log_folder, running.spec).unlink(missing_ok=True)

@@ -1,0 +1,28 @@
+"""What a schedule is: it knows which trials a study is to hold, and asks Optuna for them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import optuna
+
+
+class TrialSchedule(Protocol):
+    """Which trials a study is to hold."""
+
+    @property
+    def trials(self) -> int:
+        """How many in all."""
+
+    @property
+    def score_after(self) -> tuple[int, ...]:
+        """Steps after which each is scored, besides its last."""
+
+    def queue(self, study: optuna.Study) -> None:
+        """Queues what is known beforehand and not held yet."""
+        ...
+
+    def next_trial(self, study: optuna.Study) -> optuna.Trial:
+        """Asks for the next one: its parameters and its seed are set."""
+        ...
