@@ -38,6 +38,12 @@ class UnrewardedError(TrialError):
     kind = "unrewarded"
 
 
+class DroppedError(TrialError):
+    """Somebody wants this trial to end."""
+
+    kind = "dropped"
+
+
 class TaskError(TrialError, ValueError):
     """A task cannot be built from its settings: the user's mistake, so it stops the study."""
 

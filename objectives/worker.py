@@ -17,12 +17,13 @@ from pathlib import Path
 from objectives import stages
 from objectives.crash_log import log_crashes
 from objectives.engines.adapter_files import AdapterFolder
-from objectives.errors import RewardError, TrialError, is_out_of_memory
+from objectives.errors import DroppedError, RewardError, TrialError, is_out_of_memory
 from objectives.learners.build import make_learner
 from objectives.learners.trial_log import output_to
 from objectives.preview import Preview, sample
 from objectives.settings.sections import WorkerSettings
 from objectives.trial.messages import (
+    Drop,
     Failed,
     Finished,
     FromWorker,
@@ -52,6 +53,7 @@ class ConnectionFeed:
         self._connection = connection
         self._sending = threading.Lock()
         self._pruned: set[int] = set()
+        self._dropped: set[int] = set()
         self._starts: list[TrialSpec] = []
         self._offered = False
         self._stopped = False
@@ -95,6 +97,8 @@ class ConnectionFeed:
     def pruned(self, number: int) -> bool:
         """See `TrialFeed.pruned`."""
         self._read_all()
+        if number in self._dropped:
+            raise DroppedError("dropped on request")
         return number in self._pruned
 
     def finish(self, number: int, result: TrialResult) -> None:
@@ -118,6 +122,8 @@ class ConnectionFeed:
                 self._starts.append(spec)
             case Prune(number=number):
                 self._pruned.add(number)
+            case Drop(number=number):
+                self._dropped.add(number)
             case _:
                 self._stopped = True
 

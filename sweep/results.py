@@ -52,6 +52,7 @@ class Results:
     | r, alpha, learning_rate, use_rslora | what was sampled; a parameter that no trial sampled has no column |
     | alpha_per_r | where alpha was sampled in multiples of r |
     | seed | decides adapter initialisation, prompt order and sampling |
+    | added | whether somebody chose it by hand, with `sweep add`: ranks are compared without it |
     | design | whether it belongs to the points that every rank gets |
     | held_out, held_out_greedy | mean reward on held-out prompts after its last step, sampled and greedy |
     | gain | held_out less the base policy's, sampled with the same seed |
@@ -135,6 +136,7 @@ def _trial_row(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
         "state": trial.state.name.lower(),
         **_parameters(trial),
         "design": bool(attrs.get(DESIGN)),
+        "added": bool(attrs.get(attributes.ADDED)),
         "held_out": None if score is None else score.sampled,
         "held_out_greedy": None if score is None else score.greedy,
         "gain": attributes.gain(attrs),

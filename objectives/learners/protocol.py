@@ -37,7 +37,11 @@ class TrialFeed(Protocol):
         ...
 
     def pruned(self, number: int) -> bool:
-        """Whether this trial should end at its next step."""
+        """Whether this trial should end now, and be scored.
+
+        Raises:
+            DroppedError: where it should end as it is.
+        """
         ...
 
     def finish(self, number: int, result: TrialResult) -> None:

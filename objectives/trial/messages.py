@@ -177,9 +177,16 @@ class Prune:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Drop:
+    """Supervisor to worker: end this trial at its next step; nobody wants its score."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stop:
     """Supervisor to worker: no more trials."""
 
 
 FromWorker = Ready | SlotFree | Stage | TrialsStage | Note | Resumed | Progress | Finished | Failed
-ToWorker = Start | Prune | Stop
+ToWorker = Start | Prune | Drop | Stop

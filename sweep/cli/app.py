@@ -10,9 +10,11 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from sweep.cli import (
+    add,
     confirm,
     dashboard,
     doctor,
+    drop,
     export,
     init,
     log,
@@ -53,7 +55,7 @@ app = typer.Typer(
 
 COMMANDS = {
     "Start": (studies.studies, init.init, plan.plan, lora.lora, try_reward.try_reward, doctor.doctor),
-    "Run": (verdict.verdict, run.run, confirm.confirm),
+    "Run": (verdict.verdict, run.run, confirm.confirm, add.add, drop.drop),
     "Read": (show.show, trials.trials, log.log, report.report, dashboard.dashboard),
     "Take away": (export.export,),
 }

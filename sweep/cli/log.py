@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sweep.cli.options import StorageOption
-from sweep.cli.stored import StoredStudyArgument, open_stored
+from sweep.cli.stored import StoredStudyArgument, chosen_study, open_stored
 from sweep.storage.default import DEFAULT_STORAGE
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def log(
     from sweep.storage.database import log_folder
     from sweep.text import printable
 
-    stored = _study(open_stored(study, storage), confirm=confirm)
+    stored = chosen_study(open_stored(study, storage), confirm=confirm)
     found = _trial(stored, trial)
     path = in_log_folder(found.user_attrs.get(LOG, ""), log_folder(storage, stored.study_name))
     if not path.is_file():
@@ -43,16 +43,6 @@ def log(
             if not running:
                 return
             time.sleep(LOOK_S)
-
-
-def _study(search: optuna.Study, *, confirm: bool) -> optuna.Study:
-    from sweep.confirmation.outcome import confirmation_study
-
-    if not confirm:
-        return search
-    if (confirmation := confirmation_study(search)) is None:
-        raise typer.BadParameter(f"study {search.study_name!r} has no confirmation yet")
-    return confirmation
 
 
 def _trial(study: optuna.Study, number: int) -> optuna.trial.FrozenTrial:

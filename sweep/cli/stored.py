@@ -28,3 +28,18 @@ def open_stored(study: str, storage: str) -> optuna.Study:
 
     name = load_study(study).study.name if Path(study).suffix == ".toml" else study
     return open_study(open_storage(storage, create=False), name)
+
+
+def chosen_study(search: optuna.Study, *, confirm: bool) -> optuna.Study:
+    """A stored search, or its confirmation.
+
+    Raises:
+        BadParameter: where it has none yet.
+    """
+    from sweep.confirmation.outcome import confirmation_study
+
+    if not confirm:
+        return search
+    if (confirmation := confirmation_study(search)) is None:
+        raise typer.BadParameter(f"study {search.study_name!r} has no confirmation yet")
+    return confirmation

@@ -40,8 +40,8 @@ def trials(
 ) -> None:
     """List a stored study's trials, one by one: state, point, seed, held-out reward, gain, time, and why it ended.
 
-    A confirmation's trials have a `c` before their number. `--json` and `--csv` print the columns of
-    `sweep.results.Results.trials`: a list of objects, or a line each.
+    A confirmation's trials have a `c` before their number, and those of `sweep add` a `+` behind their state. `--json`
+    and `--csv` print the columns of `sweep.results.Results.trials`: a list of objects, or a line each.
 
     Examples: `sweep trials tiny`, `sweep trials tiny --r 4 --state collapsed`, `sweep trials tiny --csv > trials.csv`
     """

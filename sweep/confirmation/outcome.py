@@ -69,6 +69,7 @@ def freeze(summary: StudySummary, config: StudyFile) -> SmoothedSearch:
             collapsed=trial.collapsed,
         )
         for trial in summary.trials
+        if not trial.added
         if trial.value is not None and trial.r and trial.alpha and trial.learning_rate
     ]
     if all(point.collapsed for point in points):

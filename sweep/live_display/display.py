@@ -17,6 +17,9 @@ class ProgressDisplay(Protocol):
     def begin(self, *, done: int, trials: int, steps: int) -> None:
         """The study begins or goes on, with so many of its trials done."""
 
+    def added(self, *, trials: int) -> None:
+        """Somebody has added a point: there are so many trials in all now."""
+
     def note(self, text: str) -> None:
         """Something worth a line happened."""
 
@@ -73,6 +76,11 @@ class LineProgress:
         """See `ProgressDisplay`."""
         self._pace.trials, self._pace.steps, self._pace.ended = trials, steps, done
         self._print(f"{trials} trials of {steps} steps, {done} done")
+
+    def added(self, *, trials: int) -> None:
+        """See `ProgressDisplay`."""
+        self._pace.trials = trials
+        self._print(f"a point was added: {trials} trials in all")
 
     def note(self, text: str) -> None:
         """See `ProgressDisplay`."""

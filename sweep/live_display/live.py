@@ -57,6 +57,11 @@ class LiveProgress:
         self._pace.trials, self._pace.steps, self._pace.ended = trials, steps, done
         self._live.start()
 
+    def added(self, *, trials: int) -> None:
+        """See `ProgressDisplay`."""
+        self._pace.trials = trials
+        self._print(f"a point was added: {trials} trials in all")
+
     def note(self, text: str) -> None:
         """See `ProgressDisplay`."""
         self._note = text

@@ -29,6 +29,8 @@ class RunningTrial:
     curve: list[StepMetrics] = field(default_factory=list)
     collapse: str | None = None
     """Why it has collapsed."""
+    dropped: bool = False
+    """Whether its worker has been told that nobody wants it any more."""
     pruned: str | None = None
     """Why the pruner has ended it."""
 

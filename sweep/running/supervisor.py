@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +12,7 @@ from objectives.preview import Preview
 from objectives.stages import Stage, TrialsStage
 from objectives.trial.checkpoint_file import remove_litter
 from objectives.trial.messages import (
+    Drop,
     Failed,
     Finished,
     FromWorker,
@@ -32,6 +35,7 @@ from sweep.running.trial_schedule import TrialSchedule
 from sweep.running.worker_process import WorkerDiedError
 from sweep.running.workers import Workers
 from sweep.storage import attributes
+from sweep.storage.requests import read_requests
 from sweep.storage.schema import base_of
 from sweep.study.file import StudyFile
 from sweep.text import printable
@@ -41,6 +45,10 @@ if TYPE_CHECKING:
 
 UNREWARDED = "unrewarded"
 """The kind of failure of a trained policy that no reward function applies to any more."""
+DROPPED = "dropped"
+"""The kind of failure of a trial that somebody has ended."""
+REQUESTS_S = 2.0
+"""Seconds between two looks at what other processes ask for."""
 USER_FAULTS = {"reward", "task"}
 """Kinds of failure that every other trial would meet too."""
 
@@ -62,29 +70,29 @@ class Supervisor:
         progress: ProgressDisplay,
         after_trial: Callable[[], None] = lambda: None,
     ) -> None:
-        self._study = study
-        self._schedule = schedule
-        self._config = config
-        self._workers = workers
+        self._study, self._config, self._schedule, self._workers = study, config, schedule, workers
         self._roster = Roster(workers.count, slots=config.learner.slots)
         self._trials = RunningTrials(study, config, log_folder=log_folder, progress=progress)
         self._log_folder = log_folder
         self._progress = progress
         self._after_trial = after_trial
         self._base: HeldOutScore | None = None
+        self._added = 0
+        self._looked = -math.inf
 
     def run(self) -> None:
         """Runs what is left of the study.
 
         Raises:
             TrialsFailedError: where no worker can load, a reward is broken, or no trial gets through.
-            KeyboardInterrupt: passed on, once running trials are stored as lost and queued again.
+            KeyboardInterrupt: passed on, once running trials are stored as lost.
         """
         self._trials.requeue_orphans()
         remove_litter(self._log_folder)
         self._schedule.queue(self._study)
+        self._added = read_requests(self._study).added
         ended = self._trials.count_ended()
-        self._progress.begin(done=ended, trials=self._schedule.trials, steps=self._config.budget.steps)
+        self._progress.begin(done=ended, trials=self._schedule.trials + self._added, steps=self._config.budget.steps)
         try:
             if self._left > 0:
                 self._serve()
@@ -105,6 +113,7 @@ class Supervisor:
                     else:
                         self._handle(k, said)
                     self._fill_slots()
+                self._look_for_requests()
                 self._progress.tick()
 
     def _handle(self, k: int, message: FromWorker | Preview) -> None:
@@ -146,6 +155,21 @@ class Supervisor:
         for other in self._roster.wanted(trials=self._left + len(self._trials)):
             self._workers.start(other)
 
+    def _look_for_requests(self) -> None:
+        """Takes in what other processes ask for, every few seconds."""
+        if time.monotonic() < self._looked + REQUESTS_S:
+            return
+        requests, self._looked = read_requests(self._study), time.monotonic()
+        for number in requests.dropped:
+            running = self._trials[number]
+            if not running.dropped:
+                running.dropped = True
+                self._workers.send(running.worker, Drop(number=number))
+        if requests.added > self._added:
+            self._added = requests.added
+            self._progress.added(trials=self._schedule.trials + self._added)
+            self._fill_slots()
+
     def _fill_slots(self) -> None:
         for k in self._roster.with_free_slots():
             while self._roster.free[k] and self._left > 0:
@@ -174,7 +198,7 @@ class Supervisor:
         if message.kind in USER_FAULTS:
             log = running.trial.user_attrs[attributes.LOG]
             raise TrialsFailedError(f"trial {message.number} stopped the study: {message.message} (log: {log})")
-        if self._trials.nothing_works():
+        if message.kind != DROPPED and self._trials.nothing_works():
             raise TrialsFailedError(f"the first trials all failed, the last one so: {message.message}")
 
     def _bury(self, k: int, death: WorkerDiedError) -> None:
@@ -222,4 +246,4 @@ class Supervisor:
     @property
     def _left(self) -> int:
         """Trials that may still be started."""
-        return self._schedule.trials - self._trials.ended - len(self._trials)
+        return self._schedule.trials + self._added - self._trials.ended - len(self._trials)

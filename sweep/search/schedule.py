@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from objectives.lora import LoraSpec
 from objectives.trial.messages import TrialSpec
-from sweep.storage.attributes import ALPHA, DESIGN, REASON, REDONE, SEED
+from sweep.storage.attributes import ADDED, ALPHA, DESIGN, DROPPED, REASON, REDONE, SEED
 from sweep.storage.optuna_internals import set_attribute
 from sweep.study.file import StudyFile
 from sweep.study.space import Point, SearchSpace, alpha_of
@@ -72,7 +72,7 @@ def ended_trials(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
 
 def queue_again(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
     """Queues the point of a trial that was lost through no fault of its own, seed and all."""
-    keep = {key: trial.user_attrs[key] for key in (DESIGN, SEED) if key in trial.user_attrs}
+    keep = {key: trial.user_attrs[key] for key in (DESIGN, SEED, ADDED) if key in trial.user_attrs}
     point = _queued_point(trial)
     waits = any(
         other.state.name == "WAITING" and _queued_point(other) == point and other.user_attrs.get(SEED) == keep.get(SEED)
@@ -83,12 +83,12 @@ def queue_again(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
 
 
 def record_failure(study: optuna.Study, number: int, reason: str, *, again: bool) -> None:
-    """Stores a running trial as failed; with `again`, its point goes back into the queue first."""
+    """Stores a running trial as failed; with `again`, its point is queued first, if anybody wants it still."""
     from optuna.trial import TrialState
 
     trial = study.trials[number]
     set_attribute(study, trial, REASON, reason)
-    if again:
+    if again and DROPPED not in trial.user_attrs:
         queue_again(study, trial)
         set_attribute(study, trial, REDONE, True)
     study.tell(number, state=TrialState.FAIL)

@@ -48,3 +48,10 @@ def database_of(study: optuna.Study) -> Engine | None:
 def set_attribute(study: optuna.Study, trial: optuna.trial.FrozenTrial, key: str, value: Any) -> None:
     """Sets an attribute of a trial that is still running, and that this process has not asked for itself."""
     storage_of(study).set_trial_user_attr(trial_id(trial), key, value)
+
+
+def end_unasked(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+    """Ends a trial that still waits in the queue, as failed: `Study.tell` takes running ones alone."""
+    from optuna.trial import TrialState
+
+    storage_of(study).set_trial_state_values(trial_id(trial), state=TrialState.FAIL)

@@ -41,6 +41,8 @@ class TrialSummary:
     collapsed: bool
     ended_early: bool
     design: bool
+    added: bool
+    """Whether somebody chose it by hand: ranks are compared without it."""
     seconds: float | None
 
 
@@ -164,8 +166,8 @@ def summarize(study: optuna.Study, stored: Sequence[optuna.trial.FrozenTrial] | 
 
 
 def summarize_ranks(trials: tuple[TrialSummary, ...], *, points_per_rank: int) -> tuple[RankSummary, ...]:
-    """The ranks that have values, in ascending order."""
-    ranks = []
+    """The ranks that have values, in ascending order, without what somebody chose by hand."""
+    ranks, trials = [], tuple(trial for trial in trials if not trial.added)
     for r in sorted({trial.r for trial in trials if trial.r is not None and trial.value is not None}):
         own = [trial for trial in trials if trial.r == r and trial.value is not None]
         values = tuple(trial.value for trial in own if trial.value is not None)
@@ -205,5 +207,6 @@ def _trial_summary(trial: optuna.trial.FrozenTrial) -> TrialSummary:
         collapsed=bool(attrs.get(attributes.COLLAPSED)),
         ended_early=bool(attrs.get(attributes.ENDED_EARLY)),
         design=bool(attrs.get(DESIGN)),
+        added=bool(attrs.get(attributes.ADDED)),
         seconds=trial.duration.total_seconds() if trial.duration else None,
     )

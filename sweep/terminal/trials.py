@@ -18,7 +18,10 @@ COLUMNS = ("trial", "state", "r", "alpha", "rate", "seed", "reward", "gain", "ti
 
 
 def trials_table(trials: pd.DataFrame) -> Table:
-    """A row for each trial of `sweep.results`, with the reason why it failed, was pruned or collapsed where it did."""
+    """A row for each trial of `sweep.results`, with the reason why it failed, was pruned or collapsed where it did.
+
+    A `+` behind its state marks one that somebody chose by hand.
+    """
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in COLUMNS:
         table.add_column(name, justify="left" if name in ("trial", "state") else "right", no_wrap=True)
@@ -29,7 +32,7 @@ def trials_table(trials: pd.DataFrame) -> Table:
         gain, reward, seconds = known["gain"], known["held_out"], known["seconds"]
         table.add_row(
             ("c" if known["phase"] == "confirm" else "") + str(known["trial"]),
-            "collapsed" if known["collapsed"] else str(known["state"]),
+            ("collapsed" if known["collapsed"] else str(known["state"])) + ("+" if known["added"] else ""),
             *(_whole(known[name]) for name in ("r", "alpha")),
             "" if known["learning_rate"] is None else f"{known['learning_rate']:g}",
             _whole(known["seed"]),

@@ -89,7 +89,7 @@ class Checkpoints:
         self._interval_s = max(wanted_s, (now - began) * self._slots / SHARE)
         if self._interval_s > 2 * wanted_s:
             self._tell_once(
-                f"a checkpoint takes {now - began:.1f} s: trials are written every {self._interval_s:.0f} s, "
+                f"a checkpoint takes {now - began:.2g} s: trials are written every {self._interval_s:.0f} s, "
                 f"not every {wanted_s:g}"
             )
 

@@ -9,9 +9,17 @@ from contextlib import contextmanager
 import torch
 
 from objectives.engines.adapter_files import AdapterFolder
-from objectives.errors import EngineError, PackTooLargeError, RewardError, UnrewardedError, is_out_of_memory
+from objectives.errors import (
+    DroppedError,
+    EngineError,
+    PackTooLargeError,
+    RewardError,
+    UnrewardedError,
+    is_out_of_memory,
+)
 from objectives.learners.packed.alternation import Rollout, Rollouts
 from objectives.learners.packed.checkpoints import Checkpoints
+from objectives.learners.packed.held_out import HeldOut
 from objectives.learners.packed.rollouts import Samples
 from objectives.learners.packed.scoring import Scored, metrics, score, to_batch
 from objectives.learners.packed.step import Batch, Stepper
@@ -21,7 +29,7 @@ from objectives.rewards.calling import from_trainer
 from objectives.settings.sections import WorkerSettings
 from objectives.stages import trials_are
 from objectives.trial.evaluation import completion_texts
-from objectives.trial.messages import HeldOutScore, TrialSpec, trial_log
+from objectives.trial.messages import TrialSpec, trial_log
 from objectives.trial.resources import Loaded
 
 
@@ -53,6 +61,7 @@ class PackTraining:
         self._feed, self._settings, self._loaded, self._adapters = feed, settings, loaded, adapters
         self._stepper, self._rollouts, self._prompts = stepper, rollouts, prompts
         self._checkpoints = Checkpoints(settings, stepper.optimizer, feed)
+        self._held_out = HeldOut(loaded.evaluator, adapters, rollouts)
         self._epoch_steps = prompts // settings.budget.prompts_per_step * settings.learner.num_iterations
         self._runs: dict[int, TrialRun] = {}
 
@@ -203,7 +212,7 @@ class PackTraining:
             run.step += 1
             try:
                 if run.due:
-                    self._evaluate(run)
+                    self._held_out.score(run)
                 pruned = False
                 if news is not None:
                     of_run = news[0][i], news[1][i]
@@ -212,32 +221,17 @@ class PackTraining:
                     self._feed.progress(run.spec.number, told)
                     pruned = self._feed.pruned(run.spec.number)
                 if run.spent or pruned:
-                    self._evaluate(run)
-                    base = self._base_score(run)
+                    self._held_out.score(run)
+                    base = self._held_out.base_score(run)
                     self._feed.finish(run.spec.number, run.result(adapter=self._adapters.keep(run.owner), base=base))
                     self._release(run)
             except RewardError as error:
                 self._fail(run, error)
                 raise
-            except (EngineError, UnrewardedError) as error:
+            except (DroppedError, EngineError, UnrewardedError) as error:
                 if is_out_of_memory(error):
                     raise
                 self._fail(run, error)
-
-    def _evaluate(self, run: TrialRun) -> None:
-        """Scores a trial as it is now, unless it has been already."""
-        if run.scores and run.scores[-1].step == run.step:
-            return
-        self._rollouts.settle()
-        trials_are("scoring", run.spec.number)
-        with shared_time([run], "evaluate"):
-            version = self._adapters.publish(run.owner, run.adapter, run.spec.lora.r)
-            run.scored(self._loaded.evaluator.score(version, step=run.step, seed=run.spec.seed))
-
-    def _base_score(self, run: TrialRun) -> HeldOutScore:
-        self._rollouts.settle()
-        with shared_time([run], "evaluate"):
-            return self._loaded.evaluator.base_score(run.spec.seed)
 
     def _fail(self, run: TrialRun, error: BaseException) -> None:
         run.log_error(error)

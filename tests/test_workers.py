@@ -1,0 +1,167 @@
+"""Several workers under one supervisor: who starts, who gets trials, who dies and what is made of it."""
+
+import os
+from dataclasses import replace
+
+import pytest
+
+from sweep.errors import StudyFileError, TrialsFailedError
+from sweep.preflight import worker_places as module
+from sweep.preflight.worker_places import THREADS, VISIBLE, worker_places
+from sweep.running.roster import Roster
+from sweep.search.schedule import ended_trials
+from sweep.storage import attributes
+from sweep.study.reading import load_study
+from tests.support.scripted_crew import ScriptedCrew
+from tests.test_progress import READY
+
+OVERRIDES = ["space.r=[1, 16]", "search.points_per_rank=3", "search.trials=12", "budget.steps=4", "learner.pack_size=1"]
+
+
+@pytest.fixture
+def config():
+    return load_study("tiny", OVERRIDES)
+
+
+def reward(spec, step):
+    return 0.4 + spec.lora.r / 100 + step / 1000
+
+
+def test_all_workers_run_trials_and_the_first_loads_alone(config, supervise):
+    crew = ScriptedCrew(reward, count=3)
+    study = supervise(config, crew)
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 12
+    assert crew.started == [0, 1, 2]
+    ran = [trial.user_attrs[attributes.WORKER] for trial in study.trials]
+    assert set(ran) == {100, 101, 102}
+    assert max(ran.count(worker) for worker in set(ran)) <= 6
+    assert study.user_attrs[attributes.FACTS]["workers"] == 3
+
+
+def test_no_more_workers_are_started_than_trials_keep_busy(supervise):
+    crew = ScriptedCrew(reward, count=4)
+    supervise(load_study("tiny", [*OVERRIDES, "search.trials=2"]), crew)
+    assert crew.started == [0, 1]
+
+
+def test_the_same_trials_come_out_whoever_runs_them(config, supervise, tmp_path):
+    alone = supervise(config, ScriptedCrew(reward, count=1))
+    design = {trial.number for trial in alone.trials if attributes.DESIGN in trial.user_attrs}
+    points = sorted((t.params["r"], t.params["learning_rate"], t.value) for t in alone.trials if t.number in design)
+    (tmp_path / "rank-sweep.db").unlink()
+    shared = supervise(config, ScriptedCrew(reward, count=4))
+    design = {trial.number for trial in shared.trials if attributes.DESIGN in trial.user_attrs}
+    assert points == sorted(
+        (t.params["r"], t.params["learning_rate"], t.value) for t in shared.trials if t.number in design
+    )
+
+
+class Dying(ScriptedCrew):
+    """One of its workers dies again and again in the middle of its first trial."""
+
+    def __init__(self, *arguments, victim, times, how=None, **options):
+        super().__init__(*arguments, **options)
+        self.victim, self.times, self.how = victim, times, how or {}
+
+    def send(self, k, message):
+        super().send(k, message)
+        if k == self.victim and self.times:
+            self.times -= 1
+            self.kill(k, **self.how)
+
+
+def test_a_worker_that_dies_is_started_again_and_its_trial_is_run_again_by_whoever_is_free(config, supervise):
+    crew = Dying(reward, count=2, victim=1, times=1)
+    study = supervise(config, crew)
+    assert crew.started == [0, 1, 1]
+    lost = [trial for trial in study.trials if trial.state.name == "FAIL"]
+    assert [trial.user_attrs[attributes.REASON] for trial in lost] == ["it died"]
+    assert len(ended_trials(study)) == 12
+    assert len([trial for trial in study.trials if trial.state.name == "COMPLETE"]) == 12
+
+
+def test_a_worker_that_always_dies_is_given_up_and_the_others_go_on(config, supervise):
+    crew = Dying(reward, count=2, victim=1, times=99)
+    study = supervise(config, crew)
+    assert crew.started == [0, 1, 1, 1]
+    assert len([trial for trial in study.trials if trial.state.name == "COMPLETE"]) >= 11
+
+
+@pytest.mark.parametrize("how", [{"loading": True}, {}])
+def test_the_last_worker_that_cannot_go_on_ends_the_study(config, supervise, how):
+    with pytest.raises(TrialsFailedError, match="it died"):
+        supervise(config, Dying(reward, count=1, victim=0, times=99, how=how))
+
+
+def test_a_reward_that_kills_its_worker_ends_the_study_at_once(config, supervise):
+    crew = Dying(reward, count=2, victim=1, times=1, how={"reward": "mine"})
+    with pytest.raises(TrialsFailedError, match="it died"):
+        supervise(config, crew)
+
+
+@pytest.mark.parametrize(
+    "unlike",
+    [{"facts": {0: {"versions": {"vllm": "1"}}, 1: {"versions": {"vllm": "2"}}}}, {"baseline_shift": {1: 0.2}}],
+)
+def test_a_worker_that_computes_otherwise_than_the_first_gets_no_trial(config, supervise, unlike):
+    crew = ScriptedCrew(reward, count=2, **unlike)
+    study = supervise(config, crew)
+    assert {trial.user_attrs[attributes.WORKER] for trial in study.trials} == {100}
+    assert crew.alive == {0}
+
+
+def test_rounding_between_processors_is_no_difference():
+    roster = Roster(2, slots=1)
+    assert not roster.unlike_the_first(READY)
+    moved = replace(READY.baseline, sampled=READY.baseline.sampled + 0.003)
+    assert not roster.unlike_the_first(replace(READY, baseline=moved))
+
+
+@pytest.fixture
+def gpus(monkeypatch):
+    """A machine with this many GPUs, by number or by name."""
+
+    def machine(count, mask=None):
+        monkeypatch.setattr(module, "uses_gpu_here", lambda: count > 0)
+        monkeypatch.setattr(module, "count_gpus", lambda: count)
+        monkeypatch.delenv(VISIBLE, raising=False)
+        if mask is not None:
+            monkeypatch.setenv(VISIBLE, mask)
+
+    return machine
+
+
+@pytest.mark.parametrize(
+    ("count", "mask", "places"),
+    [
+        (1, None, ["0"]),
+        (4, None, ["0", "1", "2", "3"]),
+        (4, "2,3", ["2", "3"]),
+        (2, "GPU-a, GPU-b", ["GPU-a", "GPU-b"]),
+    ],
+)
+def test_each_gpu_has_a_worker_of_its_own_by_default(gpus, config, count, mask, places):
+    gpus(count, mask)
+    assert [place[VISIBLE] for place in worker_places(config)] == places
+
+
+def test_more_workers_than_gpus_or_cores_are_refused_in_one_line(gpus, config, monkeypatch):
+    gpus(2)
+    asked = load_study("tiny", [*OVERRIDES, "run.workers=3"])
+    with pytest.raises(StudyFileError, match=r"run.workers=3; this machine has 2 GPUs; allowed: 'auto', 1 to 2"):
+        worker_places(asked)
+    gpus(0)
+    monkeypatch.setattr(module, "cores", lambda: 2.0)
+    with pytest.raises(StudyFileError, match=r"this machine has 2 processor cores; allowed: 'auto', 1 to 2"):
+        worker_places(asked)
+
+
+def test_workers_on_a_processor_share_its_cores(gpus, monkeypatch):
+    gpus(0)
+    monkeypatch.setattr(module, "cores", lambda: 8.0)
+    monkeypatch.delenv(THREADS, raising=False)
+    asked = load_study("tiny", ["run.workers=2"])
+    assert worker_places(asked) == ({THREADS: "4"}, {THREADS: "4"})
+    assert worker_places(load_study("tiny", [])) == ({},)
+    monkeypatch.setitem(os.environ, THREADS, "1")
+    assert worker_places(asked) == ({}, {})
