@@ -52,6 +52,12 @@ class StorageError(SweepError, OSError):
     exit_code = 4
 
 
+class ClusterError(SweepError, ConnectionError):
+    """A Ray cluster cannot be reached, or is not one to run on."""
+
+    exit_code = 6
+
+
 class TrialsFailedError(SweepError, RuntimeError):
     """No trial succeeded, or a fault that every trial would meet stopped the study."""
 

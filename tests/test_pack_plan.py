@@ -171,16 +171,16 @@ def test_a_size_that_the_study_names_stands():
 
 def test_a_study_is_run_with_the_size_that_is_planned(monkeypatch):
     monkeypatch.setattr("sweep.planning.pack.device_here", lambda: None)
-    assert sized_pack(load()).learner.pack_size == 4
-    assert sized_pack(load("learner.pack_size=7")).learner.pack_size == 7
-    assert sized_pack(load("learner.name=trl")).learner.slots == 1
+    assert sized_pack(load(), None).learner.pack_size == 4
+    assert sized_pack(load("learner.pack_size=7"), None).learner.pack_size == 7
+    assert sized_pack(load("learner.name=trl"), None).learner.slots == 1
     device = Device(name="GPU", memory_bytes=100 * GIB, source="nvidia-smi")
     monkeypatch.setattr("sweep.planning.pack.device_here", lambda: device)
-    assert sized_pack(load("search.trials=100")).learner.pack_size == 8
+    assert sized_pack(load("search.trials=100"), None).learner.pack_size == 8
 
 
 def test_a_model_that_cannot_be_planned_for_is_packed_as_on_a_cpu():
-    assert sized_pack(load("model.name=nosuch/model")).learner.pack_size == 4
+    assert sized_pack(load("model.name=nosuch/model"), None).learner.pack_size == 4
 
 
 def test_the_command_shows_size_reason_slope_and_what_fits(tmp_path):

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -82,3 +83,25 @@ def test_a_study_finishes_where_shared_memory_is_small_and_forbids_programs(size
     assert "held-out reward" in done.stdout
     assert "rank-sweep-" not in done.stdout, "a temporary folder was left behind"
     assert not (tmp_path / "unsloth_compiled_cache").exists()
+
+
+def test_folders_of_the_dead_are_removed_and_no_others(tmp_path, monkeypatch):
+    """A process that is killed leaves its folder; the next one that makes a folder there takes it away."""
+    monkeypatch.setattr(scratch, "SHARED_MEMORY", tmp_path)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    code = (
+        "import os, signal, tempfile; from pathlib import Path; from sweep.running import scratch\n"
+        f"tempfile.tempdir = {str(tmp_path)!r}; scratch.SHARED_MEMORY = Path({str(tmp_path)!r})\n"
+        f"made = scratch.Scratch(near=Path({str(tmp_path)!r})); print(*made.folders, flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    left = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False).stdout.split()
+    assert [os.path.isdir(folder) for folder in left] == [True, True]
+    (tmp_path / "rank-sweep-of-another-kind").mkdir()
+    mine = scratch.Scratch(near=tmp_path)
+    other = scratch.Scratch(near=tmp_path)
+    assert not any(os.path.exists(folder) for folder in left)
+    assert all(folder.is_dir() for folder in (*mine.folders, *other.folders))
+    mine.remove()
+    other.remove()
+    assert [path.name for path in tmp_path.iterdir()] == ["rank-sweep-of-another-kind"]

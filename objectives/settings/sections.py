@@ -137,7 +137,14 @@ class RunSettings(Section):
     """How a study is run on this machine. Nothing here says what a trial is, and all of it may change on the way."""
 
     workers: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
-    """Worker processes, which run trials at the same time: `auto` is one per GPU, or one on a processor."""
+    """Worker processes, which run trials at the same time: `auto` is one per GPU or, without any, one per machine."""
+
+    ray: str | None = None
+    """The address of a Ray cluster whose machines run the workers, one per GPU; `auto` is the one that this machine
+    belongs to. Default: this machine alone."""
+
+    ray_without_token: bool = False
+    """Run on a Ray cluster that asks for no token: whoever reaches it can run code there."""
 
     checkpoint_s: float = Field(default=60.0, gt=0)
     """Seconds between two checkpoints of a packed trial: what a crash may cost. Rarer where they would take more than

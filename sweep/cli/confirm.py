@@ -6,7 +6,15 @@ from typing import Annotated
 
 import typer
 
-from sweep.cli.options import SetOption, StorageOption, StudyArgument, WorkersOption, with_workers
+from sweep.cli.options import (
+    RayOption,
+    RayWithoutTokenOption,
+    SetOption,
+    StorageOption,
+    StudyArgument,
+    WorkersOption,
+    with_workers,
+)
 from sweep.errors import NothingToConfirmError
 from sweep.storage.default import DEFAULT_STORAGE
 
@@ -19,6 +27,8 @@ def confirm(
         typer.Option("--seeds", min=2, help="Seeds per rank in all, instead of `verdict.seeds`; more can be added."),
     ] = None,
     workers: WorkersOption = None,
+    ray: RayOption = None,
+    ray_without_token: RayWithoutTokenOption = False,
     overrides: SetOption = [],  # noqa: B006 - typer reads the default, nothing changes it
 ) -> None:
     """Run every rank's best configuration on fresh seeds, and give the verdict.
@@ -40,7 +50,7 @@ def confirm(
     from sweep.study.reading import load_study
     from sweep.terminal.verdict import verdict_report
 
-    config = load_study(study, with_workers(overrides, workers))
+    config = load_study(study, with_workers(overrides, workers, ray, without_token=ray_without_token))
     console = Console(highlight=False)
     try:
         confirmed, summary = run_confirmation(config, storage=storage, seeds=seeds, console=console)

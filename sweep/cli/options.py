@@ -31,9 +31,11 @@ def an_html_file(value: Path) -> Path:
     return value
 
 
-def with_workers(overrides: list[str], workers: str | None) -> list[str]:
-    """Overrides of a study file with `--workers` among them."""
-    return overrides if workers is None else [*overrides, f"run.workers={workers}"]
+def with_workers(overrides: list[str], workers: str | None, ray: str | None, *, without_token: bool) -> list[str]:
+    """Overrides of a study file with `--workers`, `--ray` and `--ray-without-token` among them."""
+    given = [f"run.workers={workers}"] if workers is not None else []
+    given += [f'run.ray="{ray}"'] if ray is not None else []
+    return [*overrides, *given, *(["run.ray_without_token=true"] if without_token else [])]
 
 
 StudyArgument = Annotated[
@@ -61,5 +63,17 @@ WorkersOption = Annotated[
         help="Worker processes that run trials at the same time, instead of the study's `run.workers`. "
         "auto: one per GPU, or one on a processor.",
     ),
+]
+RayOption = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="auto|ADDRESS",
+        help="Run the workers on the machines of a Ray cluster, one per GPU: `auto` for the one this machine is in.",
+    ),
+]
+RayWithoutTokenOption = Annotated[
+    bool,
+    typer.Option("--ray-without-token", help="Use a Ray cluster that asks for no token: anybody can run code there."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]

@@ -6,7 +6,15 @@ from typing import Annotated
 
 import typer
 
-from sweep.cli.options import SetOption, StorageOption, StudyArgument, WorkersOption, with_workers
+from sweep.cli.options import (
+    RayOption,
+    RayWithoutTokenOption,
+    SetOption,
+    StorageOption,
+    StudyArgument,
+    WorkersOption,
+    with_workers,
+)
 from sweep.storage.default import DEFAULT_STORAGE
 
 
@@ -18,6 +26,8 @@ def run(
         typer.Option("--trials", min=1, help="Trials in all, instead of the study's `search.trials`."),
     ] = None,
     workers: WorkersOption = None,
+    ray: RayOption = None,
+    ray_without_token: RayWithoutTokenOption = False,
     overrides: SetOption = [],  # noqa: B006 - typer reads the default, nothing changes it
 ) -> None:
     """Run a study, or go on with it.
@@ -38,9 +48,8 @@ def run(
     if trials is not None:
         overrides = [*overrides, f"search.trials={trials}"]
     console = Console()
-    console.print(
-        study_table(run_search(load_study(study, with_workers(overrides, workers)), storage=storage, console=console))
-    )
+    config = load_study(study, with_workers(overrides, workers, ray, without_token=ray_without_token))
+    console.print(study_table(run_search(config, storage=storage, console=console)))
     command = sweep_command("confirm", study, storage=storage, overrides=overrides)
     console.print(
         f"next: `{command}` runs every rank on fresh seeds and gives the verdict", markup=False, soft_wrap=True

@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from sweep.cli.options import SetOption, StorageOption, StudyArgument, WorkersOption, an_html_file, with_workers
+from sweep.cli.options import (
+    RayOption,
+    RayWithoutTokenOption,
+    SetOption,
+    StorageOption,
+    StudyArgument,
+    WorkersOption,
+    an_html_file,
+    with_workers,
+)
 from sweep.storage.default import DEFAULT_STORAGE
 
 
@@ -18,6 +27,8 @@ def verdict(
         Path, typer.Option("--output", "-o", callback=an_html_file, help="Where the report goes.")
     ] = Path("report.html"),
     workers: WorkersOption = None,
+    ray: RayOption = None,
+    ray_without_token: RayWithoutTokenOption = False,
     overrides: SetOption = [],  # noqa: B006 - typer reads the default, nothing changes it
 ) -> None:
     """Run whatever is still missing of a study: search, confirmation, report. It ends in the verdict.
@@ -36,7 +47,8 @@ def verdict(
     from sweep.terminal.tables import study_table
     from sweep.terminal.verdict import verdict_report
 
-    config, console = load_study(study, with_workers(overrides, workers)), Console(highlight=False)
+    config = load_study(study, with_workers(overrides, workers, ray, without_token=ray_without_token))
+    console = Console(highlight=False)
     console.print(study_table(run_search(config, storage=storage, console=console)))
     confirmed, summary = run_confirmation(config, storage=storage, seeds=None, console=console)
     page = write_page(open_report(storage, config.study.name), output)

@@ -13,7 +13,7 @@ from objectives.settings.learner import CPU_SLOTS, MOST_SLOTS
 from sweep.errors import StudyFileError
 from sweep.planning.adapters import plan_model
 from sweep.preflight.devices import Device
-from sweep.preflight.placement import device_here, place
+from sweep.preflight.placement import place
 from sweep.study.file import StudyFile
 
 GPU_SLOTS = 8
@@ -136,12 +136,17 @@ def with_slots(config: StudyFile, slots: int) -> StudyFile:
     return config.model_copy(update={"learner": config.learner.model_copy(update={"pack_size": slots})})
 
 
-def sized_pack(config: StudyFile) -> StudyFile:
-    """The study as this machine runs it: a pack whose size was left open has one."""
+def sized_pack(config: StudyFile, device: Device | None) -> StudyFile:
+    """The study as it is run: a pack whose size was left open has one.
+
+    Args:
+        config: The study.
+        device: The GPU of each worker; None for a processor.
+    """
     if config.learner.name != "packed" or config.learner.pack_size is not None:
         return config
     try:
-        return with_slots(config, plan_pack(config, plan_model(config.model.name).shape, device_here()).slots)
+        return with_slots(config, plan_pack(config, plan_model(config.model.name).shape, device).slots)
     except (StudyFileError, ModelConfigError):
         # A model whose memory cannot be planned for, or whose config.json is still at the hub.
         return with_slots(config, config.learner.slots)
@@ -150,6 +155,8 @@ def sized_pack(config: StudyFile) -> StudyFile:
 def _fitting(config: StudyFile, shape: ModelShape, device: Device | None) -> int | None:
     """The most slots that there is memory for; 0 for not even one."""
     memory = available_memory() if device is None else device.memory_bytes
+    if memory is not None and device is None and config.run.workers != "auto":
+        memory //= config.run.workers  # they share this machine's
     if memory is None or (device is None and config.model.device == "gpu"):
         return None
 

@@ -26,7 +26,7 @@ from objectives.tasks.user_files import own_files, own_references
 from objectives.user_code.modules import check_reference, find_file, find_parameters
 from sweep.errors import StudyFileError
 from sweep.preflight.devices import shows_gpu
-from sweep.preflight.placement import place_here
+from sweep.preflight.placement import Placement, place_here
 from sweep.preflight.prompts import PromptPlan, find_tokenizer, fitting, plan_prompts
 from sweep.study.file import StudyFile
 
@@ -183,7 +183,7 @@ def check_generator(study: StudyFile) -> None:
 
 
 def check_device(study: StudyFile) -> None:
-    """Checks that a study which needs a GPU has one, and that a packed study can be packed on it.
+    """Checks that a study which needs a GPU has one here, and that it can be run on what there is.
 
     Raises:
         StudyFileError: where it has none, or packs cannot be trained there.
@@ -193,7 +193,15 @@ def check_device(study: StudyFile) -> None:
             f"study {study.study.name!r} needs an NVIDIA GPU (model.device = 'gpu'), and this machine shows none; "
             "`sweep plan` plans it anywhere, and --set model.device=any runs it here"
         )
-    placed = place_here(study)
+    check_placed(study, place_here(study))
+
+
+def check_placed(study: StudyFile, placed: Placement) -> None:
+    """Checks that a study can be run where it is placed.
+
+    Raises:
+        StudyFileError: where its base cannot be loaded or its packs cannot be trained there.
+    """
     if study.model.load_in_4bit and placed.engine == "vllm" and not placed.on_gpu:
         raise StudyFileError(
             "model.load_in_4bit needs a GPU, for vLLM's build for processors has no bitsandbytes; "

@@ -12,10 +12,10 @@ import optuna
 
 from objectives.settings.sections import WorkerSettings
 from sweep.live_display.display import ProgressDisplay
-from sweep.preflight.worker_places import worker_places
 from sweep.running.supervisor import Supervisor
 from sweep.running.trial_schedule import TrialSchedule
-from sweep.running.workers import LocalWorkers, Workers
+from sweep.running.where import make_workers
+from sweep.running.workers import Workers
 from sweep.storage.database import create_or_match_study, log_folder, study_lock
 from sweep.storage.schema import CURRENT
 from sweep.study.file import StudyFile
@@ -43,11 +43,12 @@ class OpenStudy:
         Args:
             schedule: Which trials.
             progress: Shows how they go.
-            workers: Makes workers from what they are to load and where logs go; default: processes of this machine.
+            workers: Makes workers from what they are to load and where logs go; default: as the
+                study says.
             after_trial: Called when a trial has been stored.
         """
         settings = self.config.worker_settings(self.logs, sources=source_hashes(self.config))
-        here = functools.partial(LocalWorkers, environments=worker_places(self.config))
+        here = functools.partial(make_workers, self.config)
         Supervisor(
             self.study,
             self.config,

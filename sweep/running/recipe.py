@@ -17,13 +17,13 @@ from sweep.errors import NothingToConfirmError, TrialsFailedError
 from sweep.live_display.display import make_progress
 from sweep.planning.pack import sized_pack
 from sweep.planning.verdict import plan_verdict
-from sweep.preflight.checks import check_device, check_generator, check_study
+from sweep.preflight.checks import check_generator, check_study
 from sweep.preflight.number_format import settle_dtype, with_dtype
 from sweep.preflight.placement import device_here
 from sweep.preflight.prompts import PromptPlan
-from sweep.preflight.worker_places import worker_places
 from sweep.running.open_study import open_to_run
 from sweep.running.reward_preview import Signal, check_reward, judge_signal
+from sweep.running.where import check_workers, worker_device
 from sweep.search.schedule import SearchSchedule, ended_trials, make_sampler
 from sweep.storage.database import (
     match_study,
@@ -45,8 +45,7 @@ def check(config: StudyFile) -> PromptPlan | None:
         StudyFileError: naming the first thing that is wrong.
     """
     prompts = check_study(config)
-    check_device(config)
-    worker_places(config)
+    check_workers(config)
     check_generator(config)
     return prompts
 
@@ -57,7 +56,8 @@ def settle(config: StudyFile, stored: optuna.Study | None) -> StudyFile:
     Raises:
         StudyMismatchError: where it was begun in a number format that this machine does not compute in.
     """
-    return sized_pack(settle_dtype(config, stored, device_here()))
+    device = worker_device(config)
+    return sized_pack(settle_dtype(config, stored, device), device)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

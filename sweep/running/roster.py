@@ -37,9 +37,15 @@ class Roster:
         """What worker k has to say, with its number where there are several."""
         return text if self._count == 1 else f"worker {k}: {text}"
 
-    def wanted(self, *, trials: int) -> Iterator[int]:
-        """Those that are to be started now: as many as this number of trials keeps busy. They count as at work."""
-        enough = min(self._count, math.ceil(trials / self._slots))
+    def wanted(self, *, trials: int, count: int) -> Iterator[int]:
+        """Those that are to be started now, for this number of trials. They count as at work from here on.
+
+        Args:
+            trials: That are left to run, or running.
+            count: How many workers there may be now; more than before, where a machine has joined.
+        """
+        self._count = max(self._count, count)
+        enough = min(count, math.ceil(trials / self._slots))
         for k in range(enough):
             if k not in self._at_work and k not in self._given_up:
                 self._at_work.add(k)

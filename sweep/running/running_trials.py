@@ -100,6 +100,10 @@ class RunningTrials:
             if worker in (None, running.worker):
                 self.fail(running, cause, again=again)
 
+    def forget(self) -> None:
+        """Stores nothing of those that run: the storage is gone, and whoever finds it again finds them running."""
+        self._trials.clear()
+
     def nothing_works(self) -> bool:
         """Whether three trials or more have ended, and every one failed."""
         if self.ended < 3:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import TextIO
 
 from sweep.errors import StorageError
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - a memory-backed folder, entered only through tempfile
 PREFIX = "rank-sweep-"
+LOCK = "lock"
 LEAST_FREE = 256 * 2**20
 """Bytes that a folder for temporary files must have free."""
 
@@ -45,7 +48,11 @@ def can_run_programs(folder: Path) -> bool:
 
 
 class Scratch:
-    """A worker's temporary folders: `disk`, and `memory` where there is such a place. They go when it does."""
+    """A worker's temporary folders: `disk`, and `memory` where there is such a place. They go when it does.
+
+    Who is killed removes nothing. So each folder holds a file that is locked for as long as its owner lives, whichever
+    container that is in, and whoever makes folders in the same place removes those that nobody holds any more.
+    """
 
     def __init__(self, near: Path) -> None:
         """Makes them.
@@ -57,9 +64,10 @@ class Scratch:
             StorageError: where there is no place for them.
         """
         near.mkdir(parents=True, exist_ok=True)
-        self.disk = Path(tempfile.mkdtemp(prefix=PREFIX, dir=disk_folder(near)))
+        self._locks: list[TextIO] = []
+        self.disk = self._make(disk_folder(near))
         in_memory = memory_folder()
-        self.memory = None if in_memory is None else Path(tempfile.mkdtemp(prefix=PREFIX, dir=in_memory))
+        self.memory = None if in_memory is None else self._make(in_memory)
 
     @property
     def folders(self) -> tuple[Path, ...]:
@@ -70,3 +78,25 @@ class Scratch:
         """Removes them with all that is in them."""
         for folder in self.folders:
             shutil.rmtree(folder, ignore_errors=True)
+        for lock in self._locks:
+            lock.close()
+
+    def _make(self, place: Path) -> Path:
+        remove_abandoned(place)
+        # Under another name until it is locked: nobody takes it for abandoned.
+        made = Path(tempfile.mkdtemp(prefix=f".{PREFIX}", dir=place))
+        lock = (made / LOCK).open("w")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        self._locks.append(lock)
+        return made.rename(made.with_name(made.name.removeprefix(".")))
+
+
+def remove_abandoned(place: Path) -> None:
+    """Removes folders whose owners are gone."""
+    for folder in place.glob(f"{PREFIX}*"):
+        try:
+            with (folder / LOCK).open("r+") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+        except OSError:  # it is in use, another user's, or none of ours
+            continue

@@ -26,7 +26,7 @@ from objectives.trial.messages import (
     Start,
     StepMetrics,
 )
-from sweep.errors import TrialsFailedError
+from sweep.errors import StorageError, TrialsFailedError
 from sweep.live_display.display import ProgressDisplay
 from sweep.running.roster import Roster
 from sweep.running.running_trial import RunningTrial
@@ -35,6 +35,7 @@ from sweep.running.trial_schedule import TrialSchedule
 from sweep.running.worker_process import WorkerDiedError
 from sweep.running.workers import Workers
 from sweep.storage import attributes
+from sweep.storage.file_watch import FileWatch
 from sweep.storage.requests import read_requests
 from sweep.storage.schema import base_of
 from sweep.study.file import StudyFile
@@ -50,13 +51,13 @@ DROPPED = "dropped"
 REQUESTS_S = 2.0
 """Seconds between two looks at what other processes ask for."""
 USER_FAULTS = {"reward", "task"}
-"""Kinds of failure that every other trial would meet too."""
+"""Kinds of failure that every other trial would meet."""
 
 
 class Supervisor:
     """Runs a study until it holds all its trials. Whoever makes one holds the study's lock.
 
-    It alone writes to the storage: what a worker says that was taken for dead changes nothing.
+    It alone writes to the storage: what a worker says that counts as dead changes nothing.
     """
 
     def __init__(
@@ -73,29 +74,28 @@ class Supervisor:
         self._study, self._config, self._schedule, self._workers = study, config, schedule, workers
         self._roster = Roster(workers.count, slots=config.learner.slots)
         self._trials = RunningTrials(study, config, log_folder=log_folder, progress=progress)
-        self._log_folder = log_folder
-        self._progress = progress
-        self._after_trial = after_trial
+        self._log_folder, self._progress, self._after_trial = log_folder, progress, after_trial
         self._base: HeldOutScore | None = None
-        self._added = 0
-        self._looked = -math.inf
+        self._added, self._looked, self._file = 0, -math.inf, FileWatch(study)
 
     def run(self) -> None:
         """Runs what is left of the study.
 
         Raises:
             TrialsFailedError: where no worker can load, a reward is broken, or no trial gets through.
-            KeyboardInterrupt: passed on, once running trials are stored as lost.
         """
         self._trials.requeue_orphans()
         remove_litter(self._log_folder)
         self._schedule.queue(self._study)
         self._added = read_requests(self._study).added
-        ended = self._trials.count_ended()
-        self._progress.begin(done=ended, trials=self._schedule.trials + self._added, steps=self._config.budget.steps)
+        trials, ended = self._schedule.trials + self._added, self._trials.count_ended()
+        self._progress.begin(done=ended, trials=trials, steps=self._config.budget.steps)
         try:
             if self._left > 0:
                 self._serve()
+        except StorageError:
+            self._trials.forget()
+            raise
         finally:
             self._trials.lose("interrupted")
             self._progress.end()
@@ -108,10 +108,7 @@ class Supervisor:
                 heard = workers.receive(timeout_s=0.5)
                 if heard is not None:
                     k, said = heard
-                    if isinstance(said, WorkerDiedError):
-                        self._bury(k, said)
-                    else:
-                        self._handle(k, said)
+                    self._bury(k, said) if isinstance(said, WorkerDiedError) else self._handle(k, said)
                     self._fill_slots()
                 self._look_for_requests()
                 self._progress.tick()
@@ -152,13 +149,18 @@ class Supervisor:
         else:
             self._progress.worker_is(k, "ready")
         attributes.record_ready(self._study, ready, slots=self._config.learner.slots, workers=self._workers.count)
-        for other in self._roster.wanted(trials=self._left + len(self._trials)):
-            self._workers.start(other)
+        self._start_others()
+
+    def _start_others(self) -> None:
+        if self._base is not None:
+            for k in self._roster.wanted(trials=self._left + len(self._trials), count=self._workers.count):
+                self._workers.start(k)
 
     def _look_for_requests(self) -> None:
         """Takes in what other processes ask for, every few seconds."""
         if time.monotonic() < self._looked + REQUESTS_S:
             return
+        self._file.check()
         requests, self._looked = read_requests(self._study), time.monotonic()
         for number in requests.dropped:
             running = self._trials[number]
@@ -169,6 +171,7 @@ class Supervisor:
             self._added = requests.added
             self._progress.added(trials=self._schedule.trials + self._added)
             self._fill_slots()
+        self._start_others()
 
     def _fill_slots(self) -> None:
         for k in self._roster.with_free_slots():

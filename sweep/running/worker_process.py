@@ -110,6 +110,10 @@ class WorkerProcess:
         """What to wait for: a message to read, and the worker's end."""
         return self.connection, self._process.sentinel
 
+    def listen(self, timeout_s: float) -> None:
+        """Waits until there may be something to `poll`."""
+        wait(self.sources, timeout=timeout_s)
+
     def poll(self) -> FromWorker | Preview | None:
         """The next message, or None where there is none now.
 
@@ -143,7 +147,7 @@ class WorkerProcess:
         """
         while True:
             self._interrupts.check()
-            wait(self.sources, timeout=1.0)
+            self.listen(timeout_s=1.0)
             if (message := self.poll()) is not None:
                 return message
 

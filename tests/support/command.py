@@ -31,12 +31,13 @@ def sweep(*arguments, cwd, timeout=300, env=None):
 class Running:
     """The command in the background, in a process group of its own, as a terminal would have it."""
 
-    def __init__(self, *arguments, cwd):
+    def __init__(self, *arguments, cwd, env=None, prefix=()):
         self.output = Path(cwd) / "output.txt"
         with self.output.open("w") as output:
             self.process = subprocess.Popen(
-                [SWEEP, *map(str, arguments)], cwd=cwd, stdout=output, stderr=output, start_new_session=True
-            )
+                [*prefix, SWEEP, *map(str, arguments)], cwd=cwd, stdout=output, stderr=output, start_new_session=True,
+                env=env,
+            )  # fmt: skip
 
     def wait_for(self, text, timeout=180):
         """Waits until the command has printed a text."""

@@ -1,0 +1,42 @@
+"""Whether a study's SQLite file is still the one that was opened: one that was deleted goes on to be written to unseen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sweep.errors import StorageError
+from sweep.storage.optuna_internals import database_of
+
+if TYPE_CHECKING:
+    import optuna
+
+
+class FileWatch:
+    """Watches the file behind a study; other databases tell by themselves when they are gone."""
+
+    def __init__(self, study: optuna.Study) -> None:
+        database = database_of(study)
+        is_file = database is not None and database.dialect.name == "sqlite" and database.url.database
+        self._path = Path(str(database.url.database)) if database is not None and is_file else None
+        self._was = None if self._path is None else self._identity(self._path)
+
+    def check(self) -> None:
+        """Checks that it is there.
+
+        Raises:
+            StorageError: where it was deleted, or another stands in its place.
+        """
+        if self._path is not None and self._was is not None and self._identity(self._path) != self._was:
+            raise StorageError(
+                f"{self._path} was deleted or replaced while the study ran: what has ended since then is lost; put it "
+                "back, if you can, and run the same command again"
+            )
+
+    @staticmethod
+    def _identity(path: Path) -> tuple[int, int] | None:
+        try:
+            found = path.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino

@@ -1,0 +1,221 @@
+"""Processes that are killed, frozen or interrupted, at random moments and in chosen ones."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import signal
+import time
+from pathlib import Path
+
+from objectives.trial.messages import trial_log
+from sweep.storage import attributes
+from sweep.storage.database import log_folder
+from tests.faults.study import FaultStudy, References, in_python
+from tests.support.command import Running
+
+WAIT_S = (8.0, 20.0)
+"""Between a start and a kill: a worker loads in about six seconds on an idle machine."""
+LOST_S = 10.0
+"""What a kill may cost at an interval of 1 s: it, what 2 % stretch it to for small trials, and a rollout."""
+STAGES = {"rollout": "rolling out", "training": "training", "scoring": "scoring", "publishing": "rolling out"}
+
+
+def random_kills(folder: Path, references: References, kills: int) -> str:
+    """SIGKILL to the supervisor, the worker or both, at random over the search and the confirmation."""
+    study = FaultStudy(folder, steps=max(240, 12 * kills))
+    draw, done = random.Random(0), 0
+    for command, share in (("run", kills - kills // 2), ("confirm", kills // 2)):
+        for _ in range(share):
+            before = study.scores(command) if _is_stored(study, command) else {}
+            running = study.start(command)
+            time.sleep(draw.uniform(*WAIT_S))
+            if running.process.poll() is not None:
+                break
+            _kill(study, running, draw.choice(["supervisor", "worker", "both"]))
+            done += 1
+            _all_gone(study)
+            if _is_stored(study, command):
+                study.check_stand(before, command)
+        study.finish(command)
+        study.check(references.of(study, command), command)
+    lost = [each for command in ("run", "confirm") for each in lost_seconds(study, command)]
+    resumed = sum("going on at step" in path.read_text() for path in study.folder.glob("*.logs/*/trial-*.log"))
+    assert done >= 0.8 * kills, f"the study ended after {done} of {kills} kills"
+    assert resumed >= done / 2, f"{resumed} trials went on above step 0, after {done} kills"
+    assert max(lost) <= LOST_S, f"{max(lost):.1f} s of finished steps were done again"
+    return f"{done} kills; {resumed} trials went on from a checkpoint; at most {max(lost):.1f} s of steps done again"
+
+
+def stage_kills(folder: Path, references: References, stage: str) -> str:
+    """SIGKILL to the worker while it does this."""
+    study = FaultStudy(folder, slots=1)
+    code = KILL_IN_STAGE.format(doing=STAGES[stage], when=stage, arguments=study.arguments("run"))
+    running = in_python(code, study=study)
+    study.outputs.append(running.stdout + running.stderr)
+    assert running.returncode == 0, running.stderr[-2000:]
+    assert "killed by SIGKILL" in running.stdout, running.stdout
+    study.check(references.of(study))
+    return "the worker was started again, and its trial went on or started anew"
+
+
+KILL_IN_STAGE = """
+import os, signal, sys, threading, time
+from pathlib import Path
+from objectives.stages import TrialsStage
+from sweep.running import where
+from sweep.running.workers import LocalWorkers
+
+class Killing(LocalWorkers):
+    heard, killed = 0, False
+
+    def receive(self, timeout_s):
+        event = super().receive(timeout_s)
+        if event and isinstance(event[1], TrialsStage) and event[1].doing == {doing!r} and not Killing.killed:
+            Killing.heard += 1
+            if Killing.heard == 40 or ({doing!r} == "scoring"):
+                Killing.killed = True
+                if {when!r} == "publishing":
+                    scratch = self._processes[event[0]]._scratch.folders[-1] / "adapters"
+                    known, deadline = set(scratch.iterdir()), time.monotonic() + 5
+                    while set(scratch.iterdir()) <= known and time.monotonic() < deadline:
+                        pass
+                os.kill(self.identity(event[0]), signal.SIGKILL)
+        return event
+
+where.LocalWorkers = Killing
+sys.argv = ["sweep", *{arguments!r}]
+from sweep.cli.app import main
+main()
+"""
+
+
+def frozen_worker(folder: Path, references: References) -> str:
+    """SIGSTOP to the worker for five seconds, then SIGCONT."""
+    study = FaultStudy(folder, slots=1)
+    running = study.start()
+    running.wait_for("step 60/")
+    [worker] = study.worker_pids()
+    os.kill(worker, signal.SIGSTOP)
+    time.sleep(5)
+    os.kill(worker, signal.SIGCONT)
+    study.ended(running)
+    assert running.process.returncode == 0
+    study.check(references.of(study))
+    return "it waited, and went on"
+
+
+def frozen_supervisor(folder: Path, references: References) -> str:
+    """SIGSTOP to the supervisor for five seconds, then SIGCONT: the worker waits for it once its pipe is full."""
+    study = FaultStudy(folder, slots=1)
+    running = study.start()
+    running.wait_for("step 60/")
+    running.process.send_signal(signal.SIGSTOP)
+    time.sleep(5)
+    running.process.send_signal(signal.SIGCONT)
+    study.ended(running)
+    assert running.process.returncode == 0
+    study.check(references.of(study))
+    return "it went on"
+
+
+def interrupts(folder: Path, references: References) -> str:
+    """Ctrl-C five times over a study, with two workers."""
+    study = FaultStudy(folder, workers=2, slots=1)
+    for _ in range(5):
+        running = study.start()
+        try:
+            running.wait_for("trial ", timeout=120)
+            time.sleep(4)
+            assert running.interrupt(timeout=30) == 130
+        except AssertionError:
+            if running.process.poll() != 0:
+                raise
+        study.outputs.append(running.output.read_text())
+        assert not study.processes()
+    study.finish()
+    study.check(references.of(study))
+    went_on = sum("going on at step" in output for output in study.outputs)
+    return f"each ended in seconds with exit code 130; {went_on} starts went on from a checkpoint"
+
+
+def killing_reward(folder: Path, references: References) -> str:
+    """A reward function that kills its process."""
+    study = FaultStudy(folder, slots=1, more=("task.reward=['deadly:deadly']",))
+    (study.folder / "deadly.py").write_text(
+        "import os, signal\n\n\ndef deadly(completions, **columns):\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    running = study.start()
+    output = study.ended(running)
+    last = output.strip().splitlines()[-1]
+    assert running.process.returncode == 5, output
+    assert "deadly" in last, last
+    study.check_tidy()
+    return f"exit code 5: {last[:110]}"
+
+
+def two_at_once(folder: Path, references: References) -> str:
+    """The same study started a second time, from another folder, while it runs."""
+    study = FaultStudy(folder, slots=1)
+    running = study.start()
+    running.wait_for("step 60/")
+    other = Running(*study.arguments("run"), cwd=study.folder / "tmp", env=study.environment)
+    other.process.wait(120)
+    told = other.output.read_text().strip().splitlines()
+    assert other.process.returncode == 4, told
+    assert "is being run by process" in told[-1], told
+    study.ended(running)
+    assert running.process.returncode == 0
+    study.check(references.of(study))
+    return f"refused with exit code 4: {re.sub(r'process [0-9]+', 'process N', told[-1])}"
+
+
+def lost_seconds(study: FaultStudy, command: str) -> list[float]:
+    """For each trial that was lost, the seconds of its steps that were done again."""
+    stored, found = study.stored(command), []
+    logs = log_folder(study.storage, stored.study_name)
+    trials = stored.trials
+    for trial in trials:
+        if attributes.REDONE not in trial.user_attrs:
+            continue
+        point = trial.system_attrs["fixed_params"], trial.user_attrs.get(attributes.SEED)
+        later = (
+            other for other in trials[trial.number + 1 :]
+            if (other.system_attrs.get("fixed_params"), other.user_attrs.get(attributes.SEED)) == point
+        )  # fmt: skip
+        then = next(later, None)
+        if then is None or not trial_log(logs, trial.number).exists() or not trial_log(logs, then.number).exists():
+            continue
+        steps = re.findall(r"^step (\d+)/.* ([\d.]+) s$", trial_log(logs, trial.number).read_text(), re.MULTILINE)
+        on = re.search(r"^going on at step (\d+)", trial_log(logs, then.number).read_text(), re.MULTILINE)
+        reached = int(on[1]) if on else 0
+        found.append(sum(float(seconds) for step, seconds in steps if int(step) > reached))
+    return found or [0.0]
+
+
+def _kill(study: FaultStudy, running: Running, whom: str) -> None:
+    workers = [pid for pid in study.processes() if pid != running.process.pid]
+    if whom in ("supervisor", "both"):
+        running.kill()
+    for pid in workers if whom in ("worker", "both") else ():
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    if whom == "worker":  # another is started for it: the study goes on, and is killed a little later
+        time.sleep(3)
+        running.kill()
+    study.outputs.append(running.output.read_text())
+
+
+def _all_gone(study: FaultStudy, within_s: float = 20.0) -> None:
+    deadline = time.monotonic() + within_s
+    while study.processes():
+        assert time.monotonic() < deadline, f"still there: {study.processes()}"
+        time.sleep(0.2)
+
+
+def _is_stored(study: FaultStudy, command: str) -> bool:
+    name = "tiny" if command == "run" else "tiny.confirm"
+    return log_folder(study.storage, name).exists()
