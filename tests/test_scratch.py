@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -95,12 +96,13 @@ def test_folders_of_the_dead_are_removed_and_no_others(tmp_path, monkeypatch):
         f"made = scratch.Scratch(near=Path({str(tmp_path)!r})); print(*made.folders, flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
-    left = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False).stdout.split()
-    assert [os.path.isdir(folder) for folder in left] == [True, True]
+    left = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False).stdout
+    left = [Path(folder) for folder in left.split()]
+    assert [folder.is_dir() for folder in left] == [True, True]
     (tmp_path / "rank-sweep-of-another-kind").mkdir()
     mine = scratch.Scratch(near=tmp_path)
     other = scratch.Scratch(near=tmp_path)
-    assert not any(os.path.exists(folder) for folder in left)
+    assert not any(folder.exists() for folder in left)
     assert all(folder.is_dir() for folder in (*mine.folders, *other.folders))
     mine.remove()
     other.remove()

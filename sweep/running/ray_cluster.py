@@ -6,6 +6,8 @@ import logging
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,7 +41,6 @@ def join(config: StudyFile) -> None:
     """
     address, without_token = config.run.ray, config.run.ray_without_token
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # it would warn of a wrong token twenty times
     if not without_token:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
     try:
@@ -52,7 +53,8 @@ def join(config: StudyFile) -> None:
     if ray.is_initialized():
         return
     try:
-        ray.init(address=address, runtime_env=runtime, log_to_driver=False, logging_level=logging.CRITICAL)
+        with _without_stderr():
+            ray.init(address=address, runtime_env=runtime, log_to_driver=False, logging_level=logging.CRITICAL)
     except ray.exceptions.AuthenticationError as error:
         raise ClusterError(
             "the Ray cluster's token is not known here: put it into RAY_AUTH_TOKEN or ~/.ray/auth_token, as on its head"
@@ -65,6 +67,20 @@ def join(config: StudyFile) -> None:
             f"the Ray cluster at {address!r} asks for no token, so that whoever reaches it can run code there: start "
             "its machines with RAY_AUTH_MODE=token, or give --ray-without-token"
         )
+
+
+@contextmanager
+def _without_stderr() -> Iterator[None]:
+    """Lets nobody write to stderr: Ray's own code would tell of a wrong token twenty times, below Python."""
+    sys.stderr.flush()
+    before, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+        os.close(nowhere)
 
 
 def _is_open(address: str) -> bool:

@@ -1,4 +1,4 @@
-"""Whether a study's SQLite file is still the one that was opened: one that was deleted goes on to be written to unseen."""
+"""Whether a study's SQLite file is still the one that was opened: a deleted one is written to unseen."""
 
 from __future__ import annotations
 
