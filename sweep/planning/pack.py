@@ -74,7 +74,7 @@ def plan_pack(config: StudyFile, shape: ModelShape, device: Device | None) -> Pa
     if fitting is not None:
         limits.append((max(1, fitting), "there is memory for no more"))
     slots, reason = min(limits)
-    if config.learner.pack_size is not None:
+    if config.learner.name == "packed" and config.learner.pack_size is not None:
         slots, reason = config.learner.pack_size, "as learner.pack_size says"
     return PackPlan(
         slots=slots,

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field, PrivateAttr, model_validator
 
-from objectives.settings.learner import LearnerSettings
+from objectives.settings.learner import LearnerSettings, TrlSettings
 from objectives.settings.section import Section
 from objectives.settings.sections import BudgetSettings, ModelSettings, WorkerSettings
 from objectives.settings.tasks import TaskSettings
@@ -122,7 +122,7 @@ class StudyFile(Section):
     model: ModelSettings
     space: SpaceSection
     task: TaskSettings
-    learner: LearnerSettings = LearnerSettings()
+    learner: LearnerSettings = TrlSettings()
     budget: BudgetSettings
     search: SearchSection = SearchSection()
     verdict: VerdictSection = VerdictSection()
