@@ -185,6 +185,17 @@ def test_the_command_exits_with_2_where_there_is_a_fault(tmp_path):
     assert {check["status"] for check in json.loads(listed.stdout)} <= {"ok", "warning"}
 
 
+def test_the_quick_look_at_a_study_says_what_is_wrong_with_it_and_imports_nothing_of_the_users(tmp_path):
+    (tmp_path / "mine.py").write_text("open('imported', 'w')\ndef reward(completions, **_): return [0.0]\n")
+    own = ["--set", "task.reward=['mine:reward']"]
+    done = sweep("doctor", "--quick", "tiny", *own, cwd=tmp_path)
+    assert (done.returncode, "nothing that would keep a study" in done.stdout) == (0, True)
+    done = sweep("doctor", "--quick", "tiny", *own, "--set", "model.name=./nowhere", cwd=tmp_path)
+    assert (done.returncode, "fault   model: model.name: no folder './nowhere'" in done.stdout) == (2, True)
+    assert sweep("doctor", "--quick", "tinny", cwd=tmp_path).returncode == 2
+    assert not (tmp_path / "imported").exists()
+
+
 @pytest.mark.long
 def test_the_whole_command_looks_at_everything_and_counts(tmp_path):
     done = sweep("doctor", "no-such-study", "--storage", f"sqlite:///{tmp_path}/none/x.db", cwd=tmp_path)

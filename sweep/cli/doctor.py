@@ -23,7 +23,8 @@ def doctor(
     ] = None,
     storage: StorageOption = DEFAULT_STORAGE,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Only machine and versions, in a second; print only what is wrong.")
+        bool,
+        typer.Option("--quick", help="Only machine, versions and the study, without imports; print what is wrong."),
     ] = False,
     overrides: SetOption = [],  # noqa: B006 - typer reads the default, nothing changes it
     as_json: JsonOption = False,
@@ -36,7 +37,7 @@ def doctor(
 
     With `--json`, a list of objects: name, status, found, remedy.
 
-    Examples: `sweep doctor`, `sweep doctor my_study.toml`
+    Examples: `sweep doctor`, `sweep doctor my_study.toml`, `sweep doctor --quick my_study.toml`
     """
     from sweep.doctor.check import Status
 
@@ -72,14 +73,14 @@ def _checks(study: str | None, storage: str, overrides: list[str], *, quick: boo
 
     yield from machine_checks(Path(sys.prefix))
     yield from version_checks()
-    if quick:
-        return
-    yield from gpu_checks()
-    yield from storage_checks(storage)
-    yield from outside_checks()
+    if not quick:
+        yield from gpu_checks()
+        yield from storage_checks(storage)
+        yield from outside_checks()
     if study is not None:
-        yield from study_checks(study, overrides)
-    yield from import_checks()
+        yield from study_checks(study, overrides, quick=quick)
+    if not quick:
+        yield from import_checks()
 
 
 def _print(check: Check) -> None:
