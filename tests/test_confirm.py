@@ -162,6 +162,8 @@ def test_the_calls_to_paste_are_python_that_unsloth_would_take(config):
     assert (keywords["r"], keywords["lora_alpha"], keywords["lora_dropout"]) == (4, 32, 0)
     loading = {k.arg: ast.literal_eval(k.value) for k in calls["FastLanguageModel.from_pretrained"].keywords}
     assert loading["max_lora_rank"] == 8
+    # A shipped model is a folder of this installation: where it lies is no name for anybody else.
+    assert (config.model.name, loading["model_name"]) == ("shipped/tiny", "shipped/tiny")
 
 
 def test_a_rank_that_collapses_is_not_recommended(confirmation, config):

@@ -31,6 +31,18 @@ def an_html_file(value: Path) -> Path:
     return value
 
 
+def a_price(value: float | None) -> float | None:
+    """A price, checked before hours of trials are run for a report that could not be written.
+
+    Raises:
+        UsageError: where it is no amount.
+    """
+    from sweep.answer.spending import check_price
+
+    check_price(value)
+    return value
+
+
 StudyArgument = Annotated[
     str, typer.Argument(metavar="STUDY", help="A shipped study's name (see `sweep studies`) or a .toml file.")
 ]
@@ -47,5 +59,14 @@ StorageOption = Annotated[
 SetOption = Annotated[
     list[str],
     typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override one key of the study file; may be repeated."),
+]
+PriceOption = Annotated[
+    float | None,
+    typer.Option(
+        "--price",
+        metavar="MONEY",
+        callback=a_price,
+        help="What a device hour costs, in any currency: the report adds it up.",
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]

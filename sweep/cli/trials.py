@@ -40,7 +40,8 @@ def trials(
 ) -> None:
     """List a stored study's trials, one by one: state, point, seed, held-out reward, gain, time, and why it ended.
 
-    A confirmation's trials have a `c` before their number. `--json` and `--csv` print the columns of
+    A confirmation's trials have a `c` before their number. The time is a trial's share of the device's, as in the
+    report: trials of a pack share it. `--json` and `--csv` print the columns of
     `sweep.results.Results.trials`: a list of objects, or a line each.
 
     Examples: `sweep trials tiny`, `sweep trials tiny --r 4 --state collapsed`, `sweep trials tiny --csv > trials.csv`

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sweep.cli.options import SetOption, StorageOption, StudyArgument, an_html_file
+from sweep.cli.options import PriceOption, SetOption, StorageOption, StudyArgument, an_html_file
 from sweep.storage.default import DEFAULT_STORAGE
 
 
@@ -17,6 +17,7 @@ def verdict(
     output: Annotated[
         Path, typer.Option("--output", "-o", callback=an_html_file, help="Where the report goes.")
     ] = Path("report.html"),
+    price: PriceOption = None,
     overrides: SetOption = [],  # noqa: B006 - typer reads the default, nothing changes it
 ) -> None:
     """Run whatever is still missing of a study: search, confirmation, report. It ends in the verdict.
@@ -24,7 +25,7 @@ def verdict(
     The same as `sweep run`, `sweep confirm` and `sweep report`, one after the other. What is stored already is not run
     again; Ctrl-C stops, and the same command goes on from there.
 
-    Examples: `sweep verdict tiny`, `sweep verdict my_study.toml --set verdict.seeds=12 -o mine.html`
+    Examples: `sweep verdict tiny`, `sweep verdict my_study.toml --set verdict.seeds=12 -o mine.html --price 2.5`
     """
     from rich.console import Console
 
@@ -38,6 +39,6 @@ def verdict(
     config, console = load_study(study, overrides), Console(highlight=False)
     console.print(study_table(run_search(config, storage=storage, console=console)))
     confirmed, summary = run_confirmation(config, storage=storage, seeds=None, console=console)
-    page = write_page(open_report(storage, config.study.name), output)
+    page = write_page(open_report(storage, config.study.name), output, price=price)
     console.print(verdict_report(confirmed, summary))
     typer.echo(f"wrote {page}")
