@@ -83,17 +83,18 @@ def test_little_memory_few_cores_and_a_full_disk_are_told(monkeypatch, tmp_path)
     assert check_machine("disk", tmp_path / "not-there-yet").status is Status.FAULT
 
 
-def test_packages_that_are_absent_or_other_than_locked_are_named(tmp_path):
+def test_packages_that_are_absent_or_other_than_locked_are_named(tmp_path, monkeypatch):
     lock = tmp_path / "cpu.lock"
+    monkeypatch.setattr(packages, "LOCK", lock)
     lock.write_text(
         "# a lock\nrich==0.0.1 ; python_full_version < '3.99'\nno-such-package==1.0\n"
         "for-another-python==1.0 ; python_full_version < '3.0'\n"
     )
-    check = one(packages.version_checks(lock), "versions")
+    check = one(packages.version_checks(), "versions")
     assert check.status is Status.FAULT
     assert "1 of 2 locked packages are absent: no-such-package" in check.found
     lock.write_text("rich==0.0.1\n")
-    check = one(packages.version_checks(lock), "versions")
+    check = one(packages.version_checks(), "versions")
     assert check.status is Status.WARNING
     assert "instead of 0.0.1" in check.found
 

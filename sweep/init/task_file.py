@@ -38,7 +38,7 @@ class TaskFile:
     look_at: list[str] = field(default_factory=list)
 
 
-def task_file(recipe: Recipe, *, module: str = "task") -> TaskFile:
+def task_file(recipe: Recipe) -> TaskFile:
     """Slices a source.
 
     Raises:
@@ -67,8 +67,8 @@ def task_file(recipe: Recipe, *, module: str = "task") -> TaskFile:
     wrapped = functions if nameless else {}
     return TaskFile(
         text=_text(recipe, rewards, rows, returned, wrapped, name=name, uses_tokenizer=TOKENIZER in missing),
-        rewards={alias: f"{module}:{alias}" for alias in functions},
-        data=f"{module}:{name}",
+        rewards={alias: f"task:{alias}" for alias in functions},
+        data=f"task:{name}",
         one_prompt=any(_repeats_one(node) for node in [*(statement.node for statement in rows), *returned]),
         missing=missing_modules(rewards + rows),
         look_at=_look_at(rewards + rows),
