@@ -261,7 +261,7 @@ def test_a_search_that_tuned_one_rank_is_not_confirmed_and_can_be_later(tmp_path
     assert done.returncode == 2
     assert "confirm compares ranks, and this search has tuned r=1 alone" in done.stderr
     assert "`sweep run tiny --set " in done.stderr
-    assert "` goes on with it" in done.stderr
+    assert "` continues it" in done.stderr
 
 
 def test_a_confirmation_without_trials_has_no_verdict(confirmation, config):

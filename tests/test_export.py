@@ -152,7 +152,7 @@ def test_the_verdict_exports_the_trial_in_the_middle_of_its_rank(searched, confi
         (["--trial", "7", "-o", "out"], 2, "--trial 7: no such trial with a score; allowed: 0-1"),
         (["-o", "out"], 2, "has no verdict: `sweep confirm` gives one"),
         (["--verdict", "--trial", "1", "-o", "out"], 2, "--verdict and --trial name two things"),
-        (["--trial", "1", "-o", "."], 2, "holds something already; name a new folder"),
+        (["--trial", "1", "-o", "."], 2, "is not empty; name a new folder"),
         (["--trial", "1", "-o", "rank-sweep.db"], 2, "cannot be written: Not a directory"),
         (["--trial", "1"], 2, "--output"),
     ],

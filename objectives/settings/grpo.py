@@ -60,7 +60,7 @@ class GrpoSettings(Section):
     """Steps that are taken on each rollout batch: a trial samples `budget.steps / num_iterations` batches."""
 
     micro_batch_size: int | None = Field(default=None, ge=1)
-    """Completions a forward and backward pass. Must divide the completions of a step; default: all of them."""
+    """Completions per forward and backward pass. Must divide the completions of a step; default: all of them."""
 
     max_grad_norm: float = Field(default=1.0, gt=0)
     """Gradient norm above which gradients are scaled down."""
@@ -90,7 +90,7 @@ class GrpoSettings(Section):
     """Steps over which the learning rate rises from zero; below 1, a share of the trial's steps."""
 
     warmup_ratio: float = Field(default=0.0, ge=0, lt=1)
-    """The same as a share of the trial's steps, rounded up."""
+    """The warm-up as a share of the trial's steps, rounded up; instead of `warmup_steps`."""
 
     @field_validator("stop", mode="before")
     @classmethod

@@ -32,7 +32,7 @@ def doctor(
     """Look at this machine, its packages and a study, and say what would keep a sweep from working.
 
     One line per check: ok, warning (it works, with less than it could) or fault (a study would fail), and what to do.
-    Heavy packages are imported in child processes, so that one that crashes is a line; that takes about half a minute.
+    Heavy packages are imported in child processes, so that a crash is one more line; that takes about half a minute.
     Exits with 2 where there is a fault.
 
     With `--json`, a list of objects: name, status, found, remedy.

@@ -69,4 +69,4 @@ PriceOption = Annotated[
         help="What a device hour costs, in any currency: the report adds it up.",
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]

@@ -15,15 +15,15 @@ def verdict(
     study: StudyArgument,
     storage: StorageOption = DEFAULT_STORAGE,
     output: Annotated[
-        Path, typer.Option("--output", "-o", callback=an_html_file, help="Where the report goes.")
+        Path, typer.Option("--output", "-o", callback=an_html_file, help="Where to write the report.")
     ] = Path("report.html"),
     price: PriceOption = None,
     overrides: SetOption = [],  # noqa: B006 - typer reads the default, nothing changes it
 ) -> None:
-    """Run whatever is still missing of a study: search, confirmation, report. It ends in the verdict.
+    """Run whatever a study still lacks of search, confirmation and report, and end with the verdict.
 
     The same as `sweep run`, `sweep confirm` and `sweep report`, one after the other. What is stored already is not run
-    again; Ctrl-C stops, and the same command goes on from there.
+    again. Ctrl-C stops it; run the same command again to continue.
 
     Examples: `sweep verdict tiny`, `sweep verdict my_study.toml --set verdict.seeds=12 -o mine.html --price 2.5`
     """
