@@ -41,6 +41,7 @@ def group_rows(indices: Tensor, ids: Sequence[int | None] = ()) -> list[Group]:
     ends = counts.cumsum(0).tolist()
     runs = [(slot, slice(start, end)) for slot, start, end in zip(slots.tolist(), [0, *ends], ends, strict=False)]
     present = {slot for slot, _ in runs if slot >= 0}
+    # More runs than this means interleaved adapters: gathered rows take one product per adapter, slices one per run.
     if len(runs) > 2 * len(present) + 1:
         scattered = ((slot, torch.nonzero(indices == slot).squeeze(1)) for slot in sorted(present))
         return [Group(slot, rows, rank_of.get(slot)) for slot, rows in scattered]

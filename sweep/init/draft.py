@@ -31,6 +31,7 @@ def _allowed(section: str, key: str, value: Any) -> bool:
     if field is None:
         return False
     try:
+        # One field, not the section: other keys of it may not be known yet.
         adapter: TypeAdapter[Any] = TypeAdapter(Annotated[field.annotation, field])  # type: ignore[arg-type]
         adapter.validate_python(value)
     except ValidationError:

@@ -55,9 +55,11 @@ def task_file(recipe: Recipe) -> TaskFile:
     held_out = trainer.arguments.get("eval_dataset")
     returned = [train, *([held_out] if held_out is not None and not _is_none(held_out) else [])]
     rows, missing_rows = needed_by({name for each in returned for name in free_names(each)}, statements)
+    # Statements that both need are written once, at the top.
     rows = [statement for statement in rows if statement not in rewards]
     stars = [statement for statement in statements if _imports_all(statement.node)]
     if unknown := (missing | missing_rows) - {TOKENIZER, "model", "trainer"}:
+        # A star import may bring the name; without one, nothing can.
         if not stars:
             _refuse_missing(unknown, recipe)
         rewards = [*stars, *rewards]

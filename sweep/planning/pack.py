@@ -63,6 +63,7 @@ def plan_pack(config: StudyFile, shape: ModelShape, device: Device | None) -> Pa
     Raises:
         ModelConfigError: where a target module is not in the model.
     """
+    # From two slots to four: a pack of one is not in halves, so what its second slot adds is no measure of the next.
     two, four = (study_footprint(with_slots(config, slots), shape, device) for slots in (2, 4))
     fitting = _fitting(config, shape, device)
     usual = CPU_SLOTS if device is None else GPU_SLOTS

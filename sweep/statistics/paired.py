@@ -75,6 +75,7 @@ def bound_contrasts(scores: ArrayLike, usable: ArrayLike, shares: ArrayLike, con
         confidence: of each one-sided bound, in (0, 1).
     """
     usable = np.asarray(usable, dtype=np.bool_)
+    # NaN times zero is NaN, so what is unusable is made a number before it meets a share.
     scores = np.where(usable, np.asarray(scores, dtype=np.float64), 0.0)
     shared = usable[..., :, None, :] & usable[..., None, :, :]
     share = np.asarray(shares, dtype=np.float64)[..., None]

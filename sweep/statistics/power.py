@@ -79,6 +79,7 @@ def step_power(rule: Rule, *, gain: float, noise_sd: float, n_seeds: int, n_riva
         gains = gain + rng.normal(0.0, noise_sd, size=(_DRAWS_AT_ONCE, n_rivals + 1, n_seeds))
         gains -= rng.normal(0.0, base_sd, size=(_DRAWS_AT_ONCE, 1, n_seeds))
         bounds = bound_contrasts(gains, np.ones(gains.shape, dtype=np.bool_), shares, rule.bound_confidence)
+        # The first rank stands for all: they are equal, so each passes as often as any other.
         passed += int((bounds.lower[:, 0, :] > thresholds).all(axis=-1).sum())
     return passed / _DRAWS
 

@@ -123,6 +123,7 @@ def _none_seems_to_gain(assessment: Assessment) -> bool:
     if assessment.gain_is_open or not assessment.rule.gains:
         return False
     bounds, judged = assessment.evidence.bounds, assessment.decision.judged
+    # A mean of one seed is no mean: nothing is said of what it seems to show.
     known = judged & (np.diagonal(bounds.n_seeds) > 1)
     gains = np.nan_to_num(np.diagonal(bounds.mean))
     return bool(known.any()) and not bool((judged & (gains > assessment.evidence.rounding)).any())
