@@ -259,7 +259,7 @@ def test_a_search_that_tuned_one_rank_is_not_confirmed_and_can_be_later(tmp_path
     stored_study(tmp_path, points=POINTS[:2])
     done = sweep("confirm", "tiny", *[f"--set={o}" for o in STORED], cwd=tmp_path)
     assert done.returncode == 2
-    assert "confirm compares ranks, and this search has tuned r=1 alone" in done.stderr
+    assert "confirm compares ranks, and this search has tuned only r=1" in done.stderr
     assert "`sweep run tiny --set " in done.stderr
     assert "` continues it" in done.stderr
 

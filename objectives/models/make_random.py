@@ -66,7 +66,7 @@ def make_random_model(folder: Path, *, hidden: int = 64, layers: int = 2) -> Pat
 
 
 def main() -> None:
-    """Makes one."""
+    """The command line: a folder, and the sizes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--hidden", type=int, default=64)

@@ -152,7 +152,7 @@ class GrpoSettings(Section):
 
     @property
     def optimizer(self) -> str:
-        """The optimizer, in words."""
+        """The optimizer with its betas and weight decay, in words."""
         betas = f"betas {self.adam_beta1:g} and {self.adam_beta2:g}"
         return f"{self.optim}, {betas}, weight decay {self.weight_decay:g}"
 

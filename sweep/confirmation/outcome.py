@@ -84,7 +84,7 @@ def store_frozen(study: optuna.Study, search: SmoothedSearch) -> SmoothedSearch:
 
 
 def stored_frozen(study: optuna.Study) -> SmoothedSearch:
-    """What a confirmation has frozen."""
+    """What a confirmation has frozen, as it stood when its first trial ran."""
     stored = study.user_attrs[FROZEN]
     return SmoothedSearch(
         frozen=tuple(FrozenConfiguration(**item) for item in stored["frozen"]),

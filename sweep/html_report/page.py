@@ -14,7 +14,7 @@ from plotly.offline import get_plotlyjs
 
 from objectives.figures import decimals
 from sweep.answer.paste import ceiling_saving, paste_calls
-from sweep.answer.spending import check_price
+from sweep.answer.spending import check_price, device_seconds
 from sweep.errors import UsageError
 from sweep.html_report.contents import Evidence, Report
 from sweep.html_report.downloads import downloads
@@ -88,6 +88,7 @@ def report_html(report: Report, *, price: float | None = None) -> str:
         price=price,
         downloads=downloads(evidence),
         rewards=_reward_rows(evidence.trials),
+        seconds={t.number: device_seconds(t) for t in evidence.trials if attributes.COST in t.user_attrs},
         method=method(evidence),
         max_lines=MAX_LINES,
         plotly_js=get_plotlyjs(),

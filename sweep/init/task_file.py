@@ -138,7 +138,7 @@ def _text(
     name: str,
     uses_tokenizer: bool,
 ) -> str:
-    """The module."""
+    """task.py: what rewards need at the top level, and the rows in a function of their own."""
     model = None if recipe.loader is None else recipe.loader.get("model_name")
     parts = [f'"""Rewards and training rows of {recipe.source.path.name}, for a sweep."""\n']
     if uses_tokenizer:

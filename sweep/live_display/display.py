@@ -21,7 +21,7 @@ class ProgressDisplay(Protocol):
         """Something worth a line happened."""
 
     def ready(self, ready: Ready) -> None:
-        """A worker is ready."""
+        """A worker is ready, and has scored the base policy."""
 
     def trial_started(self, spec: TrialSpec) -> None:
         """A trial has begun."""

@@ -32,7 +32,7 @@ class SlotMemory:
 
     @property
     def bytes(self) -> int:
-        """All of it."""
+        """What one more slot takes in all."""
         return self.engine_adapters + self.trainer + self.activations
 
 

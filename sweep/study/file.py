@@ -116,7 +116,7 @@ class VerdictSection(Section):
 
 
 class StudyFile(Section):
-    """A whole study file."""
+    """A whole study file, checked section by section and as a whole."""
 
     study: StudySection
     model: ModelSettings
