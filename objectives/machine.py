@@ -44,6 +44,7 @@ def cores() -> float:
     allowed = float(len(os.sched_getaffinity(0)))
     for folder in _groups("cpu"):
         with suppress(OSError, ValueError):
+            # Without a quota the file says `max`, which int() refuses: the ValueError that is suppressed.
             quota, period = (folder / "cpu.max").read_text().split()
             allowed = min(allowed, int(quota) / int(period))
         quota_us, period_us = _number(folder / "cpu.cfs_quota_us"), _number(folder / "cpu.cfs_period_us")
@@ -102,6 +103,7 @@ def _groups(controller: str) -> list[Path]:
                 root = CGROUP / controller
             else:
                 continue
+            # A group is bound by the limits of all groups above it, too.
             own = root / path.strip("/")
             folders += [folder for folder in (own, *own.parents) if folder.is_relative_to(root)]
     return folders

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from sweep.answer.spending import device_seconds
 from sweep.confirmation.outcome import confirmation_name
 from sweep.errors import StorageError
 from sweep.storage import attributes
@@ -60,7 +61,8 @@ class Results:
     | ended_early | whether a pruner ended it: it then has no held_out, and its scores are in `steps` alone |
     | steps, tokens, adapter_parameters | GRPO steps taken; completion tokens sampled; numbers in its adapter |
     | started, seconds | local time; from start to end |
-    | seconds_build, seconds_rollout, ... | what of these went into each part; in a pack, the trial's share |
+    | device_seconds | its share of the device's time, as the report counts it; the sum of the columns that follow |
+    | seconds_build, seconds_rollout, ... | what of its device time went into each part |
     """
 
     steps: pd.DataFrame
@@ -148,6 +150,7 @@ def _trial_row(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
         "adapter_parameters": cost.get("adapter_parameters"),
         "started": trial.datetime_start,
         "seconds": trial.duration.total_seconds() if trial.duration else None,
+        "device_seconds": device_seconds(trial) if cost else None,
         **{f"seconds_{name}": value for name, value in cost.get("seconds", {}).items()},
     }
 

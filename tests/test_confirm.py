@@ -162,6 +162,8 @@ def test_the_calls_to_paste_are_python_that_unsloth_would_take(config):
     assert (keywords["r"], keywords["lora_alpha"], keywords["lora_dropout"]) == (4, 32, 0)
     loading = {k.arg: ast.literal_eval(k.value) for k in calls["FastLanguageModel.from_pretrained"].keywords}
     assert loading["max_lora_rank"] == 8
+    # A shipped model is a folder of this installation: where it lies is no name for anybody else.
+    assert (config.model.name, loading["model_name"]) == ("shipped/tiny", "shipped/tiny")
 
 
 def test_a_rank_that_collapses_is_not_recommended(confirmation, config):
@@ -257,9 +259,9 @@ def test_a_search_that_tuned_one_rank_is_not_confirmed_and_can_be_later(tmp_path
     stored_study(tmp_path, points=POINTS[:2])
     done = sweep("confirm", "tiny", *[f"--set={o}" for o in STORED], cwd=tmp_path)
     assert done.returncode == 2
-    assert "confirm compares ranks, and this search has tuned r=1 alone" in done.stderr
+    assert "confirm compares ranks, and this search has tuned only r=1" in done.stderr
     assert "`sweep run tiny --set " in done.stderr
-    assert "` goes on with it" in done.stderr
+    assert "` continues it" in done.stderr
 
 
 def test_a_confirmation_without_trials_has_no_verdict(confirmation, config):

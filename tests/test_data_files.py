@@ -111,7 +111,7 @@ def test_messages_that_pandas_wrote_as_text_are_messages_again(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (["a", 1], "column 'x' holds text in row 1 and a number in row 2; allowed: one kind a column"),
+        (["a", 1], "column 'x' holds text in row 1 and a number in row 2; allowed: one kind per column"),
         ([None, [1], {"a": 1}], "column 'x' holds a list in row 2 and an object in row 3"),
         ([True, 1], "column 'x' holds true or false in row 1 and a number in row 2"),
         ([{"a": 1}, {"a": "b"}], "column 'x', key 'a' holds a number in row 1 and text in row 2"),

@@ -83,17 +83,18 @@ def test_little_memory_few_cores_and_a_full_disk_are_told(monkeypatch, tmp_path)
     assert check_machine("disk", tmp_path / "not-there-yet").status is Status.FAULT
 
 
-def test_packages_that_are_absent_or_other_than_locked_are_named(tmp_path):
+def test_packages_that_are_absent_or_other_than_locked_are_named(tmp_path, monkeypatch):
     lock = tmp_path / "cpu.lock"
+    monkeypatch.setattr(packages, "LOCK", lock)
     lock.write_text(
         "# a lock\nrich==0.0.1 ; python_full_version < '3.99'\nno-such-package==1.0\n"
         "for-another-python==1.0 ; python_full_version < '3.0'\n"
     )
-    check = one(packages.version_checks(lock), "versions")
+    check = one(packages.version_checks(), "versions")
     assert check.status is Status.FAULT
     assert "1 of 2 locked packages are absent: no-such-package" in check.found
     lock.write_text("rich==0.0.1\n")
-    check = one(packages.version_checks(lock), "versions")
+    check = one(packages.version_checks(), "versions")
     assert check.status is Status.WARNING
     assert "instead of 0.0.1" in check.found
 
@@ -183,6 +184,17 @@ def test_the_command_exits_with_2_where_there_is_a_fault(tmp_path):
     assert "nothing that would keep a study from running here" in done.stdout
     listed = sweep("doctor", "--quick", "--json", cwd=tmp_path)
     assert {check["status"] for check in json.loads(listed.stdout)} <= {"ok", "warning"}
+
+
+def test_the_quick_look_at_a_study_says_what_is_wrong_with_it_and_imports_nothing_of_the_users(tmp_path):
+    (tmp_path / "mine.py").write_text("open('imported', 'w')\ndef reward(completions, **_): return [0.0]\n")
+    own = ["--set", "task.reward=['mine:reward']"]
+    done = sweep("doctor", "--quick", "tiny", *own, cwd=tmp_path)
+    assert (done.returncode, "nothing that would keep a study" in done.stdout) == (0, True)
+    done = sweep("doctor", "--quick", "tiny", *own, "--set", "model.name=./nowhere", cwd=tmp_path)
+    assert (done.returncode, "fault   model: model.name: no folder './nowhere'" in done.stdout) == (2, True)
+    assert sweep("doctor", "--quick", "tinny", cwd=tmp_path).returncode == 2
+    assert not (tmp_path / "imported").exists()
 
 
 @pytest.mark.long

@@ -31,7 +31,8 @@ def running(tmp_path):
     started = []
 
     def start(*arguments):
-        started.append(Running("run", "tiny", *SMALL, *ONE_BY_ONE, *arguments, cwd=tmp_path))
+        at_once = () if "learner.name=trl" in arguments else ONE_BY_ONE
+        started.append(Running("run", "tiny", *SMALL, *at_once, *arguments, cwd=tmp_path))
         return started[-1]
 
     yield start

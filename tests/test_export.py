@@ -63,7 +63,7 @@ def test_vllm_loads_the_folder_and_scores_it_as_the_trial_was_scored(folder, exp
     from objectives.engines.adapter_files import AdapterVersion
     from objectives.engines.protocol import Sampling
     from objectives.rewards.calling import RewardSet
-    from objectives.settings.learner import LearnerSettings
+    from objectives.settings.learner import TrlSettings
     from objectives.tasks.string_ops import StringOps
     from objectives.trial.evaluation import Evaluator
 
@@ -73,7 +73,7 @@ def test_vllm_loads_the_folder_and_scores_it_as_the_trial_was_scored(folder, exp
         tokenizer=AutoTokenizer.from_pretrained(tiny.path),
         rewards=RewardSet(functions=tuple(task.reward_functions), weights=(1.0,)),
         rows=task.held_out_rows(64),
-        sampling=Sampling.of(LearnerSettings(), max_tokens=task.max_completion_tokens),
+        sampling=Sampling.of(TrlSettings(), max_tokens=task.max_completion_tokens),
     )
     trial = stored_trial(folder, 1)
     version = AdapterVersion(id=900_001, name="exported", path=exported, r=4)
@@ -152,7 +152,7 @@ def test_the_verdict_exports_the_trial_in_the_middle_of_its_rank(searched, confi
         (["--trial", "7", "-o", "out"], 2, "--trial 7: no such trial with a score; allowed: 0-1"),
         (["-o", "out"], 2, "has no verdict: `sweep confirm` gives one"),
         (["--verdict", "--trial", "1", "-o", "out"], 2, "--verdict and --trial name two things"),
-        (["--trial", "1", "-o", "."], 2, "holds something already; name a new folder"),
+        (["--trial", "1", "-o", "."], 2, "is not empty; name a new folder"),
         (["--trial", "1", "-o", "rank-sweep.db"], 2, "cannot be written: Not a directory"),
         (["--trial", "1"], 2, "--output"),
     ],
@@ -178,7 +178,7 @@ def test_a_tracker_that_is_not_installed_or_not_trls_is_refused_before_anything_
     assert "learner.report_to: 'mlflow' is not installed; `pip install mlflow` brings it" in done.stderr
     done = sweep("run", "tiny", "--set", "learner.report_to=['wandb']", "--set", "learner.name=packed", cwd=tmp_path)
     assert done.returncode == 2
-    assert "it needs name = 'trl'" in done.stderr
+    assert "report_to=['wandb'] needs name = 'trl'" in done.stderr
 
 
 def test_a_correction_that_trl_would_not_make_is_refused(tmp_path):

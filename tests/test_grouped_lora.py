@@ -5,7 +5,7 @@ import torch
 from vllm.lora.layers import LoRAMapping
 from vllm.lora.punica_wrapper.punica_cpu import PunicaWrapperCPU
 
-from objectives.engines.grouped_lora import GroupedPunicaWrapperCPU, group_rows
+from objectives.engines.grouped_lora import RANKS, GroupedPunicaWrapperCPU, group_rows
 
 SLOTS, R, D_IN, SLICES = 3, 8, 12, (10, 6)
 
@@ -65,11 +65,12 @@ def test_tokens_without_an_adapter_are_left_alone(weights):
     assert y[1].abs().sum() > 0
 
 
-def test_rows_are_grouped_by_slot_and_one_slot_needs_no_index():
+def test_rows_are_grouped_by_slot_and_one_slot_needs_no_index(monkeypatch):
+    monkeypatch.setitem(RANKS, 8, 4)
     assert group_rows(torch.tensor([-1, -1])) == []
     [group] = group_rows(torch.tensor([2, 2, 2]))
     assert (group.slot, group.rows, group.r) == (2, slice(0, 3), None)
-    side_by_side = group_rows(torch.tensor([1, 1, -1, 0]), [7, 8], {8: 4})
+    side_by_side = group_rows(torch.tensor([1, 1, -1, 0]), [7, 8])
     assert [(group.slot, group.rows, group.r) for group in side_by_side] == [
         (1, slice(0, 2), 4),
         (0, slice(3, 4), None),

@@ -102,7 +102,7 @@ def test_questions_are_chat_where_the_model_chats_and_text_where_it_does_not(dat
     ("line", "message"),
     [
         ("{", r"gsm\.jsonl, line 1: not JSON"),
-        ("[1]", "line 1: list; allowed: one JSON object a line"),
+        ("[1]", "line 1: list; allowed: one JSON object per line"),
         ('{"question": "q"}', "row 1 has no column 'answer'; it has: question"),
         ('{"question": "", "answer": "1"}', "row 1 has nothing in column 'question'"),
         ('{"question": "q", "answer": "many"}', "row 1: no number in answer 'many'"),

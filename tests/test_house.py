@@ -17,7 +17,7 @@ DRAWS = (
 """Where rich is imported: what is printed, and who is handed a console to print on."""
 NOTED = {"sweep/study/reading.py": {"_folder", "_by_value"}}
 """Private attributes of our own that another room sets."""
-IGNORED = {"_replace", "_asdict", "_fields", "_render_traceback_", "_repr_html_"}
+IGNORED = {"_exit", "_replace", "_asdict", "_fields", "_render_traceback_", "_repr_html_"}
 
 
 def name(path):

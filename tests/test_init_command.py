@@ -21,8 +21,8 @@ def converted(tmp_path):
     [
         ([LOAD, DATA, REWARD], "no GRPOTrainer is made there (found: no trainer)"),
         ([LOAD, "from trl import SFTTrainer\nt = SFTTrainer(model=model)"], "found: SFTTrainer"),
-        ([LOAD, 'p = [{"type": "image"}, {"type": "text"}]', DATA, REWARD, TRAIN], "hold pictures"),
-        ([LOAD, DATA + 'dataset = dataset.map(lambda r: {"i": r["image"]})', REWARD, TRAIN], "hold pictures"),
+        ([LOAD, 'p = [{"type": "image"}, {"type": "text"}]', DATA, REWARD, TRAIN], "hold images"),
+        ([LOAD, DATA + 'dataset = dataset.map(lambda r: {"i": r["image"]})', REWARD, TRAIN], "hold images"),
         ([LOAD, DATA, REWARD, TRAIN.replace("args =", "rollout_func = f, args =")], "rollout_func is given"),
         ([LOAD, DATA, REWARD, TRAIN.replace("args =", "tools = [f], args =")], "tools is given"),
         ([LOAD, "from openenv import x", DATA, REWARD, TRAIN], "OpenEnv"),
@@ -71,7 +71,7 @@ def test_the_command_writes_a_new_folder_and_never_into_an_old_one(tmp_path):
     assert "sweep plan 'my notebook/study.toml'" in done.stdout
     again = sweep("init", "my notebook.ipynb", cwd=tmp_path)
     assert again.returncode == 2
-    assert again.stderr == "sweep: --output my notebook: is there already; name a new folder\n"
+    assert again.stderr == "sweep: --output my notebook: already exists; name a new folder\n"
     assert sweep("init", "my notebook.ipynb", "-o", "other", cwd=tmp_path).returncode == 0
 
 

@@ -62,9 +62,9 @@ def test_a_study_keeps_what_it_began_with_on_another_processor(stored, monkeypat
 
 def test_a_study_that_began_in_what_a_device_lacks_is_refused(stored):
     config = load_study("tiny", AUTO)
-    with pytest.raises(StudyMismatchError, match=r"began in bfloat16, which this GPU \(T4\) does not compute in"):
+    with pytest.raises(StudyMismatchError, match=r"was begun in bfloat16, which this GPU \(T4\) cannot compute in"):
         settle_dtype(config, stored("bfloat16"), named_device("T4"))
-    with pytest.raises(StudyMismatchError, match="began in float16, which this processor"):
+    with pytest.raises(StudyMismatchError, match="was begun in float16, which this processor"):
         settle_dtype(config, stored("float16"), None)
 
 

@@ -22,7 +22,7 @@ from objectives.learners.packed.scoring import to_batch
 from objectives.learners.packed.step import Stepper
 from objectives.learners.trl_objective import objective_arguments
 from objectives.lora import TARGET_MODULES
-from objectives.settings.learner import LearnerSettings
+from objectives.settings.learner import PackedSettings, TrlSettings
 from objectives.settings.sections import SHIPPED_MODELS
 from tests.support.packed import (
     END,
@@ -178,7 +178,7 @@ def test_every_other_setting_does_what_it_does_in_TRL(tokenizer, options):
     packed, models, measured = packed_with(trials, options)
     without, _, _ = packed_with(trials, {})
     assert (packed.weights - without.weights).abs().max() > 1e-4
-    arguments = objective_arguments(LearnerSettings(**options)) | {
+    arguments = objective_arguments(TrlSettings(**options)) | {
         # A study's trainer gets these from the engine, with the rollout.
         "mask_truncated_completions": options.get("mask_truncated_completions", False)
     }
@@ -204,7 +204,7 @@ def test_every_other_setting_does_what_it_does_in_TRL(tokenizer, options):
 
 def packed_with(trials, options):
     """Four steps of a pack on recorded rollouts under a study's settings, its models, and what was measured."""
-    learner = LearnerSettings(name="packed", **options)
+    learner = PackedSettings(name="packed", **options)
     goal = learner_objective(learner, group_size=trials[0].group, max_completion_tokens=trials[0].longest_completion)
     # TRL's reference is the adapter as it was handed over; a trial's starts at nothing, so that it is the base.
     packed, models, stepper = start(

@@ -168,10 +168,10 @@ def test_smaller_micro_batches_and_checkpoints_learn_the_same(make, tiny):
 
 def test_rollouts_are_corrected_for_the_engine_where_the_study_says_so(make, vllm_engine):
     engine, feed = Engine(vllm_engine), Feed(spec(0), spec(1, r=4))
-    make(steps=2, engine=engine, name="packed", importance_sampling_correction="token_truncate").serve(feed)
+    make(steps=2, engine=engine, importance_sampling_correction="token_truncate").serve(feed)
     assert all(sampling.logprobs for _, _, sampling, _ in engine.training())
     plain = Feed(spec(0), spec(1, r=4))
-    make(steps=2, name="packed").serve(plain)
+    make(steps=2).serve(plain)
     # The engine and the trainer compute the same policy, so that there is little to correct, and yet not nothing.
     assert feed.of(0)[0].loss != plain.of(0)[0].loss
     assert feed.of(0)[0].grad_norm == pytest.approx(plain.of(0)[0].grad_norm, rel=1e-3)
@@ -189,7 +189,7 @@ def test_every_step_trains_on_what_its_own_policy_has_sampled(make, monkeypatch)
 
     monkeypatch.setattr(Stepper, "_remember", spied)
     feed = Feed(*[spec(i, learning_rate=1e-2) for i in range(4)])
-    make(slots=4, name="packed", importance_sampling_correction="token_truncate").serve(feed)
+    make(slots=4, importance_sampling_correction="token_truncate").serve(feed)
     assert len(gaps) == 2 * STEPS
     assert max(gaps) < 1e-3
 

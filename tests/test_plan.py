@@ -83,7 +83,7 @@ def test_each_ceiling_says_what_it_costs_and_what_it_would_save():
 
 def test_a_ceiling_that_is_rounded_up_or_too_high_is_noted():
     notes = plan("model.max_lora_rank=65").notes
-    assert notes[0] == "model.max_lora_rank=65 costs as much as 128: vLLM permits no value between."
+    assert notes[0] == "model.max_lora_rank=65 costs as much as 128: vLLM allows no value in between."
     assert notes[1] == "r goes up to 64 only: model.max_lora_rank=64 would serve it and save 1.0 MiB."
 
 

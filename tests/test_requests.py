@@ -7,7 +7,7 @@ import pytest
 from sweep.confirmation.outcome import freeze
 from sweep.errors import UsageError
 from sweep.results import load_results
-from sweep.running import supervisor as module
+from sweep.running import storage_watch as module
 from sweep.storage import attributes
 from sweep.storage.database import create_or_match_study, open_storage, open_study
 from sweep.storage.requests import ON_REQUEST, add_point, drop_trial, read_requests
@@ -22,7 +22,7 @@ POINT = {"r": 16, "alpha": 64, "learning_rate": 1e-3}
 
 @pytest.fixture
 def config(monkeypatch):
-    monkeypatch.setattr(module, "REQUESTS_S", 0.0)
+    monkeypatch.setattr(module, "LOOK_S", 0.0)
     return load_study("tiny", OVERRIDES)
 
 

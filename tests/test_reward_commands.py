@@ -161,8 +161,8 @@ def test_a_first_try_names_what_a_study_would_trip_over(folder, hub):
     assert {name for name, found in warned.items() if found} == {"counts", "neighbours", "best_of_group", "slow"}
     assert "keeps something between calls, or draws at random" in warned["counts"][0]
     assert "in another order" in warned["neighbours"][0]
-    assert "one completion a prompt, as scoring does" in warned["best_of_group"][0]
-    assert "takes 0.01 s a completion: the study's largest call, of" in warned["slow"][0]
+    assert "one completion per prompt, as scoring does" in warned["best_of_group"][0]
+    assert "takes 0.01 s per completion: the study's largest call, of" in warned["slow"][0]
     assert any(w.startswith("1 of ") and "longer than 112 tokens" in w for w in tried["warnings"])
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from objectives.engines.protocol import Sampling
-from objectives.settings.learner import LearnerSettings
+from objectives.settings.learner import TrlSettings
 from tests.test_engines import GREEDY, PROMPTS, adapter, engine, folder, ids  # noqa: F401 - fixtures
 
 PLAIN = Sampling(temperature=1.3, max_tokens=6, logprobs=True)
@@ -94,9 +94,9 @@ def test_a_completion_that_is_cut_says_so(engine, ids, peft_policy):  # noqa: F8
 
 
 def test_studies_say_all_of_it():
-    learner = LearnerSettings(temperature=0.8, top_p=0.9, top_k=-1, min_p=0.1, repetition_penalty=1.1, stop="END")
+    learner = TrlSettings(temperature=0.8, top_p=0.9, top_k=-1, min_p=0.1, repetition_penalty=1.1, stop="END")
     assert Sampling.of(learner, max_tokens=7) == Sampling(
         temperature=0.8, max_tokens=7, top_p=0.9, min_p=0.1, repetition_penalty=1.1, stop=("END",)
     )
     assert learner.sampling == "T=0.8, top_p=0.9, min_p=0.1, repetition_penalty=1.1, stop=['END']"
-    assert Sampling.of(LearnerSettings(), max_tokens=7) == Sampling(temperature=1.0, max_tokens=7)
+    assert Sampling.of(TrlSettings(), max_tokens=7) == Sampling(temperature=1.0, max_tokens=7)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import objectives
 from objectives.learners.trl_objective import objective_arguments
-from objectives.settings.learner import LearnerSettings
+from objectives.settings.learner import TrlSettings
 
 SOURCES = Path(objectives.__file__).parent
 
@@ -72,6 +72,6 @@ def test_trl_is_configured_by_the_names_we_use(unsloth_policy):
     from trl import GRPOConfig
 
     accepted = set(inspect.signature(GRPOConfig).parameters)
-    assert keywords("learners/trl.py", "GRPOConfig") | objective_arguments(LearnerSettings()).keys() <= accepted
+    assert keywords("learners/trl.py", "GRPOConfig") | objective_arguments(TrlSettings()).keys() <= accepted
     accepted = defined("trl", "trainer/grpo_trainer.py", "GRPOTrainer.__init__")
     assert keywords("learners/trl.py", "GRPOTrainer") <= accepted

@@ -200,3 +200,22 @@ def test_a_rule_that_looks_at_gains_needs_them() -> None:
     verdict = judge(confirmation, replace(RULE, gains=False))
     assert (verdict.outcome, verdict.base) == (Outcome.FOUND_AND_SMALLER_SHOWN_WORSE, None)
     assert {summary.gain for summary in verdict.per_rank} == {None}
+
+
+@pytest.mark.parametrize("n_seeds", [2, 3])
+@pytest.mark.parametrize("spread", [None, 0.0, 0.2])
+def test_rewards_that_are_all_zero_on_a_few_seeds_read_as_nothing_seen_to_be_learned(n_seeds, spread) -> None:
+    zeros = np.zeros((4, n_seeds))
+    few = replace(
+        confirm([0.0] * 4, base=0.0), scores=zeros, base=zeros[0], collapsed=zeros > 0, spread=spread, prompts=64
+    )
+    verdict = judge(few, KEEP)
+    assert outcome(verdict) == ("undecided", None)  # so few seeds do not show that collapse is rare
+    assert verdict.reason == (
+        f"Undecided (95 % confidence, {n_seeds} seeds): no rank's mean reward is above the base policy's, so nothing "
+        "is seen to be learned yet; before adding seeds, try higher learning rates, more steps, or a reward in which "
+        "`sweep try-reward` sees signal."
+    )
+    # One rank above the base policy is enough to ask for more.
+    gained = replace(few, scores=zeros + np.array([[0.0], [0.1], [0.0], [0.0]]))
+    assert "seen to be learned" not in judge(gained, KEEP).reason

@@ -13,7 +13,6 @@ from scipy import stats
 from sweep.statistics.decision import Rule
 from sweep.statistics.power import (
     MOST_SEEDS,
-    pooled_sd,
     power_against_one,
     seeds_for_power,
     smallest_gap,
@@ -116,9 +115,3 @@ def test_seeds_for_several_rivals_reach_the_power_and_little_more() -> None:
 def test_no_number_of_seeds_shows_what_is_not_there() -> None:
     assert seeds_for_power(0.0, SD, 1, 0.95) is None
     assert seeds_for_power(0.001, SD, 1, 0.95) is None
-
-
-def test_pooled_sd_weighs_groups_by_their_degrees_of_freedom() -> None:
-    # Sums of squares 2 and 8 over 2 + 1 degrees of freedom; a single trial says nothing.
-    assert pooled_sd([[1.0, 2.0, 3.0], [0.0, 4.0], [9.0]]) == pytest.approx(math.sqrt(10 / 3))
-    assert math.isnan(pooled_sd([[1.0], []]))

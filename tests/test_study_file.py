@@ -1,10 +1,15 @@
+import re
 import tomllib
 from copy import deepcopy
+from pathlib import Path
 
 import pytest
 
+from objectives.settings.learner import PackedSettings, TrlSettings
 from sweep.errors import StudyFileError
-from sweep.study.reading import find_study, load_study, parse_override, parse_study, shipped_studies
+from sweep.storage.database import changed_keys
+from sweep.study.file import StudyFile
+from sweep.study.reading import find_study, load_study, make_study, parse_override, parse_study, shipped_studies
 
 TINY = tomllib.loads(find_study("tiny").read_text())
 
@@ -105,3 +110,52 @@ def test_a_file_that_is_not_toml_is_refused_with_its_path(tmp_path):
 def test_all_linear_stands_for_every_linear_module_as_in_peft():
     for value in ('"all-linear"', '["all-linear"]'):
         assert load_study("tiny", [f"model.target_modules={value}"]) == load_study("tiny")
+
+
+PACKS_ONLY = {"learner.pack_size": 3, "learner.importance_sampling_correction": "token_mask"}
+TRLS_ONLY = {"learner.report_to": ["wandb"], "learner.optim": "adamw_8bit"}
+
+
+def made(settings, **learner):
+    """The shipped study with these keys in its `[learner]`, and with these settings."""
+    return make_study({**deepcopy(TINY), "learner": learner}, settings, source="test.toml", folder=Path())
+
+
+@pytest.mark.parametrize(
+    ("learner", "other", "key"),
+    [("trl", "packed", key) for key in PACKS_ONLY] + [("packed", "trl", key) for key in TRLS_ONLY],
+)
+def test_a_key_that_only_the_other_learner_takes_is_refused_in_one_line_that_says_which(learner, other, key):
+    value = (PACKS_ONLY | TRLS_ONLY)[key]
+    named = re.escape(f"test.toml: learner: {key.removeprefix('learner.')}={value!r} needs name = '{other}'")
+    with pytest.raises(StudyFileError, match=f"^{named}[^\n]*$"):
+        made({"learner.name": learner, key: value})
+    assert made({"learner.name": other, key: value}).learner.name == other
+
+
+def test_the_learner_that_a_command_names_takes_a_file_that_was_written_for_the_other():
+    assert made({"learner.name": "trl"}, name="packed", pack_size=3).learner == TrlSettings()
+    assert made({"learner.name": "packed"}, name="trl", report_to=["wandb"]).learner == PackedSettings(name="packed")
+    assert made({"learner.name": "packed"}, name="packed", pack_size=3).learner.slots == 3
+    # What bears on training is not dropped unseen.
+    with pytest.raises(StudyFileError, match="importance_sampling_correction='token_mask' needs name = 'packed'"):
+        made({"learner.name": "trl"}, name="packed", importance_sampling_correction="token_mask")
+
+
+def test_a_section_without_a_name_is_trls():
+    assert made({}, beta=0.1).learner == TrlSettings(beta=0.1)
+
+
+@pytest.mark.parametrize("learner", ["packed", "trl"])
+def test_a_study_that_was_stored_with_every_key_of_both_learners_is_read_as_it_was_run(learner):
+    content = load_study("tiny", [f"learner.name={learner}"]).model_dump(mode="json")
+    both = {"pack_size": 4, "report_to": [], "importance_sampling_correction": "none"}
+    stored = {**content, "learner": {**content["learner"], **both}}
+    read = StudyFile.model_validate(stored)
+    assert changed_keys(read.model_dump(mode="json"), content) == []
+    assert read.learner.slots == (4 if learner == "packed" else 1)
+
+
+def test_an_unknown_key_of_a_task_is_answered_with_the_tasks_own():
+    with pytest.raises(StudyFileError, match=r"task\.symbol: unknown key; did you mean 'symbols'\? allowed: train_"):
+        parse(task__symbol=4)

@@ -13,7 +13,7 @@ from objectives.errors import PolicyError
 from objectives.learners.packed.learner import PackedLearner
 from objectives.learners.trl import TrlLearner
 from objectives.learners.trl_objective import check_objective, objective_arguments
-from objectives.settings.learner import LearnerSettings
+from objectives.settings.learner import TrlSettings
 from sweep.answer.paste import paste_calls
 from sweep.errors import StudyFileError
 from sweep.preflight.checks import check_study
@@ -97,7 +97,7 @@ def test_every_field_of_the_objective_is_stated_to_TRL(make):
     }  # fmt: skip
     made = make(TrlLearner, **said)
     arguments = made._arguments(spec(0), "folder")
-    check_objective(objective_arguments(LearnerSettings(**said)), arguments)
+    check_objective(objective_arguments(TrlSettings(**said)), arguments)
     assert (arguments.epsilon_high, arguments.scale_rewards, arguments.warmup_steps) == (0.28, "group", 0.1)
     plain = make(TrlLearner)._arguments(spec(0), "folder")
     # None of these may be unset: Unsloth fills in what is.
@@ -164,13 +164,13 @@ import objectives.policies.unsloth
 from unsloth.models.rl import _patch_trl_rl_trainers_impl
 _patch_trl_rl_trainers_impl("grpo_trainer")  # what importing it does on a GPU
 import trl
-from objectives.settings.learner import LearnerSettings
+from objectives.settings.learner import TrlSettings
 from objectives.learners.trl_objective import check_objective, objective_arguments, restate
 batch = dict(output_dir="out", use_cpu=True, per_device_train_batch_size=8, num_generations=4, report_to="none")
 theirs = trl.GRPOConfig(loss_type="dapo", **batch)
 print("THEIRS", theirs.epsilon_high, theirs.mask_truncated_completions, theirs.weight_decay)
 for said in json.loads(sys.argv[1]):
-    learner = LearnerSettings(**said)
+    learner = TrlSettings(**said)
     arguments = trl.GRPOConfig(**objective_arguments(learner), **batch)
     restate(learner, arguments)
     check_objective(objective_arguments(learner), arguments)
@@ -220,7 +220,8 @@ def test_optimizers_train_in_TRL_and_are_refused_in_packs(make, optim):
         (["lr_scheduler_type=cosine_with_min_lr"], "with min_lr_rate=None; allowed: both"),
         (["min_lr_rate=0.1"], "'constant' with min_lr_rate=0.1; allowed: both"),
         (["lr_scheduler_type=polynomial"], "lr_scheduler_type.*'cosine_with_min_lr'.*given: 'polynomial'"),
-        (["optim=lion_8bit"], "optim.*'paged_adamw_8bit'.*given: 'lion_8bit'"),
+        (["name=trl", "optim=lion_8bit"], "optim.*'paged_adamw_8bit'.*given: 'lion_8bit'"),
+        (["name=packed", "optim=lion_8bit"], "optim.*'adamw_torch'.*given: 'lion_8bit'"),
         (["weight_decay=-1"], "weight_decay.*greater than or equal to 0"),
         (["adam_beta1=1"], "adam_beta1.*less than 1"),
         (["top_p=0"], "top_p.*greater than 0"),
@@ -242,7 +243,7 @@ def test_what_makes_no_sense_is_refused_by_name(overrides, message):
 def test_warm_up_is_counted_as_Transformers_does(said, steps):
     from transformers import TrainingArguments
 
-    learner = LearnerSettings(lr_scheduler_type="linear", **said)
+    learner = TrlSettings(lr_scheduler_type="linear", **said)
     assert learner.count_warmup_steps(25) == steps
     assert TrainingArguments(warmup_steps=learner.warmup).get_warmup_steps(25) == steps
 

@@ -8,6 +8,7 @@ import optuna
 import pytest
 
 import sweep as face
+from sweep.answer.spending import spending
 from sweep.cli.app import COMMANDS
 from sweep.search.schedule import ask
 from sweep.storage import attributes
@@ -55,6 +56,26 @@ def test_programs_get_every_column(study, tmp_path):
     assert {"phase", "alpha", "gain", "seconds_train", "reason"} <= rows[0].keys()
     told = json.loads(sweep("trials", "tiny", "--json", cwd=tmp_path).stdout)
     assert told[0].keys() == rows[0].keys()
+
+
+def test_the_time_is_the_trials_share_of_the_devices_as_in_the_report(study, tmp_path):
+    # Each was told at once, and recorded one second of training: its share, however long it was there.
+    done = sweep("trials", "tiny", "--r", 1, cwd=tmp_path)
+    rows = [line.split() for line in done.stdout.splitlines() if line.strip()[:1].isdigit()]
+    assert [row[8:10] for row in rows] == [["1", "s"], ["1", "s"]]
+    assert "time: the trial's share of the device's, as in the report" in " ".join(done.stdout.split())
+    listed = json.loads(sweep("trials", "tiny", "--r", 1, "--json", cwd=tmp_path).stdout)
+    assert all(trial["seconds"] < 1 for trial in listed)
+    [rank, *_] = spending(study.get_trials()).ranks
+    assert sum(trial["device_seconds"] for trial in listed) == rank.seconds == 2
+
+
+def test_a_price_that_is_no_amount_is_refused_before_any_trial_runs(tmp_path):
+    done = sweep("verdict", "tiny", "--price", "0", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (
+        2, "sweep: --price 0: must be money per device hour, above 0, for example 2.5\n"
+    )  # fmt: skip
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_whatever_a_failed_reward_said_is_listed(tmp_path):
@@ -119,11 +140,12 @@ def test_every_help_has_an_example(command):
 def test_one_command_goes_to_the_verdict_and_runs_nothing_twice(tmp_path):
     small = ["--set", "budget.steps=6", "--set", "task.held_out_prompts=64", "--set", "space.r=[1, 64]"]
     small += ["--set", "search.points_per_rank=2", "--set", "search.trials=4", "--set", "verdict.seeds=2"]
-    first = sweep("verdict", "tiny", *small, cwd=tmp_path)
+    first = sweep("verdict", "tiny", *small, "--price", "2.5", cwd=tmp_path)
     assert first.returncode == 0, first.stdout + first.stderr
     assert first.stdout.splitlines()[-1] == "wrote report.html"
     assert "95% interval" in first.stdout
     assert "no verdict yet" not in (tmp_path / "report.html").read_text().lower()
+    assert "Prices are at 2.5 per device hour." in (tmp_path / "report.html").read_text()
     again = sweep("verdict", "tiny", *small, cwd=tmp_path)
     assert "4 trials of 6 steps, 4 done" in again.stdout
     assert "importing Unsloth" not in again.stdout

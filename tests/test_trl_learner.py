@@ -11,7 +11,7 @@ from objectives.errors import RewardError
 from objectives.lora import LoraSpec
 from objectives.rewards.calling import RewardSet
 from objectives.rewards.checked import checked
-from objectives.settings.learner import LearnerSettings
+from objectives.settings.learner import TrlSettings
 from objectives.settings.sections import BudgetSettings, WorkerSettings
 from objectives.settings.tasks import StringOpsSettings
 from objectives.tasks.string_ops import StringOps
@@ -40,7 +40,7 @@ def make_learner(tiny, unsloth_policy, vllm_engine, tmp_path):
             study="test",
             model=tiny,
             task=StringOpsSettings(name="string_ops", symbols=1, held_out_prompts=64),
-            learner=LearnerSettings(**learner),
+            learner=TrlSettings(**learner),
             budget=BudgetSettings(steps=steps, prompts_per_step=8, group_size=4),
             log_folder=tmp_path / "logs",
         )

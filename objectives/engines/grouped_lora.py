@@ -7,7 +7,7 @@ adapter's own rank: the rest of what the engine has reserved for it is zeros. Sa
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,20 +29,19 @@ class Group:
     """The adapter's rank, None for whatever the engine has reserved."""
 
 
-def group_rows(indices: Tensor, ids: Sequence[int | None] = (), ranks: Mapping[int, int] | None = None) -> list[Group]:
+def group_rows(indices: Tensor, ids: Sequence[int | None] = ()) -> list[Group]:
     """Groups rows by adapter slot: as slices where an adapter's rows lie side by side, which they mostly do.
 
     Args:
         indices: Shape [rows], the slot of each row; -1 for rows without an adapter, which get no group.
         ids: The adapter in each slot.
-        ranks: Ranks by adapter; default: those of the rollout under way.
     """
-    ranks = RANKS if ranks is None else ranks
-    rank_of = {slot: ranks.get(i) for slot, i in enumerate(ids) if i is not None}
+    rank_of = {slot: RANKS.get(i) for slot, i in enumerate(ids) if i is not None}
     slots, counts = torch.unique_consecutive(indices, return_counts=True)
     ends = counts.cumsum(0).tolist()
     runs = [(slot, slice(start, end)) for slot, start, end in zip(slots.tolist(), [0, *ends], ends, strict=False)]
     present = {slot for slot, _ in runs if slot >= 0}
+    # More runs than this means interleaved adapters: gathered rows take one product per adapter, slices one per run.
     if len(runs) > 2 * len(present) + 1:
         scattered = ((slot, torch.nonzero(indices == slot).squeeze(1)) for slot in sorted(present))
         return [Group(slot, rows, rank_of.get(slot)) for slot, rows in scattered]

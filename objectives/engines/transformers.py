@@ -50,6 +50,7 @@ class TransformersEngine:
     ) -> list[Completion]:
         """See `Engine.rollout`. A batch is seeded as a whole, by its first seed, so neighbours do matter here."""
         completions: dict[int, Completion] = {}
+        # PEFT adapts the whole model at once, so prompts are taken together by adapter.
         for version in dict.fromkeys(adapters):
             rows = [i for i, adapter in enumerate(adapters) if adapter == version]
             with self._adapted(version) as model, torch.random.fork_rng(), torch.no_grad():
@@ -72,6 +73,7 @@ class TransformersEngine:
         try:
             yield model.eval()
         finally:
+            # PEFT replaced modules of the base; the next adapter needs the plain ones again.
             self._base = model.unload()
 
     def _generate(self, model: Any, prompts: list[Sequence[int]], sampling: Sampling) -> list[Completion]:
@@ -79,6 +81,7 @@ class TransformersEngine:
         ids = torch.full((len(prompts), width), self._pad)
         mask = torch.zeros_like(ids)
         for i, prompt in enumerate(prompts):
+            # Padded on the left: `generate` goes on from the last position of every row.
             ids[i, width - len(prompt) :] = torch.tensor(list(prompt))
             mask[i, width - len(prompt) :] = 1
         greedy = sampling.temperature == 0
@@ -99,6 +102,7 @@ class TransformersEngine:
         return [self._until_end(t, p, sampling.stop) for t, p in zip(tokens.tolist(), chosen.tolist(), strict=True)]
 
     def _until_end(self, tokens: list[int], logprobs: list[float], stop: Sequence[str]) -> Completion:
+        # `generate` pads rows that ended early until the longest one is done.
         ends = (
             i
             for i in range(1, len(tokens) + 1)

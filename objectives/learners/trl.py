@@ -76,6 +76,7 @@ class TrlLearner:
                     model=model,
                     args=self._arguments(spec, folder),
                     reward_funcs=rewards.functions(),
+                    # Row numbers instead of prompts: see RolloutRewards.
                     train_dataset=Dataset.from_dict({"prompt": list(map(str, range(len(self._rows))))}),
                     processing_class=self._policy.tokenizer,
                     rollout_func=run.rollout,
@@ -118,6 +119,7 @@ class TrlLearner:
             max_steps=budget.steps,
             per_device_train_batch_size=micro_batch,
             gradient_accumulation_steps=accumulation,
+            # A rollout batch is what one optimiser step trains on, which TRL counts in micro-batches.
             steps_per_generation=accumulation,
             num_generations=budget.group_size,
             max_completion_length=self._task.max_completion_tokens,
@@ -127,6 +129,7 @@ class TrlLearner:
             use_cpu=not torch.cuda.is_available(),
             gradient_checkpointing=model.gradient_checkpointing != "off",
             logging_steps=1,
+            # Adapters are saved by our own AdapterFolder; what TRL writes here is deleted with the folder.
             save_strategy="no",
             report_to=list(learner.report_to) or "none",
             run_name=run_name(self._settings, spec),

@@ -41,6 +41,7 @@ class RolloutRewards:
 
     def _function(self, i: int, name: str) -> Callable[..., list[float | None]]:
         def call(prompts: list[str], completions: list[str], **passed: Any) -> list[float | None]:
+            # TRL calls one function after the other on one rollout; the first call computes the table for all of them.
             if i == 0:
                 rows, texts, ids = self._rollout
                 trainer = {key: passed[key] for key in FROM_TRAINER}

@@ -80,6 +80,7 @@ def training_activation_bytes(
     tokens, size = sequences * sequence_tokens, BYTES_PER_ELEMENT[dtype]
     layer = layer_activation_bytes(shape, dtype, tokens=tokens)
     inputs = shape.layers * tokens * shape.hidden * size
+    # Logits are computed for completions alone: TRL and the packed learner leave the prompt's out.
     completions = sequences * min(completion_tokens, sequence_tokens)
     logits = 4 * completions * shape.vocab * BYTES_PER_ELEMENT[logits_dtype]
     body = {"off": shape.layers * layer, "standard": layer + inputs}.get(checkpointing, layer)

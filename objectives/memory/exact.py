@@ -121,6 +121,7 @@ def adapted_modules(shape: ModelShape, target_modules: Sequence[str] | None) -> 
         return (EMBEDDINGS, *linears, LOGITS) if shape.family.adapts_embeddings else linears
     check_targets(shape, target_modules)
     wanted = set(target_modules)
+    # One of q, k and v adapted makes vLLM reserve for all three, so asking for fewer of them saves nothing.
     for merged in MERGED:
         if wanted.intersection(merged):
             wanted.update(merged)

@@ -128,6 +128,7 @@ def footprint(shape: ModelShape, workload: Workload, *, engine: EngineKind, max_
             dtype=model.number_format,
             target_modules=targets,
         ).bytes
+    # A slot of a pack is padded to the ceiling, whatever rank trains in it.
     trainer, training_activations = _training(shape, workload, r=max_lora_rank if workload.packed else r)
     return Footprint(
         engine=engine,
@@ -153,6 +154,7 @@ def _training(shape: ModelShape, workload: Workload, *, r: int) -> tuple[int, in
     if workload.packed and checkpointing == "unsloth":
         checkpointing = "standard"  # a pack runs on Transformers' own
     slot = trainer_memory(shape, r, model.target_modules)
+    # One half trains while the other rolls out: the larger half's activations are all that is there at once.
     at_once = max(map(len, pack_halves(workload.slots, on_gpu=workload.on_gpu)))
     activations = training_activation_bytes(
         shape,
@@ -176,6 +178,7 @@ def host_bytes(held: Footprint) -> int:
 
 def fit(held: Footprint, model: ModelSettings, *, memory_bytes: int) -> Fit:
     """Whether a device of so much memory has room for a worker."""
+    # Only vLLM sets a share of the device apart; the cache of `generate` grows in what training leaves.
     share = 0 if held.engine == "transformers" else int(memory_bytes * model.gpu_memory_utilization)
     trainer_room = memory_bytes - share - held.in_trainer
     if held.engine == "transformers":

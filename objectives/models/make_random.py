@@ -36,14 +36,13 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
     return fast
 
 
-def make_random_model(folder: Path, *, hidden: int = 64, layers: int = 2, seed: int = 0) -> Path:
+def make_random_model(folder: Path, *, hidden: int = 64, layers: int = 2) -> Path:
     """Saves model and tokenizer into a folder.
 
     Args:
         folder: Made where it is not there.
         hidden: Width; a multiple of 64.
         layers: Decoder layers.
-        seed: Decides the weights.
     """
     tokenizer = make_tokenizer()
     config = LlamaConfig(
@@ -60,14 +59,14 @@ def make_random_model(folder: Path, *, hidden: int = 64, layers: int = 2, seed: 
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=None,
     )
-    torch.manual_seed(seed)
+    torch.manual_seed(0)
     LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 
 
 def main() -> None:
-    """Makes one."""
+    """The command line: a folder, and the sizes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--hidden", type=int, default=64)

@@ -60,6 +60,7 @@ class PeftPolicy:
         """See `Policy.build`."""
         if self._adapted is not None:
             raise PolicyError("this policy already has an adapter; release it first")
+        # PEFT draws the first weights of A from torch's global generator.
         torch.manual_seed(seed)
         if self._settings.gradient_checkpointing != "off":
             self._base.gradient_checkpointing_enable({"use_reentrant": False})

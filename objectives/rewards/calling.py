@@ -48,7 +48,7 @@ class RewardSet:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The functions' names."""
+        """What logs and reports call the functions, in their order."""
         return tuple(function.__name__ for function in self.functions)
 
     def table(

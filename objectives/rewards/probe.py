@@ -43,7 +43,7 @@ def probe(
     Args:
         rewards: The functions.
         samples: What to call them with.
-        group_size: Completions a prompt.
+        group_size: Completions per prompt.
         largest_call: Completions of the largest call that the study will make.
         timeout_s: What a call may take.
 
@@ -64,6 +64,7 @@ def probe(
         warning, again_s = _try_again(one, samples, values, n=tried * group_size, group_size=group_size)
         if warning:
             warnings.append(f"reward {name} gives another value {warning}.")
+        # The first call may have loaded a model or opened a connection, which a study pays for once.
         each_s = min(seconds / len(samples.rows), again_s)
         warnings += _slowness(name, each_s, largest_call=largest_call, timeout_s=timeout_s)
     return table, warnings
@@ -97,7 +98,7 @@ def _try_again(
         ),
         (
             range(0, n, group_size),
-            "when it is called with one completion a prompt, as scoring does: what is scored would not be what was "
+            "when it is called with one completion per prompt, as scoring does: what is scored would not be what was "
             "trained for",
         ),
     )
@@ -119,7 +120,7 @@ def _slowness(name: str, seconds: float, *, largest_call: int, timeout_s: float)
     foreseen = seconds * largest_call
     if foreseen * 1.2 > timeout_s:
         yield (
-            f"reward {name} takes {seconds:.2g} s a completion: the study's largest call, of {largest_call:,} "
+            f"reward {name} takes {seconds:.2g} s per completion: the study's largest call, of {largest_call:,} "
             f"completions, would take about {foreseen:.2g} s, and task.reward_timeout_s={timeout_s:g}. "
             f"Set it to {math.ceil(foreseen * MARGIN)} or more."
         )

@@ -1,151 +1,61 @@
-"""The study file's `[learner]` section: the objective, the optimizer, and how completions are sampled."""
+"""The study file's `[learner]` section, one for each learner: what both take, and what only one of them does."""
 
 from __future__ import annotations
 
-import math
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, ValidationInfo, model_validator
 
-from objectives.settings.section import Section
+from objectives.settings.grpo import GrpoSettings
 
 CPU_SLOTS = 4
 """Trials that a pack runs at once on a CPU, unless the study names another number."""
 MOST_SLOTS = 64
 """The most trials that a pack may run at once."""
+TrlOptimizer = Literal[
+    "adamw_torch", "adamw_torch_fused", "adamw_8bit", "adamw_bnb_8bit", "paged_adamw_8bit", "paged_adamw_32bit"
+]
+Correction = Literal["none", "sequence_mask", "sequence_truncate", "token_mask", "token_truncate"]
+WRITTEN = {"written": True}
+"""Validation context of what a person wrote, as against what a version of this project stored."""
+OPERATIONAL: Mapping[str, str] = {"pack_size": "packed", "report_to": "trl"}
+"""Keys that only one learner takes, and that say nothing about what is trained; and which learner that is."""
 
 
-class LearnerSettings(Section):
-    """GRPO (Shao et al., 2024: DeepSeekMath) and its optimizer."""
+class PackedSettings(GrpoSettings):
+    """GRPO for several trials at once, on one frozen base with one engine, each with an adapter of its own."""
 
-    name: Literal["trl", "packed"] = "trl"
-    """Who trains: `trl` is TRL's GRPOTrainer, one trial at a time; `packed` trains several trials at once."""
+    name: Literal["packed"]
+    """The learner: `packed`."""
 
     pack_size: int | None = Field(default=None, ge=1, le=MOST_SLOTS)
-    """Trials that the packed learner runs at once. Default: as many as there is memory for, at most 8 on a GPU and 4
-    on a CPU, and no more than there are trials per rank."""
+    """Trials that run at once. Default: as many as there is memory for, at most 8 on a GPU and 4 on a CPU, and no more
+    than there are trials per rank."""
 
-    loss_type: Literal["grpo", "dapo", "dr_grpo", "bnpo"] = "dapo"
-    """How token losses are averaged, as TRL names them. `bnpo` averages within a micro-batch, whose members TRL draws:
-    `packed` takes it without `micro_batch_size` only, where it is `dapo`."""
+    optim: Literal["adamw_torch"] = "adamw_torch"
+    """The optimizer: the packed learner has AdamW of its own, and no other."""
 
-    beta: float = Field(default=0.0, ge=0)
-    """Weight of the KL penalty towards the base policy."""
+    importance_sampling_correction: Correction = "none"
+    """Correction for the engine and the trainer disagreeing on log-probabilities, as TRL names them."""
 
-    temperature: float = Field(default=1.0, gt=0)
-    """Sampling temperature of training rollouts and of the held-out score."""
+    # What asks any learner for its trackers finds none.
+    report_to: ClassVar[tuple[str, ...]] = ()
 
-    top_p: float = Field(default=1.0, gt=0, le=1)
-    """Sample from the likeliest tokens that have this probability together; in training rollouts and the held-out
-    score, as the four keys that follow. Greedy scores know `stop` alone."""
-
-    top_k: int = Field(default=0, ge=-1)
-    """Sample from so many of the likeliest tokens; 0 or -1 for all."""
-
-    min_p: float = Field(default=0.0, ge=0, le=1)
-    """Leave out tokens whose probability is below this share of the likeliest one's."""
-
-    repetition_penalty: float = Field(default=1.0, gt=0)
-    """Above 1, tokens that were there before, prompt included, become less likely."""
-
-    stop: tuple[Annotated[str, Field(min_length=1)], ...] = ()
-    """Texts that end a completion, as `["</answer>"]`. They stay part of it, and of what rewards see."""
-
-    scale_rewards: Literal["group", "batch", "none"] = "group"
-    """What advantages are divided by: the standard deviation of the group, of the batch, or nothing."""
-
-    epsilon: float = Field(default=0.2, gt=0)
-    """Clipping range of the probability ratio."""
-
-    epsilon_high: float | None = Field(default=None, gt=0)
-    """Clipping range of the probability ratio above 1; DAPO's authors take 0.28. Default: `epsilon`."""
-
-    delta: float | None = Field(default=None, gt=0)
-    """The most that the probability ratio may come to where it is not clipped (INTELLECT-2's two-sided clipping); more
-    than 1 + `epsilon_high`. Default: no bound."""
-
-    mask_truncated_completions: bool = False
-    """Leave completions that were cut at the longest length out of the loss. Their rewards still count in their
-    group's mean."""
-
-    num_iterations: int = Field(default=1, ge=1)
-    """Steps that are taken on each rollout batch: a trial samples `budget.steps / num_iterations` batches."""
-
-    micro_batch_size: int | None = Field(default=None, ge=1)
-    """Completions a forward and backward pass. Must divide the completions of a step; default: all of them."""
-
-    max_grad_norm: float = Field(default=1.0, gt=0)
-    """Gradient norm above which gradients are scaled down."""
-
-    optim: Literal[
-        "adamw_torch", "adamw_torch_fused", "adamw_8bit", "adamw_bnb_8bit", "paged_adamw_8bit", "paged_adamw_32bit"
-    ] = "adamw_torch"
-    """The optimizer, as Transformers names it. 8-bit and paged ones are bitsandbytes'; `packed` has AdamW of its own,
-    `adamw_torch`, and no other."""
-
-    weight_decay: float = Field(default=0.0, ge=0)
-    """AdamW's weight decay of adapters."""
-
-    adam_beta1: float = Field(default=0.9, ge=0, lt=1)
-    """Decay of AdamW's mean of gradients."""
-
-    adam_beta2: float = Field(default=0.999, ge=0, lt=1)
-    """Decay of AdamW's mean of squared gradients."""
-
-    lr_scheduler_type: Literal["constant", "constant_with_warmup", "linear", "cosine", "cosine_with_min_lr"] = (
-        "constant"
-    )
-    """How a trial's learning rate goes over its steps: it stays, or falls along a line or a cosine, to zero or to
-    `min_lr_rate`. All but `constant` begin with the warm-up, where there is one."""
-
-    min_lr_rate: float | None = Field(default=None, ge=0, le=1)
-    """What `cosine_with_min_lr` falls to, as a share of the trial's learning rate."""
-
-    warmup_steps: int | float = Field(default=0, ge=0)
-    """Steps over which the learning rate rises from zero; below 1, a share of the trial's steps."""
-
-    warmup_ratio: float = Field(default=0.0, ge=0, lt=1)
-    """The same as a share of the trial's steps, rounded up."""
-
-    importance_sampling_correction: Literal[
-        "none", "sequence_mask", "sequence_truncate", "token_mask", "token_truncate"
-    ] = "none"
-    """Correction for the engine and the trainer disagreeing on log-probabilities, as TRL names them. `packed` only: TRL
-    applies one in its own vLLM modes, never to rollouts that it is handed."""
-
-    report_to: tuple[Literal["tensorboard", "wandb", "trackio", "mlflow"], ...] = ()
-    """Trackers that TRL reports each step to, one run a trial, named study/trial/seed. Their packages are yours to
-    install, their own environment variables hold. `trl` only."""
-
-    @field_validator("stop", mode="before")
+    @model_validator(mode="before")
     @classmethod
-    def _one_stop(cls, stop: Any) -> Any:
-        return (stop,) if isinstance(stop, str) else stop
-
-    @model_validator(mode="after")
-    def _check_trackers(self) -> LearnerSettings:
-        if self.report_to and self.name != "trl":
-            raise ValueError(f"report_to={list(self.report_to)} is TRL's own reporting; it needs name = 'trl'")
-        return self
-
-    @model_validator(mode="after")
-    def _check_correction(self) -> LearnerSettings:
-        if self.importance_sampling_correction != "none" and self.name != "packed":
+    def _refuse_what_only_trl_takes(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        optim = given.get("optim", "adamw_torch")
+        if optim != "adamw_torch" and optim in get_args(TrlOptimizer):
             raise ValueError(
-                f"importance_sampling_correction={self.importance_sampling_correction!r} needs name = 'packed': TRL "
-                "corrects in its own vLLM modes only"
+                f"optim={optim!r} needs name = 'trl': the packed learner has AdamW of its own; allowed: 'adamw_torch'"
             )
-        return self
+        return _without(given, "report_to", needs="name = 'trl': the trackers are TRL's")
 
     @model_validator(mode="after")
-    def _check_packed(self) -> LearnerSettings:
-        if self.name != "packed":
-            return self
-        if self.optim != "adamw_torch":
-            raise ValueError(
-                f"optim={self.optim!r} needs name = 'trl': the packed learner has AdamW of its own; allowed: "
-                "'adamw_torch'"
-            )
+    def _check_bnpo(self) -> PackedSettings:
         if self.loss_type == "bnpo" and self.micro_batch_size is not None:
             raise ValueError(
                 f"loss_type='bnpo' with micro_batch_size={self.micro_batch_size} needs name = 'trl': it averages "
@@ -153,84 +63,76 @@ class LearnerSettings(Section):
             )
         return self
 
-    @model_validator(mode="after")
-    def _check_clipping(self) -> LearnerSettings:
-        above = 1 + self.clip_above
-        if self.delta is not None and self.delta <= above:
-            raise ValueError(
-                f"delta={self.delta:g} bounds the ratio where it is not clipped; allowed: more than 1 + epsilon_high, "
-                f"{above:g}"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _check_schedule(self) -> LearnerSettings:
-        name = self.lr_scheduler_type
-        if (name == "cosine_with_min_lr") != (self.min_lr_rate is not None):
-            raise ValueError(
-                f"lr_scheduler_type={name!r} with min_lr_rate={self.min_lr_rate}; allowed: both "
-                "'cosine_with_min_lr' and a min_lr_rate, as 0.1, or neither"
-            )
-        if self.warmup_steps and self.warmup_ratio:
-            raise ValueError(
-                f"warmup_steps={self.warmup_steps:g} and warmup_ratio={self.warmup_ratio:g} say one thing in two ways; "
-                "allowed: one of them"
-            )
-        if self.warmup_steps >= 1 and self.warmup_steps != int(self.warmup_steps):
-            raise ValueError(f"warmup_steps={self.warmup_steps:g}; allowed: a whole number, or a share below 1")
-        if self.warmup and name == "constant":
-            raise ValueError(
-                f"a warm-up of {self.warmup:g} does nothing with lr_scheduler_type='constant'; allowed: "
-                "'constant_with_warmup', 'linear', 'cosine', 'cosine_with_min_lr'"
-            )
-        return self
-
-    @property
-    def clip_above(self) -> float:
-        """How far the probability ratio may exceed 1."""
-        return self.epsilon if self.epsilon_high is None else self.epsilon_high
-
-    @property
-    def warmup(self) -> int | float:
-        """The warm-up as Transformers 5 takes it: steps, or below 1 a share of them."""
-        return self.warmup_ratio or self.warmup_steps
-
-    def count_warmup_steps(self, steps: int) -> int:
-        """The warm-up of a trial of this many steps, rounded as Transformers 5.17 does."""
-        return int(self.warmup) if self.warmup >= 1 else math.ceil(steps * self.warmup)
-
-    @property
-    def schedule(self) -> str:
-        """How the learning rate goes, in words."""
-        floor = "" if self.min_lr_rate is None else f" down to {self.min_lr_rate:g} of it"
-        steps = f"{self.warmup:g} steps" if self.warmup >= 1 else f"{self.warmup:.3g} of the steps"
-        return self.lr_scheduler_type + floor + (f", warm-up over {steps}" if self.warmup else "")
-
-    @property
-    def optimizer(self) -> str:
-        """The optimizer, in words."""
-        betas = f"betas {self.adam_beta1:g} and {self.adam_beta2:g}"
-        return f"{self.optim}, {betas}, weight decay {self.weight_decay:g}"
-
-    @property
-    def clipping(self) -> str:
-        """What is cut off, in words."""
-        bound = "" if self.delta is None else f", delta {self.delta:g}"
-        masked = ", cut completions left out" if self.mask_truncated_completions else ""
-        return f"ratios within {1 - self.epsilon:g} to {1 + self.clip_above:g}{bound}{masked}"
-
-    @property
-    def sampling(self) -> str:
-        """How completions are sampled, in words: what differs from the plain distribution."""
-        words = [f"T={self.temperature:g}"]
-        words += [f"top_p={self.top_p:g}"] if self.top_p < 1 else []
-        words += [f"top_k={self.top_k}"] if self.top_k > 0 else []
-        words += [f"min_p={self.min_p:g}"] if self.min_p else []
-        words += [f"repetition_penalty={self.repetition_penalty:g}"] if self.repetition_penalty != 1 else []
-        words += [f"stop={list(self.stop)}"] if self.stop else []
-        return ", ".join(words)
-
     @property
     def slots(self) -> int:
         """Trials that run at once. A pack whose size nobody has chosen yet has that of one on a CPU."""
-        return (self.pack_size or CPU_SLOTS) if self.name == "packed" else 1
+        return self.pack_size or CPU_SLOTS
+
+
+class TrlSettings(GrpoSettings):
+    """GRPO by TRL's GRPOTrainer, one trial at a time."""
+
+    name: Literal["trl"] = "trl"
+    """The learner: `trl`, also where the section has no name."""
+
+    optim: TrlOptimizer = "adamw_torch"
+    """The optimizer, as Transformers names it. 8-bit and paged ones are bitsandbytes'."""
+
+    report_to: tuple[Literal["tensorboard", "wandb", "trackio", "mlflow"], ...] = ()
+    """Trackers that TRL reports each step to, one run per trial, named study/trial/seed. You install their packages
+    and set their environment variables."""
+
+    importance_sampling_correction: Literal["none"] = "none"
+    """TRL corrects in its own vLLM modes only, and these rollouts are handed to it."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_what_only_packs_take(cls, given: Any, info: ValidationInfo) -> Any:
+        if not isinstance(given, dict):
+            return given
+        if not info.context:
+            # Earlier versions let a TRL study name a pack_size, which nothing read: those stored so must still load.
+            given = {key: value for key, value in given.items() if key != "pack_size"}
+        correction = given.get("importance_sampling_correction", "none")
+        if correction != "none" and correction in get_args(Correction):
+            raise ValueError(
+                f"importance_sampling_correction={correction!r} needs name = 'packed': TRL corrects in its own vLLM "
+                "modes only; allowed: 'none'"
+            )
+        return _without(given, "pack_size", needs="name = 'packed': TRL trains one trial at a time")
+
+    @property
+    def slots(self) -> int:
+        """Trials that run at once."""
+        return 1
+
+
+def _without(given: dict[str, Any], key: str, *, needs: str) -> dict[str, Any]:
+    """The section without a key that only the other learner takes.
+
+    Studies of earlier versions are stored with the keys of both learners, so one that asks for nothing is left out.
+
+    Raises:
+        ValueError: where it asks for something.
+    """
+    if given.get(key) not in (None, (), []):
+        raise ValueError(f"{key}={given[key]!r} needs {needs}")
+    return {name: value for name, value in given.items() if name != key}
+
+
+def _name(content: Any) -> str | None:
+    """Which settings a `[learner]` section is read as. One without a name is TRL's."""
+    name = content.get("name", "trl") if isinstance(content, dict) else getattr(content, "name", None)
+    return name if isinstance(name, str) else None
+
+
+LEARNER_NAMES = ("packed", "trl")
+LearnerSettings = Annotated[
+    Annotated[PackedSettings, Tag("packed")] | Annotated[TrlSettings, Tag("trl")],
+    Discriminator(
+        _name,
+        custom_error_type="learner_name",
+        custom_error_message="name is no learner; allowed: " + ", ".join(LEARNER_NAMES),
+    ),
+]
+"""Any `[learner]` section; its `name` says which."""

@@ -115,13 +115,13 @@ class BudgetSettings(Section):
     """What every trial may spend: the same for all, so that ranks can be compared."""
 
     steps: int = Field(ge=1)
-    """GRPO steps a trial."""
+    """GRPO steps per trial."""
 
     prompts_per_step: int = Field(ge=1)
-    """Prompts a step. Each is answered by one group of completions."""
+    """Prompts per step. Each is answered by one group of completions."""
 
     group_size: int = Field(ge=2)
-    """Completions a prompt. Advantages compare completions within such a group."""
+    """Completions per prompt. Advantages compare completions within such a group."""
 
     @property
     def completions_per_step(self) -> int:

@@ -32,6 +32,7 @@ def build_task(
             f"task {task.name} has chat prompts, and the model's tokenizer has no chat template; task.chat_template "
             "names one"
         )
+    # A template for prompts that are never chat would be ignored without a word.
     if settings.chat_template or settings.chat_template_kwargs:
         _check_chat(settings, task)
     return task

@@ -51,7 +51,9 @@ def rows_from_code(reference: str, folders: Sequence[Path], *, tokenizer: Any) -
     for rows in (train, held_out):
         if rows is not None and (not rows or not all(isinstance(row, dict) for row in rows)):
             found = "nothing" if not rows else f"a {type(rows[0]).__name__} for a row"
-            raise TaskError(f"data {reference} returned {found}; allowed: rows as dictionaries, or a pair of such")
+            raise TaskError(
+                f"data {reference} returned {found}; allowed: a list of dictionaries, or a pair of such lists"
+            )
     if train is None:
         raise TaskError(f"data {reference} returned no training rows")
     return make_alike(train, source=reference), held_out and make_alike(held_out, source=reference)

@@ -26,9 +26,9 @@ def make_alike(rows: Sequence[Row], *, source: str) -> list[Row]:
     """
     columns = list(dict.fromkeys(column for row in rows for column in row))
     if taken := TAKEN_COLUMNS.intersection(columns):
-        raise TaskError(f"column {min(taken)!r} has a name that TRL passes something else by; rename it")
+        raise TaskError(f"column {min(taken)!r} has a name that TRL uses for something else; rename it")
     if pictures := PICTURE_COLUMNS.intersection(columns):
-        raise TaskError(f"column {min(pictures)!r} has a name that TRL reads pictures from; drop or rename it")
+        raise TaskError(f"column {min(pictures)!r} has a name that TRL reads images from; drop or rename it")
     numbers = range(1, len(rows) + 1)
     alike = {
         column: _alike([row.get(column) for row in rows], numbers, f"{source}: column {column!r}") for column in columns
@@ -47,7 +47,7 @@ def _alike(values: Sequence[Any], numbers: Sequence[int], where: str) -> list[An
     kinds = _kinds(values, numbers)
     if len(kinds) > 1:
         (first, row), (second, other), *_ = kinds.items()
-        raise TaskError(f"{where} holds {first} in row {row} and {second} in row {other}; allowed: one kind a column")
+        raise TaskError(f"{where} holds {first} in row {row} and {second} in row {other}; allowed: one kind per column")
     kind = next(iter(kinds), None)
     if kind == "a number" and any(isinstance(value, float) for value in values):
         try:

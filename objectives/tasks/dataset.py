@@ -80,6 +80,7 @@ def _with_prompt(row: Row, settings: DatasetSettings, where: str) -> Row:
     """The row with its prompt under "prompt", as chat where it is to be."""
     columns = {key: value for key, value in row.items() if key != settings.prompt_column}
     if settings.prompt_column != "prompt":
+        # Another column called so would stand in the way of the prompt.
         columns.pop("prompt", None)
     return {"prompt": _prompt(row[settings.prompt_column], settings, where), **columns}
 
@@ -99,6 +100,7 @@ def _prompt(prompt: Any, settings: DatasetSettings, where: str) -> Any:
 
 def _read_messages(text: str, where: str) -> Any:
     """Messages that were written as text, in JSON or as Python shows them."""
+    # pandas writes lists to CSV as Python shows them, with single quotes.
     for read in (json.loads, ast.literal_eval):
         try:
             return read(text)

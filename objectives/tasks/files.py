@@ -85,22 +85,23 @@ def _read_lines(text: str, path: Path) -> list[Row]:
         except (ValueError, RecursionError) as error:
             raise TaskError(f"{path}, line {number}: not JSON: {error}") from error
         if not isinstance(row, dict):
-            raise TaskError(f"{path}, line {number}: {type(row).__name__}; allowed: one JSON object a line")
+            raise TaskError(f"{path}, line {number}: {type(row).__name__}; allowed: one JSON object per line")
         rows.append(row)
     return rows
 
 
 def _read_json(text: str, path: Path) -> list[Row]:
-    """A list of objects, an object of columns, or one object a line after all."""
+    """A list of objects, an object of columns, or one object per line after all."""
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
+        # People call files of lines .json as well.
         if text.lstrip().startswith("{"):
             return _read_lines(text, path)
         raise TaskError(f"{path}: not JSON: {error}") from error
     rows = _from_columns(content) if isinstance(content, dict) else content
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise TaskError(f"{path}: holds a {type(content).__name__}; allowed: a list of JSON objects, or one a line")
+        raise TaskError(f"{path}: holds a {type(content).__name__}; allowed: a list of JSON objects, or one per line")
     return rows
 
 
@@ -120,6 +121,7 @@ def _read_csv(text: str, path: Path) -> list[Row]:
     csv.field_size_limit(LONGEST_FIELD)
     # What stands in quotes separates nothing.
     header = re.sub(r'"[^"]*"', "", text).partition("\n")[0]
+    # The commonest mark in the header; a comma where they tie.
     delimiter = "\t" if _suffix(path) == ".tsv" else max(DELIMITERS, key=lambda mark: (header.count(mark), mark == ","))
     try:
         reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
@@ -128,6 +130,7 @@ def _read_csv(text: str, path: Path) -> list[Row]:
         if twice := next((name for name in names if names.count(name) > 1), None):
             raise TaskError(f"{path}: two columns are called {twice!r}")
         for row in reader:
+            # How DictReader shows a line that is too long, and one that is too short.
             if None in row or None in row.values():
                 raise TaskError(f"{path}, line {reader.line_num}: more or fewer fields than the header has")
             rows.append(dict(row))

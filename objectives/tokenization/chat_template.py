@@ -50,6 +50,7 @@ def render(
     before, found, after = text.rpartition(MARK.strip())
     if not found:
         raise ValueError("the template drops the last message, which is to be continued")
+    # The template trimmed the message where the mark has lost its space, so its own end is trimmed as well.
     return before if after.startswith(" ") else before.rstrip()
 
 
@@ -81,6 +82,7 @@ def _compiled(template: str) -> jinja2.Template:
             line = next(parser.stream).lineno
             return nodes.Scope(parser.parse_statements(("name:endgeneration",), drop_needle=True)).set_lineno(line)
 
+    # A template comes with a model from anywhere, and is a program: it runs in a sandbox, as in Transformers.
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols]
     )

@@ -38,8 +38,8 @@ class TokenizerFiles:
         config = _read(folder / "tokenizer_config.json")
         self._special_tokens = _special_tokens(_read(folder / "special_tokens_map.json") | config)
         self.chat_template = _chat_template(folder, config) if template is None else template
-        self._given = given or {}
         """Its text; None where the model has none."""
+        self._given = given or {}
 
     def count(self, prompt: Any) -> int:
         """Tokens of a prompt: text as it stands, or chat messages through the template.

@@ -157,6 +157,7 @@ class _Split:
         while (missing := n - len(self._kept)) > 0:
             asked = len(self.lengths) + missing
             rows = self.take(asked)
+            # A task gives the same first rows however many are asked for: those before were looked at already.
             for row in rows[len(self.lengths) :]:
                 self._look_at(row)
             if len(rows) < asked:

@@ -32,6 +32,7 @@ EVALUATION, TRAINING = 0, 1
 
 def sampling_seeds(*key: int, n: int) -> list[int]:
     """Independent seeds for n completions, a function of the key alone."""
+    # Seeds that are counted up from the key would meet those of other trials: repetition k has the study's seed plus k.
     return [int(seed) for seed in np.random.SeedSequence(key).generate_state(n, np.uint32)]
 
 
@@ -108,5 +109,6 @@ class Evaluator:
                 f"no held-out completion has a reward: every function returned None for all {without.of}, "
                 f"the one to {without.prompt} among them"
             )
+            # Of the base policy, the study is to blame and stops; of a trained one, this trial has collapsed.
             raise RewardError(told) if adapter is None else UnrewardedError(f"collapsed: {told}")
         return totals

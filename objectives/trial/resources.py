@@ -66,6 +66,7 @@ def load(settings: WorkerSettings, *, max_loras: int = 1) -> Loaded:
         policy = _load_policy(model, on_gpu=on_gpu)
     with stages.during(f"preparing the task {settings.task.name}"):
         check_targets(policy.base, model.target_modules)
+        # Before the task is made: the template decides how long a prompt is, and so which rows fit.
         use_template(policy.tokenizer, own_template(settings.task, folders), settings.task.chat_template_kwargs)
         task = _fitting_task(settings, policy)
         rewards = make_rewards(task, settings.task, folders, max_steps=settings.budget.steps)
@@ -165,6 +166,7 @@ def _load_engine(model: ModelSettings, policy: Policy, *, max_loras: int, max_nu
     except ImportError as error:
         raise EngineError(f"model.engine = 'vllm' needs vLLM: {error}") from error
 
+    # Unsloth's engine shares the policy's base weights; one of our own would hold a second copy.
     if policy.engine is not None:
         return VllmEngine(policy.engine, max_lora_rank=model.max_lora_rank)
     return VllmEngine.start(model, max_lora_rank=model.max_lora_rank, max_loras=max_loras, max_num_seqs=max_num_seqs)

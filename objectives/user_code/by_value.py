@@ -50,6 +50,8 @@ def receive_by_value(pickled: bytes) -> None:
 
 
 def _put_in_module(functions: Mapping[str, Any]) -> None:
+    # References are looked up by import, and this module has no file to import.
     module = sys.modules.setdefault(MODULE, ModuleType(MODULE, "Functions of a notebook."))
+    # importlib.util.find_spec raises for a module without a spec.
     module.__spec__ = module.__spec__ or ModuleSpec(MODULE, None)
     vars(module).update(functions)

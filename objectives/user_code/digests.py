@@ -20,6 +20,7 @@ def digest(function: Any) -> str:
     found = hashlib.sha256()
     for part in _parts(function, seen={}):
         found.update(part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part)
+        # Or two parts could run together into what another two come to.
         found.update(b"\0")
     return found.hexdigest()
 
@@ -66,6 +67,7 @@ def _function(function: FunctionType, seen: dict[int, Any]) -> Iterator[str | by
     given = {"defaults": function.__defaults__, "keyword defaults": function.__kwdefaults__}
     for name, other in (*sorted(used.items()), *given.items()):
         code = isinstance(other, FunctionType | type)
+        # Modules are left out: installed ones have a version, the user's own a hash of their file.
         if other is not None and not isinstance(other, ModuleType) and not (code and _is_foreign(other, function)):
             yield name
             yield from _parts(other, seen=seen)

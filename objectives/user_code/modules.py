@@ -39,6 +39,7 @@ def check_reference(reference: str, folders: Sequence[Path]) -> None:
                 'their own, or put the script under `if __name__ == "__main__":`'
             )
     names = _defined_names(read_module(source, reference))
+    # A star import may define the name: only importing it would tell.
     if name not in names and "*" not in names:
         near = difflib.get_close_matches(name, names, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -59,6 +60,7 @@ def find_parameters(reference: str, folders: Sequence[Path]) -> dict[str, Any] |
         for node in tree.body
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == name and not node.decorator_list
     ]
+    # Defined twice, or rebound: the source alone does not say which holds.
     if len(functions) != 1 or _defined_names(tree).count(name) != 1:
         return None
     given = functions[0].args

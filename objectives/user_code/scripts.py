@@ -50,6 +50,7 @@ def _run_by(body: list[ast.stmt]) -> Iterator[ast.Call | ast.Attribute]:
         node = waiting.pop()
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
             continue
+        # Its else branch runs on import.
         if isinstance(node, ast.If) and _is_main(node.test):
             waiting += node.orelse
             continue

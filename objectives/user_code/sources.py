@@ -33,6 +33,7 @@ def read_module(source: Path, wanted: str) -> ast.Module:
         TaskError: where it cannot be parsed.
     """
     try:
+        # Bytes, so that a coding line counts.
         return ast.parse(source.read_bytes())
     except (SyntaxError, ValueError, OSError, RecursionError, MemoryError) as error:
         raise TaskError(f"{wanted}: {source} cannot be read: {error}") from error

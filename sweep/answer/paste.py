@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 
 from objectives.errors import TrialError
 from objectives.memory.config_files import find_config
@@ -14,15 +15,29 @@ from sweep.study.file import StudyFile
 from sweep.text import size
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LowerCeiling:
+    """What the engine reserves for an adapter at the ceiling that a rank needs, and at the study's; in bytes."""
+
+    needed: int
+    """The smallest `max_lora_rank` that vLLM permits for the rank."""
+    now: int
+    """The study's."""
+    bytes_needed: int
+    bytes_now: int
+
+
 def paste_calls(config: StudyFile, *, r: int, alpha: int) -> str:
     """`from_pretrained` at the ceiling that r needs, and `get_peft_model`."""
     model = config.model
     modules = ", ".join(map(json.dumps, model.target_modules))
+    shipped = model.name.startswith("shipped/")
+    whose = "  # a folder of rank-sweep's: objectives/models/" + model.name.removeprefix("shipped/") if shipped else ""
     return f"""\
 from unsloth import FastLanguageModel
 
 model, tokenizer = FastLanguageModel.from_pretrained(
-    model_name={json.dumps(model.path)},
+    model_name={json.dumps(model.name)},{whose}
     max_seq_length={model.max_seq_length},
     load_in_4bit={model.load_in_4bit},
     fast_inference=True,
@@ -43,16 +58,24 @@ model = FastLanguageModel.get_peft_model(
 
 def ceiling_saving(config: StudyFile, *, r: int) -> str:
     """What the engine reserves at the ceiling that r needs, against the study's; empty where it is not known."""
-    needed, now = engine_ceiling(r), config.engine_max_lora_rank
-    before, after = (adapter_bytes(config.model, ceiling) for ceiling in (now, needed))
-    if before is None or after is None:
+    lower = lower_ceiling(config, r=r)
+    if lower is None:
         return ""
-    if needed == now:
-        return f"r={r} needs the ceiling that the study had: {size(before)} of adapter memory."
+    if lower.needed == lower.now:
+        return f"r={r} needs the ceiling that the study had: {size(lower.bytes_now)} of adapter memory."
     return (
-        f"max_lora_rank {needed} instead of {now} lowers what the engine reserves for an adapter from {size(before)} "
-        f"to {size(after)}: {size(before - after)} less."
+        f"max_lora_rank {lower.needed} instead of {lower.now} lowers what the engine reserves for an adapter from "
+        f"{size(lower.bytes_now)} to {size(lower.bytes_needed)}: {size(lower.bytes_now - lower.bytes_needed)} less."
     )
+
+
+def lower_ceiling(config: StudyFile, *, r: int) -> LowerCeiling | None:
+    """The ceiling that r needs against the study's; None where memory is not known."""
+    needed, now = engine_ceiling(r), config.engine_max_lora_rank
+    bytes_needed, bytes_now = (adapter_bytes(config.model, ceiling) for ceiling in (needed, now))
+    if bytes_needed is None or bytes_now is None:
+        return None
+    return LowerCeiling(needed=needed, now=now, bytes_needed=bytes_needed, bytes_now=bytes_now)
 
 
 def adapter_bytes(model: ModelSettings, ceiling: int) -> int | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sweep.errors import UsageError
 from sweep.storage import attributes
 
 if TYPE_CHECKING:
@@ -43,7 +45,6 @@ class Spending:
     """Every trial that ended with a result, by ascending rank."""
 
     ranks: tuple[RankSpending, ...]
-    seconds: float
     tokens: int
     unknown: int
     """Trials that left no result, and so no record of what they took: failed ones, and those that are running."""
@@ -54,24 +55,34 @@ class Spending:
         return sum(rank.trials for rank in self.ranks)
 
     @property
+    def seconds(self) -> float:
+        """All trials together."""
+        return sum(rank.seconds for rank in self.ranks)
+
+    @property
     def device_hours(self) -> float:
         """All trials together."""
         return self.seconds / HOUR_S
 
 
-def spending(trials: Sequence[optuna.trial.FrozenTrial]) -> Spending:
-    """Adds up trials.
+def check_price(price: float | None) -> None:
+    """Checks what a device hour is said to cost, where anything is said.
 
-    Seconds are what a trial recorded of itself, not from its start to its end: in a pack these overlap, and the record
-    is the trial's share.
+    Raises:
+        UsageError: where it is no amount.
     """
+    if price is not None and not 0 < price < math.inf:
+        raise UsageError(f"--price {price:g}: must be money per device hour, above 0, for example 2.5")
+
+
+def spending(trials: Sequence[optuna.trial.FrozenTrial]) -> Spending:
+    """Adds up trials: their device time, and the tokens that they sampled."""
     ended = [trial for trial in trials if attributes.COST in trial.user_attrs]
     by_rank = defaultdict(list)
     for trial in ended:
         by_rank[trial.params["r"]].append(trial)
     return Spending(
         ranks=tuple(_rank_spending(r, own) for r, own in sorted(by_rank.items())),
-        seconds=sum(map(_seconds, ended)),
         tokens=sum(trial.user_attrs[attributes.COST]["tokens"] for trial in ended),
         unknown=len(trials) - len(ended),
     )
@@ -84,12 +95,17 @@ def _rank_spending(r: int, trials: list[optuna.trial.FrozenTrial]) -> RankSpendi
     return RankSpending(
         r=r,
         trials=len(trials),
-        seconds=sum(map(_seconds, trials)),
-        seconds_per_trial=statistics.median(map(_seconds, whole)) if whole else None,
+        seconds=sum(map(device_seconds, trials)),
+        seconds_per_trial=statistics.median(map(device_seconds, whole)) if whole else None,
         tokens_per_trial=statistics.median(t.user_attrs[attributes.COST]["tokens"] for t in whole) if whole else None,
     )
 
 
-def _seconds(trial: optuna.trial.FrozenTrial) -> float:
+def device_seconds(trial: optuna.trial.FrozenTrial) -> float:
+    """The device time of a trial that ended with a result, in seconds.
+
+    It is what the trial recorded of itself, not from its start to its end: in a pack these overlap, and the record is
+    the trial's share.
+    """
     parts: dict[str, float] = trial.user_attrs[attributes.COST]["seconds"]
     return sum(parts.values())

@@ -24,7 +24,9 @@ def confirm(
     storage: StorageOption = DEFAULT_STORAGE,
     seeds: Annotated[
         int | None,
-        typer.Option("--seeds", min=2, help="Seeds per rank in all, instead of `verdict.seeds`; more can be added."),
+        typer.Option(
+            "--seeds", min=2, help="Total seeds per rank, instead of `verdict.seeds`. You can add more later."
+        ),
     ] = None,
     workers: WorkersOption = None,
     ray: RayOption = None,
@@ -35,11 +37,11 @@ def confirm(
 
     The best of a search is the luckiest, so it is no answer. This freezes one configuration for each rank that was
     tuned like the others (the best smoothed estimate), runs all of them on the same seeds, and finds the smallest
-    rank that has learned and is as good as every other, with a stated confidence. What that costs, and how likely it
-    is to find an equal rank equal, is said before anything runs. The rule is the study file's `[verdict]`, set before
-    the search.
+    rank that has learned and is as good as every other, with a stated confidence. Before anything runs it prints what
+    that costs, and how likely it is to recognize a rank that truly equals the others. The rule is the study file's
+    `[verdict]`, set before the search.
 
-    Ctrl-C stops; the same command goes on from there. `--seeds 20` later adds seeds and redoes none.
+    Ctrl-C stops it; run the same command again to continue. `--seeds 20` later adds seeds, and reruns none.
 
     Examples: `sweep confirm tiny`, `sweep confirm my_study.toml --seeds 20`
     """
@@ -56,7 +58,7 @@ def confirm(
         confirmed, summary = run_confirmation(config, storage=storage, seeds=seeds, console=console)
     except NothingToConfirmError as error:
         again = sweep_command("run", study, storage=storage, overrides=overrides)
-        raise NothingToConfirmError(f"{error}; `{again}` goes on with it") from error
+        raise NothingToConfirmError(f"{error}; `{again}` continues it") from error
     console.print(verdict_report(confirmed, summary))
     if confirmed.verdict.r is not None:
         command = sweep_command("report", config.study.name, storage=storage)

@@ -23,7 +23,9 @@ def dashboard(
     host: Annotated[
         str, typer.Option("--host", help="The name or address to listen on, and the one that readers use.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes any free one.")] = 8080,
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="The port to listen on; 0 picks a free one.")
+    ] = 8080,
 ) -> None:
     """Show a stored study in optuna-dashboard: the verdict as its note, our plots, each trial's files.
 

@@ -23,7 +23,8 @@ def doctor(
     ] = None,
     storage: StorageOption = DEFAULT_STORAGE,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Only machine and versions, in a second; print only what is wrong.")
+        bool,
+        typer.Option("--quick", help="Only machine, versions and the study, without imports; print what is wrong."),
     ] = False,
     overrides: SetOption = [],  # noqa: B006 - typer reads the default, nothing changes it
     as_json: JsonOption = False,
@@ -31,12 +32,12 @@ def doctor(
     """Look at this machine, its packages and a study, and say what would keep a sweep from working.
 
     One line per check: ok, warning (it works, with less than it could) or fault (a study would fail), and what to do.
-    Heavy packages are imported in child processes, so that one that crashes is a line; that takes about half a minute.
+    Heavy packages are imported in child processes, so that a crash is one more line; that takes about half a minute.
     Exits with 2 where there is a fault.
 
     With `--json`, a list of objects: name, status, found, remedy.
 
-    Examples: `sweep doctor`, `sweep doctor my_study.toml`
+    Examples: `sweep doctor`, `sweep doctor my_study.toml`, `sweep doctor --quick my_study.toml`
     """
     from sweep.doctor.check import Status
 
@@ -72,14 +73,14 @@ def _checks(study: str | None, storage: str, overrides: list[str], *, quick: boo
 
     yield from machine_checks(Path(sys.prefix))
     yield from version_checks()
-    if quick:
-        return
-    yield from gpu_checks()
-    yield from storage_checks(storage)
-    yield from outside_checks()
+    if not quick:
+        yield from gpu_checks()
+        yield from storage_checks(storage)
+        yield from outside_checks()
     if study is not None:
-        yield from study_checks(study, overrides)
-    yield from import_checks()
+        yield from study_checks(study, overrides, quick=quick)
+    if not quick:
+        yield from import_checks()
 
 
 def _print(check: Check) -> None:

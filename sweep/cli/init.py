@@ -21,7 +21,8 @@ def init(
         typer.Argument(metavar="[SOURCE]", help="A notebook (.ipynb) or script (.py) that trains with TRL."),
     ] = None,
     model: Annotated[
-        str | None, typer.Option("--model", help="The model: a hub id or a folder. With a source: instead of its own.")
+        str | None,
+        typer.Option("--model", help="The model: a hub id or a folder. With a source, it replaces the source's."),
     ] = None,
     data: Annotated[
         str | None, typer.Option("--data", help="Without a source: a file, a hub id, or module:function.")
@@ -29,8 +30,10 @@ def init(
     reward: Annotated[
         list[str], typer.Option("--reward", help="Without a source: module:function; may be repeated.")
     ] = [],  # noqa: B006 - typer reads the default, nothing changes it
-    max_lora_rank: Annotated[int, typer.Option("--max-lora-rank", min=1, max=512, help="Without a source.")] = 64,
-    steps: Annotated[int, typer.Option("--steps", min=1, help="Without a source: GRPO steps of a trial.")] = 100,
+    max_lora_rank: Annotated[
+        int, typer.Option("--max-lora-rank", min=1, max=512, help="Without a source: the highest rank.")
+    ] = 64,
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Without a source: GRPO steps per trial.")] = 100,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", callback=not_an_option, help="The folder to write. Default: the source's name."),
@@ -43,9 +46,10 @@ def init(
 
     The source is read, never run. What is written is a new folder: `study.toml`, in which every value says where it
     comes from, with ladders around their rank and learning rate; `task.py`, the part of their code that rewards and
-    training rows need; and `REPORT.md`, which says what was carried over, changed, could not be said, and wants a look.
+    training rows need; and `REPORT.md`: what was carried over, what was changed, what a study cannot say, and what to
+    check by hand.
 
-    Pictures, tools and environments cannot be swept; that is said in one line.
+    A source that uses images, tools or environments is refused, in one line.
 
     Examples: `sweep init my_grpo.ipynb`, `sweep init --model Qwen/Qwen3-0.6B --data rows.jsonl --reward rewards:right`
     """

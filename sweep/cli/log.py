@@ -23,7 +23,7 @@ def log(
     confirm: Annotated[bool, typer.Option("--confirm", help="A trial of the confirmation, not of the search.")] = False,
     storage: StorageOption = DEFAULT_STORAGE,
 ) -> None:
-    """Print a trial's log; of a trial that is running, what comes until it ends.
+    """Print a trial's log, and follow it while the trial runs.
 
     Examples: `sweep log tiny 3`, `sweep log tiny 0 --confirm`
     """

@@ -42,8 +42,8 @@ def lora(
 ) -> None:
     """Say which adapter to start from under a ceiling, and what the ceiling costs in memory.
 
-    A sweep finds the rank; this is the rule for without one. Typical ranks are 32 to 64 for GRPO and 16 to 32 for DPO.
-    Adapter memory is exact, from the model's config.json alone.
+    A sweep finds the rank; this is the rule of thumb to use without one. Typical ranks are 32 to 64 for GRPO and 16
+    to 32 for DPO. Adapter memory is exact, computed from the model's config.json alone.
 
     With `--json`, one object: model, lora (task_complexity, r, alpha, target_modules, scaling), engine (max_lora_rank,
     engine_max_lora_rank, max_loras, dtype, restricted_bytes, unrestricted_bytes, textbook_bytes, restricted_modules,

@@ -38,6 +38,18 @@ def with_workers(overrides: list[str], workers: str | None, ray: str | None, *, 
     return [*overrides, *given, *(["run.ray_without_token=true"] if without_token else [])]
 
 
+def a_price(value: float | None) -> float | None:
+    """A price, checked before hours of trials are run for a report that could not be written.
+
+    Raises:
+        UsageError: where it is no amount.
+    """
+    from sweep.answer.spending import check_price
+
+    check_price(value)
+    return value
+
+
 StudyArgument = Annotated[
     str, typer.Argument(metavar="STUDY", help="A shipped study's name (see `sweep studies`) or a .toml file.")
 ]
@@ -76,4 +88,13 @@ RayWithoutTokenOption = Annotated[
     bool,
     typer.Option("--ray-without-token", help="Use a Ray cluster that asks for no token: anybody can run code there."),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
+PriceOption = Annotated[
+    float | None,
+    typer.Option(
+        "--price",
+        metavar="MONEY",
+        callback=a_price,
+        help="What a device hour costs, in any currency: the report adds it up.",
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]

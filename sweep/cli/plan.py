@@ -15,7 +15,7 @@ DeviceOption = Annotated[
     typer.Option(
         "--device",
         metavar="GPU",
-        help="A GPU by name, as `T4` or `A100-80`, or by memory, as `48GiB`. Default: the one here.",
+        help="A GPU by name, such as `T4` or `A100-80`, or by memory, such as `48GiB`. Default: this machine's.",
     ),
 ]
 
@@ -26,15 +26,15 @@ def plan(
     measure: Annotated[
         bool, typer.Option("--measure", help="Run a few steps of one trial, and estimate the study's time from them.")
     ] = False,
-    full: Annotated[bool, typer.Option("--full", help="Print every table and setting, not one screen.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Print every table and setting, instead of one screen.")] = False,
     overrides: SetOption = [],  # noqa: B006 - typer reads the default, nothing changes it
     as_json: JsonOption = False,
 ) -> None:
     """Plan a study before anything loads: search, memory, what fits, budget, what the verdict can show, settings.
 
-    Adapter memory is exact, from the model's config.json alone; what is an estimate says so. Nothing is stored.
+    Adapter memory is exact, from the model's config.json alone; estimates are marked as such. Nothing is stored.
 
-    Where the model's config.json is not here, or of a family that is not known, memory is left out.
+    Memory is left out where the model's config.json is not on this machine, or its family is not known.
 
     With `--json`, one object: study, model, search (ladders, points_per_rank, design_trials, tpe_trials, trials),
     engine (kind, bytes, max_lora_rank, engine_max_lora_rank, max_loras, dtype, restricted_bytes, unrestricted_bytes,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sweep.cli.options import StorageOption, an_html_file, not_an_option
+from sweep.cli.options import PriceOption, StorageOption, an_html_file, not_an_option
 from sweep.cli.stored import StoredStudyArgument, open_stored
 from sweep.storage.default import DEFAULT_STORAGE
 
@@ -36,12 +36,7 @@ def report(
             help="Write an executed Jupyter notebook (.ipynb) too.",
         ),
     ] = None,
-    price: Annotated[
-        float | None,
-        typer.Option(
-            "--price", metavar="MONEY", help="What a device hour costs, in any currency: the page adds up prices."
-        ),
-    ] = None,
+    price: PriceOption = None,
 ) -> None:
     """Write a stored study's report: one HTML file that opens offline.
 

@@ -23,18 +23,18 @@ def run(
     storage: StorageOption = DEFAULT_STORAGE,
     trials: Annotated[
         int | None,
-        typer.Option("--trials", min=1, help="Trials in all, instead of the study's `search.trials`."),
+        typer.Option("--trials", min=1, help="Total trials, instead of the study's `search.trials`."),
     ] = None,
     workers: WorkersOption = None,
     ray: RayOption = None,
     ray_without_token: RayWithoutTokenOption = False,
     overrides: SetOption = [],  # noqa: B006 - typer reads the default, nothing changes it
 ) -> None:
-    """Run a study, or go on with it.
+    """Run a study's search, or continue it.
 
     Every rank first gets the same number of (alpha, learning rate) points; then Optuna's TPE adapts. Each trial wraps
     the base model with a new adapter, trains it by GRPO for the study's budget, and is scored on held-out prompts.
-    Ctrl-C stops; the same command goes on from there. Logs lie beside the storage, one for each trial.
+    Ctrl-C stops it; run the same command again to continue. Each trial writes a log, in a folder beside the storage.
 
     Examples: `sweep run tiny`, `sweep run my_study.toml --trials 12 --set budget.steps=40`
     """

@@ -31,17 +31,22 @@ class State(StrEnum):
 
 def trials(
     study: StoredStudyArgument,
-    phase: Annotated[Phase | None, typer.Option("--phase", help="Of the search alone, or the confirmation.")] = None,
-    state: Annotated[list[State], typer.Option("--state", help="In this state alone; may be repeated.")] = [],  # noqa: B006 - typer reads the default
-    r: Annotated[list[int], typer.Option("--r", help="Of this rank alone; may be repeated.")] = [],  # noqa: B006 - as above
+    phase: Annotated[
+        Phase | None, typer.Option("--phase", help="List only the search, or only the confirmation.")
+    ] = None,
+    state: Annotated[
+        list[State], typer.Option("--state", help="List only trials in this state; may be repeated.")
+    ] = [],  # noqa: B006 - typer reads the default
+    r: Annotated[list[int], typer.Option("--r", help="List only trials of this rank; may be repeated.")] = [],  # noqa: B006 - as above
     storage: StorageOption = DEFAULT_STORAGE,
     as_json: JsonOption = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, with every column, instead of a table.")] = False,
 ) -> None:
     """List a stored study's trials, one by one: state, point, seed, held-out reward, gain, time, and why it ended.
 
-    A confirmation's trials have a `c` before their number, and those of `sweep add` a `+` behind their state. `--json`
-    and `--csv` print the columns of `sweep.results.Results.trials`: a list of objects, or a line each.
+    A confirmation's trials have a `c` before their number, and those of `sweep add` a `+` behind their state. The time
+    is a trial's share of the device's, as in the report: trials of a pack share it. `--json` and `--csv` print the
+    columns of `sweep.results.Results.trials`: a list of objects, or one line per trial.
 
     Examples: `sweep trials tiny`, `sweep trials tiny --r 4 --state collapsed`, `sweep trials tiny --csv > trials.csv`
     """

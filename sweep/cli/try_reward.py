@@ -22,8 +22,8 @@ def try_reward(
     """Sample the base policy, reward it, and say whether GRPO can learn from it.
 
     GRPO compares the completions of one prompt with each other. Where all of them get the same reward there is nothing
-    to learn: too many such groups, and a sweep wastes its budget. What the study's `[verdict]` can show against the
-    reward's spread is said too. Nothing is trained and nothing is stored.
+    to learn: too many such groups, and a sweep wastes its budget. It also says what the study's `[verdict]` can show
+    given the reward's spread. Nothing is trained and nothing is stored.
 
     Example: `sweep try-reward my_study.toml --prompts 32`
     """

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from sweep.cli.options import (
+    PriceOption,
     RayOption,
     RayWithoutTokenOption,
     SetOption,
@@ -24,19 +25,20 @@ def verdict(
     study: StudyArgument,
     storage: StorageOption = DEFAULT_STORAGE,
     output: Annotated[
-        Path, typer.Option("--output", "-o", callback=an_html_file, help="Where the report goes.")
+        Path, typer.Option("--output", "-o", callback=an_html_file, help="Where to write the report.")
     ] = Path("report.html"),
     workers: WorkersOption = None,
     ray: RayOption = None,
     ray_without_token: RayWithoutTokenOption = False,
+    price: PriceOption = None,
     overrides: SetOption = [],  # noqa: B006 - typer reads the default, nothing changes it
 ) -> None:
-    """Run whatever is still missing of a study: search, confirmation, report. It ends in the verdict.
+    """Run whatever a study still lacks of search, confirmation and report, and end with the verdict.
 
     The same as `sweep run`, `sweep confirm` and `sweep report`, one after the other. What is stored already is not run
-    again; Ctrl-C stops, and the same command goes on from there.
+    again. Ctrl-C stops it; run the same command again to continue.
 
-    Examples: `sweep verdict tiny`, `sweep verdict my_study.toml --set verdict.seeds=12 -o mine.html`
+    Examples: `sweep verdict tiny`, `sweep verdict my_study.toml --set verdict.seeds=12 -o mine.html --price 2.5`
     """
     from rich.console import Console
 
@@ -51,6 +53,6 @@ def verdict(
     console = Console(highlight=False)
     console.print(study_table(run_search(config, storage=storage, console=console)))
     confirmed, summary = run_confirmation(config, storage=storage, seeds=None, console=console)
-    page = write_page(open_report(storage, config.study.name), output)
+    page = write_page(open_report(storage, config.study.name), output, price=price)
     console.print(verdict_report(confirmed, summary))
     typer.echo(f"wrote {page}")

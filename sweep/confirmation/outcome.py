@@ -85,7 +85,7 @@ def store_frozen(study: optuna.Study, search: SmoothedSearch) -> SmoothedSearch:
 
 
 def stored_frozen(study: optuna.Study) -> SmoothedSearch:
-    """What a confirmation has frozen."""
+    """What a confirmation has frozen, as it stood when its first trial ran."""
     stored = study.user_attrs[FROZEN]
     return SmoothedSearch(
         frozen=tuple(FrozenConfiguration(**item) for item in stored["frozen"]),
@@ -123,6 +123,7 @@ def expected_power(search: SmoothedSearch, rule: Rule, *, seeds: int, base: Held
 
 def count_look(study: optuna.Study, seeds: int) -> None:
     """Remembers that a verdict was asked for at this number of seeds."""
+    # A second call at the same number of seeds sees the same trials: no further look.
     looks = study.user_attrs.get(LOOKS, [])
     if seeds not in looks:
         study.set_user_attr(LOOKS, [*looks, seeds])
@@ -173,6 +174,7 @@ def read_confirmation(study: optuna.Study, config: StudyFile) -> Confirmed | Non
         return None
     missing = sum(not trials.has(frozen.r, seed) for frozen in search.frozen for seed in seeds)
     rule = rule_of(config, schema_of(study))
+    # The same trials at parts of their budget: their scores on the way were taken for this.
     by_share = {
         share: trials.confirmation(search, seeds, step=step, gains=rule.gains)
         for share, step in horizon_steps(config.budget.steps).items()

@@ -40,6 +40,7 @@ class ConfirmSchedule:
                 held.add((trial.system_attrs.get("fixed_params", {}).get("r"), trial.user_attrs.get(SEED)))
         # Those that failed count among the ended ones, and so among all.
         self.trials = len(self._frozen) * len(self._seeds) + failed
+        # Seed by seed, not rank by rank: wherever this is interrupted, what has run is paired.
         for seed in self._seeds:
             for frozen in self._frozen:
                 if (frozen.r, seed) not in held:

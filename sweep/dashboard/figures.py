@@ -38,7 +38,7 @@ def search_figures(study: optuna.Study, summary: StudySummary) -> Figures:
 
 
 def confirmation_figures(study: optuna.Study, confirmed: Confirmed) -> Figures:
-    """What the confirmation has come to."""
+    """What the confirmation has come to; gains where the base policy was scored under every seed."""
     gains = gains_info(confirmed)
     figures = {} if gains is None else {"gains": _titled(gains_figure(gains), "Confirmation: gain by rank")}
     return figures | {

@@ -31,7 +31,7 @@ class Check:
 
 
 def ok(name: str, found: str) -> Check:
-    """All is well."""
+    """A line for what is as it should be."""
     return Check(name=name, status=Status.OK, found=found)
 
 

@@ -32,9 +32,9 @@ EXTRAS = {"dashboard": "optuna_dashboard", "notebook": "nbclient", "png": "kalei
 """A module of each extra."""
 
 
-def version_checks(lock: Path = LOCK) -> Iterator[Check]:
+def version_checks() -> Iterator[Check]:
     """Compares versions, without importing anything."""
-    yield _locked_versions(lock)
+    yield _locked_versions(LOCK)
     yield _extras()
 
 

@@ -28,8 +28,14 @@ IMPORT = (
 )
 
 
-def study_checks(study: str, overrides: list[str]) -> Iterator[Check]:
-    """Looks at a study: its file, model, data and device, and the user's code, imported in a child process."""
+def study_checks(study: str, overrides: list[str], *, quick: bool = False) -> Iterator[Check]:
+    """Looks at a study: its file, model, data and device, and the user's code, imported in a child process.
+
+    Args:
+        study: A shipped study's name or a file's path.
+        overrides: `section.key=value` each.
+        quick: Leave the imports out: they take as long as the user's modules do.
+    """
     try:
         config = load_study(study, overrides)
     except StudyFileError as error:
@@ -48,7 +54,7 @@ def study_checks(study: str, overrides: list[str]) -> Iterator[Check]:
         yield ok("device", "as the study needs")
     except StudyFileError as error:
         yield fault("device", str(error), f"mend it in {study}, or go where there is one")
-    for reference in own_references(config.task):
+    for reference in () if quick else own_references(config.task):
         yield _import(reference, config.code_folders, config.model.path)
 
 

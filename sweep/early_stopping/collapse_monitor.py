@@ -37,6 +37,7 @@ def is_lost(reward: float, base: HeldOutScore, *, spread: float | None = None, p
         prompts: Independent prompts that the mean is over; without them noise is left out of account.
     """
     if base.spread is None:
+        # The rule of studies that were stored without a spread; they end under the rule they began with.
         return reward < base.sampled - 0.5 * abs(base.sampled)
     widest = max(base.spread, spread or 0.0)
     noise = 0.0
@@ -93,6 +94,7 @@ class CollapseMonitor:
         silent = metrics.groups_without_signal >= SILENT_SHARE
         low = silent and is_lost(metrics.reward, self.base)
         flat = silent and metrics.reward < self.base.sampled and is_all_but_gone(metrics.reward_std, self.base)
+        # Two rows, not one: a hard task loses less than LOST_SHARE of the spread even when it loses everything.
         self._low = [*self._low, metrics] if low else []
         self._flat = [*self._flat, metrics] if flat else []
         row = next((row for row in (self._low, self._flat) if self._is_lost(row)), None)

@@ -109,7 +109,7 @@ def write_export(exported: Exported, study: optuna.Study, folder: Path) -> None:
     )
     try:
         if folder.exists() and any(folder.iterdir()):
-            raise UsageError(f"--output {folder}: holds something already; name a new folder")
+            raise UsageError(f"--output {folder}: is not empty; name a new folder")
         folder.mkdir(parents=True, exist_ok=True)
         if exported.adapter is not None:
             for name in attributes.ADAPTER_FILES:

@@ -129,6 +129,7 @@ def read_report(study: optuna.Study) -> Report:
     costs = rank_costs(summary, confirmed, evidence.deciding_trials)
     return Report(
         evidence=evidence,
+        # Both phases: what a study cost is what its answer took.
         spending=spending([*evidence.trials, *evidence.confirmation_trials]),
         gains=None if confirmed is None else gains_info(confirmed),
         confirmed=None if confirmed is None else confirmed_info(confirmed),

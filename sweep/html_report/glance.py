@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sweep.answer.paste import adapter_bytes
+from sweep.answer.paste import lower_ceiling
 from sweep.answer.spending import Spending
 from sweep.html_report.contents import Evidence, Report
 from sweep.statistics.verdict import Verdict
-from sweep.study.ceilings import engine_ceiling
 from sweep.study.file import StudyFile
 from sweep.text import count, duration, figure, percent, size
 
@@ -66,12 +65,13 @@ def _kept(verdict: Verdict) -> list[Fact]:
 
 
 def _memory(config: StudyFile, r: int) -> list[Fact]:
-    needed, now = engine_ceiling(r), config.engine_max_lora_rank
-    after, before = adapter_bytes(config.model, needed), adapter_bytes(config.model, now)
-    if after is None or before is None:
+    lower = lower_ceiling(config, r=r)
+    if lower is None:
         return []
-    against = "the study's own ceiling" if needed == now else f"{size(before)} at the study's {now}"
-    return [Fact(title="adapter memory", value=size(after), note=f"at max_lora_rank {needed}; {against}")]
+    same = lower.needed == lower.now
+    against = "the study's own ceiling" if same else f"{size(lower.bytes_now)} at the study's {lower.now}"
+    note = f"at max_lora_rank {lower.needed}; {against}"
+    return [Fact(title="adapter memory", value=size(lower.bytes_needed), note=note)]
 
 
 def _spent(evidence: Evidence, spent: Spending, price: float | None) -> Fact:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from plotly.offline import get_plotlyjs
 
 from objectives.figures import decimals
 from sweep.answer.paste import ceiling_saving, paste_calls
+from sweep.answer.spending import check_price, device_seconds
 from sweep.errors import UsageError
 from sweep.html_report.contents import Evidence, Report
 from sweep.html_report.downloads import downloads
@@ -59,8 +59,7 @@ def report_html(report: Report, *, price: float | None = None) -> str:
     Raises:
         UsageError: where the price is no amount.
     """
-    if price is not None and not 0 < price < math.inf:
-        raise UsageError(f"--price {price:g}: must be money per device hour, above 0, for example 2.5")
+    check_price(price)
     evidence = report.evidence
     environment = Environment(
         loader=PackageLoader("sweep.html_report", ""),
@@ -89,6 +88,7 @@ def report_html(report: Report, *, price: float | None = None) -> str:
         price=price,
         downloads=downloads(evidence),
         rewards=_reward_rows(evidence.trials),
+        seconds={t.number: device_seconds(t) for t in evidence.trials if attributes.COST in t.user_attrs},
         method=method(evidence),
         max_lines=MAX_LINES,
         plotly_js=get_plotlyjs(),

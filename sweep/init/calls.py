@@ -69,6 +69,7 @@ def call_of(node: ast.Call, before: Sequence[Statement], place: str) -> Call:
             arguments[keyword.arg] = keyword.value
             continue
         arguments |= spread(keyword.value, before)
+    # Transformers names it otherwise than Unsloth; the study needs one name.
     if name.endswith("from_pretrained") and "pretrained_model_name_or_path" in arguments:
         arguments["model_name"] = arguments.pop("pretrained_model_name_or_path")
     return Call(name=name, arguments=arguments, before=before, place=place)
@@ -131,5 +132,6 @@ def with_attributes(config: Call, trainer: Call) -> Call:
 def last_call(statements: Sequence[Statement], pattern: str, *, having: str | None = None) -> Call | None:
     """The last such call; one within a function that nothing is known to call only where there is no other."""
     found = [call for call in calls_of(statements, pattern) if having is None or having in call.arguments]
+    # A helper that nothing calls may hold a second, unused set-up.
     run = [call for call in found if not call.outer]
     return next(reversed(run or found), None)

@@ -39,6 +39,7 @@ def convert(path: Path, *, model: str | None = None) -> Converted:
     task = task_file(recipe)
     beside = _beside(task, path)
     draft = draft_study(recipe, name=study_name(path), rewards=task.rewards, data=task.data, model=model)
+    # Held out by prompt, one prompt would leave a side empty.
     if task.one_prompt:
         draft.put("task", "held_out_by", "row", "theirs is one prompt many times over")
     files = beside | {

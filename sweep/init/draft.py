@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from objectives.settings.learner import LearnerSettings
+from objectives.settings.learner import TrlSettings
 from objectives.settings.section import Section
 from objectives.settings.sections import ModelSettings
 from objectives.settings.tasks import DatasetSettings
@@ -19,7 +19,7 @@ SECTIONS: dict[str, type[Section]] = {
     "model": ModelSettings,
     "space": SpaceSection,
     "task": DatasetSettings,
-    "learner": LearnerSettings,
+    "learner": TrlSettings,
 }
 KEYS = {name: set(section.model_fields) for name, section in SECTIONS.items()}
 """The keys that a study's sections have."""
@@ -31,6 +31,7 @@ def _allowed(section: str, key: str, value: Any) -> bool:
     if field is None:
         return False
     try:
+        # One field, not the section: other keys of it may not be known yet.
         adapter: TypeAdapter[Any] = TypeAdapter(Annotated[field.annotation, field])  # type: ignore[arg-type]
         adapter.validate_python(value)
     except ValidationError:

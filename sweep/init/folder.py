@@ -23,6 +23,7 @@ def study_toml(draft: Draft, *, source: str) -> str:
         StudyFileError: where what was read does not make a study.
     """
     content = {section: {key: value for key, (value, _) in keys.items()} for section, keys in draft.values.items()}
+    # Nothing is written that `sweep run` would refuse.
     parse_study(content, source="study.toml")
     lines = [f"# Made by `sweep init` from {source}; what follows a `#` says where a value comes from."]
     for section, keys in draft.values.items():
@@ -74,11 +75,12 @@ def write_folder(folder: Path, files: dict[str, str]) -> None:
         UsageError: where there is something of that name, or it cannot be written.
     """
     try:
+        # Never into a folder that is there: its task.py may have been edited by hand.
         folder.mkdir(parents=True)
         for name, text in files.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text(text, encoding="utf-8")
     except FileExistsError as error:
-        raise UsageError(f"--output {folder}: is there already; name a new folder") from error
+        raise UsageError(f"--output {folder}: already exists; name a new folder") from error
     except OSError as error:
         raise UsageError(f"--output {folder}: cannot be written: {error.strerror}") from error

@@ -26,6 +26,7 @@ def missing_modules(statements: Sequence[Statement]) -> list[str]:
 def modules_beside(names: Sequence[str], folder: Path) -> dict[str, str]:
     """The texts of those that lie in a folder, and of what they import from there, by their paths in it."""
     try:
+        # Relative imports have no meaning in a folder of its own: they are named as missing.
         found = own_sources([name for name in names if not name.startswith(".")], [folder])
         return {str(path.relative_to(folder)): path.read_text(encoding="utf-8") for path in found.values()}
     except (TaskError, OSError, UnicodeDecodeError):

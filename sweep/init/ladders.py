@@ -14,6 +14,7 @@ def rank_ladder(r: int, wall: int) -> list[int]:
     for rank in (r // 4, r // 16, r // 64, r * 4):
         if 1 <= rank <= wall and len(ladder) < 4:
             ladder.add(rank)
+    # Small ranks leave fewer than three powers of 4 below the wall.
     if len(ladder) < 3 and r // 2 >= 1:
         ladder.add(r // 2)
     return sorted(ladder)

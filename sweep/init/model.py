@@ -25,6 +25,7 @@ def draft_model(draft: Draft, recipe: Recipe, model: str | None) -> None:
     """
     loader, trainer = recipe.loader, recipe.trainer
     name = draft.known(loader, "model_name")
+    # The trainer's own word counts over a loader's, which may have loaded a judge.
     if "model" in trainer.arguments and (name is None or isinstance(trainer.get("model"), str)):
         given = trainer.get("model")
         name = given if isinstance(given, str) else name

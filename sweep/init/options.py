@@ -17,6 +17,7 @@ def draft_from_options(*, model: str, data: str, rewards: list[str], max_lora_ra
         steps: GRPO steps of a trial.
     """
     draft = Draft()
+    # A study's name is also that of its log folder.
     name = "".join(c if c.isalnum() else "_" for c in model.rstrip("/").rpartition("/")[2]).strip("_") or "study"
     draft.put("study", "name", name, "its name in storage")
     draft.put("model", "name", model, "")

@@ -58,6 +58,7 @@ def find_recipe(source: Source) -> Recipe:
     name = source.path.name
     trainers = list(calls_of(source.statements, r"Trainer$"))
     grpo = [call for call in trainers if call.name.endswith("GRPOTrainer")]
+    # A trainer in a function that is never called trains nothing, if there is another.
     grpo = [call for call in grpo if not call.outer] or grpo
     if not grpo:
         others = ", ".join(dict.fromkeys(call.name for call in trainers)) or "no trainer"
@@ -77,6 +78,7 @@ def find_recipe(source: Source) -> Recipe:
         trainer=trainer,
         config=config,
         loader=loader,
+        # The surest sign first: what the trainer is given, then what wraps the model, then any that is left.
         adapter=followed(trainer.arguments.get("peft_config"), before, r"LoraConfig$")
         or last_call(before, r"get_peft_model$", having="r")
         or last_call(before, r"LoraConfig$")
@@ -98,11 +100,11 @@ def _refuse(source: Source, trainer: Call) -> None:
     """
     name = source.path.name
     if IMAGES.search(source.text):
-        raise UsageError(f"{name}: its prompts hold pictures; a sweep trains text policies only")
+        raise UsageError(f"{name}: its prompts hold images; a sweep trains text policies only")
     loops = [argument for argument in LOOPS if argument in trainer.arguments]
     if loops or ENVIRONMENTS.search(source.text):
         found = f"{loops[0]} is given to the trainer" if loops else "it imports an OpenEnv environment"
-        raise UsageError(f"{name}: {found}; a sweep samples one completion a prompt, with no tools or environment")
+        raise UsageError(f"{name}: {found}; a sweep samples one completion per prompt, with no tools or environment")
     if "reward_funcs" not in trainer.arguments:
         raise UsageError(f"{name}: {trainer.name} is given no reward_funcs, so it is not TRL's GRPOTrainer")
     if trainer.outer:

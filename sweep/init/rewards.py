@@ -88,6 +88,7 @@ def _named(  # noqa: PLR0911 - one arm for each kind of statement
     name: str, before: Sequence[Statement]
 ) -> list[ast.expr]:
     """The functions that a name stands for once all of these have run."""
+    # From the end: what was said last is what holds, and what it builds on is looked up before it.
     for i in range(len(before) - 1, -1, -1):
         node = before[i].node
         if name not in defined(node) and not _grows(node, name):

@@ -20,6 +20,7 @@ def needed_by(names: set[str], statements: Sequence[Statement]) -> tuple[list[St
     A name that a function uses is looked up when it is called, so it counts as needed at the end.
     """
     late = set(names)
+    # Functions may use each other in any order, so names are gathered until none is new.
     while True:
         kept, missing, more = _backwards(late, statements)
         if more <= late:
@@ -82,6 +83,7 @@ def defined(node: ast.AST) -> set[str]:
 
 def free_names(node: ast.AST) -> set[str]:
     """The names that a statement or expression reads from outside itself, built-in ones left out."""
+    # Python's own scoping: comprehensions, lambdas and nonlocal names are as it sees them.
     table = symtable.symtable(ast.unparse(node), "<source>", "exec")
     own = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_referenced()}
     names = own.union(*(_global_names(child) for child in table.get_children()))

@@ -78,6 +78,7 @@ def _from_cells(path: Path, cells: list[str], *, counted: str = "cell") -> Sourc
         python = _without_shell(cell) if counted == "cell" else cell
         try:
             tree = ast.parse(python)
+        # A cell in another syntax must not hide the rest of a notebook; it is listed as not read.
         except (SyntaxError, ValueError, RecursionError) as error:
             line = getattr(error, "lineno", None)
             where = f"cell {number}" if counted == "cell" else f"{path.name}"
@@ -99,6 +100,7 @@ def _without_shell(cell: str) -> str:
             kept.append("")
         elif (found := SHELL.match(line)) is not None:
             skipping = line.rstrip().endswith("\\")
+            # `pass`, not nothing: a shell line may be all that an `if` holds.
             kept.append(f"{found[1] or found[2] or ''}pass")
         else:
             kept.append(line)

@@ -44,5 +44,5 @@ def draft_study(recipe: Recipe, *, name: str, rewards: dict[str, str], data: str
 
 
 def study_name(path: Path) -> str:
-    """A study's name from its source's."""
+    """A study's name from its source's: letters, digits, `_` and `.`, as storage and folders take them."""
     return re.sub(r"[^A-Za-z0-9.]+", "_", path.stem).strip("_.") or "study"

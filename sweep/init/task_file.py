@@ -38,7 +38,7 @@ class TaskFile:
     look_at: list[str] = field(default_factory=list)
 
 
-def task_file(recipe: Recipe, *, module: str = "task") -> TaskFile:
+def task_file(recipe: Recipe) -> TaskFile:
     """Slices a source.
 
     Raises:
@@ -55,9 +55,11 @@ def task_file(recipe: Recipe, *, module: str = "task") -> TaskFile:
     held_out = trainer.arguments.get("eval_dataset")
     returned = [train, *([held_out] if held_out is not None and not _is_none(held_out) else [])]
     rows, missing_rows = needed_by({name for each in returned for name in free_names(each)}, statements)
+    # Statements that both need are written once, at the top.
     rows = [statement for statement in rows if statement not in rewards]
     stars = [statement for statement in statements if _imports_all(statement.node)]
     if unknown := (missing | missing_rows) - {TOKENIZER, "model", "trainer"}:
+        # A star import may bring the name; without one, nothing can.
         if not stars:
             _refuse_missing(unknown, recipe)
         rewards = [*stars, *rewards]
@@ -67,8 +69,8 @@ def task_file(recipe: Recipe, *, module: str = "task") -> TaskFile:
     wrapped = functions if nameless else {}
     return TaskFile(
         text=_text(recipe, rewards, rows, returned, wrapped, name=name, uses_tokenizer=TOKENIZER in missing),
-        rewards={alias: f"{module}:{alias}" for alias in functions},
-        data=f"{module}:{name}",
+        rewards={alias: f"task:{alias}" for alias in functions},
+        data=f"task:{name}",
         one_prompt=any(_repeats_one(node) for node in [*(statement.node for statement in rows), *returned]),
         missing=missing_modules(rewards + rows),
         look_at=_look_at(rewards + rows),
@@ -136,7 +138,7 @@ def _text(
     name: str,
     uses_tokenizer: bool,
 ) -> str:
-    """The module."""
+    """task.py: what rewards need at the top level, and the rows in a function of their own."""
     model = None if recipe.loader is None else recipe.loader.get("model_name")
     parts = [f'"""Rewards and training rows of {recipe.source.path.name}, for a sweep."""\n']
     if uses_tokenizer:

@@ -24,7 +24,7 @@ class ProgressDisplay(Protocol):
         """Something worth a line happened."""
 
     def ready(self, ready: Ready) -> None:
-        """A worker is ready."""
+        """A worker is ready, and has scored the base policy."""
 
     def worker_is(self, k: int, doing: str) -> None:
         """What worker k does while it has no trials yet; the last of it is "ready"."""

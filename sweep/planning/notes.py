@@ -50,7 +50,7 @@ def _ceiling_notes(config: StudyFile, engine: EngineKind, adapters: AdapterPlan)
     if adapters.max_lora_rank != adapters.engine_max_lora_rank:
         yield (
             f"model.max_lora_rank={adapters.max_lora_rank} costs as much as {adapters.engine_max_lora_rank}: vLLM "
-            "permits no value between."
+            "allows no value in between."
         )
     top = config.search_space().r[-1]
     enough = next(c.max_lora_rank for c in adapters.ceilings if c.max_lora_rank >= top)
@@ -63,7 +63,7 @@ def _device_notes(config: StudyFile, device: Device | None) -> Iterator[str]:
     if device is not None and not device.bfloat16 and config.model.dtype == "bfloat16":
         yield f"A {device.name} cannot compute in bfloat16: --set model.dtype=float16."
     if device is None and config.model.device == "gpu":
-        yield "This study needs a GPU and this machine shows none: --device plans for one."
+        yield "This study needs a GPU and none is visible here; name one with --device to plan for it."
 
 
 def _pack_notes(config: StudyFile, device: Device | None) -> Iterator[str]:

@@ -32,7 +32,7 @@ class SlotMemory:
 
     @property
     def bytes(self) -> int:
-        """All of it."""
+        """What one more slot takes in all."""
         return self.engine_adapters + self.trainer + self.activations
 
 
@@ -63,6 +63,7 @@ def plan_pack(config: StudyFile, shape: ModelShape, device: Device | None) -> Pa
     Raises:
         ModelConfigError: where a target module is not in the model.
     """
+    # From two slots to four: a pack of one is not in halves, so what its second slot adds is no measure of the next.
     two, four = (study_footprint(with_slots(config, slots), shape, device) for slots in (2, 4))
     fitting = _fitting(config, shape, device)
     usual = CPU_SLOTS if device is None else GPU_SLOTS
@@ -74,7 +75,7 @@ def plan_pack(config: StudyFile, shape: ModelShape, device: Device | None) -> Pa
     if fitting is not None:
         limits.append((max(1, fitting), "there is memory for no more"))
     slots, reason = min(limits)
-    if config.learner.pack_size is not None:
+    if config.learner.name == "packed" and config.learner.pack_size is not None:
         slots, reason = config.learner.pack_size, "as learner.pack_size says"
     return PackPlan(
         slots=slots,

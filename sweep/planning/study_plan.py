@@ -168,6 +168,7 @@ def _memory(config: StudyFile, device: Device | None) -> MemoryPlan:
     model, pack = read_model(config.model.name), None
     if config.learner.name == "packed":
         pack = plan_pack(config, model.shape, device)
+        # What follows is of a pack of this size, not of what the study left open.
         config = with_slots(config, pack.slots)
     adapters = plan_adapters(
         model.shape,
@@ -225,6 +226,7 @@ def _ceilings(
 def _spending(config: StudyFile, *, trials: int) -> Spending:
     budget, tokens = config.budget, completion_tokens(config)
     worker = config.worker_settings(Path())
+    # Every held-out prompt is answered twice: sampled and greedy.
     evaluations = 2 * config.task.held_out_prompts * trials
     return Spending(
         steps=budget.steps * trials,

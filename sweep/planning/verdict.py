@@ -93,11 +93,13 @@ def plan_verdict(config: StudyFile, *, held_out: int | None = None) -> VerdictPl
     """
     verdict, prompts = config.verdict, min(config.task.held_out_prompts, held_out or config.task.held_out_prompts)
     seeds, confidence = verdict.seeds, 1 - (1 - verdict.confidence) / verdict.looks
+    # A single rank has no rival; the formulas need one, so it is planned for as if it had.
     rivals = max(1, len(config.search_space().r) - 1)
     keep = verdict.keep or 1.0
     # Per spread: the score, the rival's share, and what is left of the base policy's, which all ranks of a seed share.
     contrast_sd = math.sqrt((1 + keep**2 + (1 - keep) ** 2) / prompts)
     gap = contrast_sd * shown_gap(seeds, rivals, confidence)
+    # The rank's own gain, a difference of two scores, is to be shown as well.
     own = math.sqrt(2 / prompts) * shown_gap(seeds, 1, confidence)
     return VerdictPlan(
         keep=verdict.keep,

@@ -48,6 +48,7 @@ def confirmed_figure(info: ConfirmedInfo) -> go.Figure:
         color = GOOD if rank.r == info.answer else INK
         for values, symbol in ((info.scores[rank.r], "circle"), (info.collapsed[rank.r], "x")):
             if values:
+                # Seeds side by side: marks of like rewards would cover each other.
                 spread = [place - 0.18 + 0.12 * i / max(len(values) - 1, 1) for i in range(len(values))]
                 figure.add_scatter(
                     x=spread,

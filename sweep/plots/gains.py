@@ -55,6 +55,7 @@ def gains_info(confirmed: Confirmed) -> GainsInfo | None:
     ]
     if not ranks:
         return None
+    # A rank that left the ladder is nobody's rival, however high its gain.
     needed, rule = _needed(verdict, max((rank.gain for rank in ranks if rank.judged), default=0.0))
     return GainsInfo(ranks=tuple(ranks), needed=needed, rule=rule, answer=verdict.r, confidence=verdict.confidence)
 
@@ -90,6 +91,7 @@ def gains_figure(info: GainsInfo) -> go.Figure:
     if info.needed is not None:
         _add_line(figure, edges, info.needed, name=info.rule, color=BAD, dash="dash")
     low, high = min(0.0, *ends), max(0.0, info.needed or 0.0, *ends)
+    # Room for the mark over the highest interval.
     room = 0.12 * (high - low) or 0.1
     labels = [str(rank.r) for rank in info.ranks]
     figure.update_yaxes(range=[low - room, high + room])

@@ -70,6 +70,7 @@ def heat_figure(info: HeatInfo) -> go.Figure:
         [_cell_text(*cell, places) for cell in zip(*row, strict=True)]
         for row in zip(info.mean, info.n, info.collapsed, strict=True)
     ]
+    # A heat map leaves cells without a number blank, and blank already says that nothing was tried.
     grey = [
         [1 if mean is None and n else None for mean, n in zip(*row, strict=True)]
         for row in zip(info.mean, info.n, strict=True)

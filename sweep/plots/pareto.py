@@ -84,6 +84,7 @@ def pareto_figure(info: ParetoInfo, cost: str) -> go.Figure:
                 showlegend=False,
             )
     add_base_line(figure, info.base)
+    # Memory and parameters grow in proportion to r, whose ladder doubles or more; seconds per step hardly grow.
     scaled = cost != "seconds_per_step"
     ends = [float(getattr(rank, cost)) for rank in ranks]
     figure.update_xaxes(range=_with_room([math.log10(end) for end in ends] if scaled else ends))

@@ -204,7 +204,7 @@ def check_placed(study: StudyFile, placed: Placement) -> None:
     """
     if study.model.load_in_4bit and placed.engine == "vllm" and not placed.on_gpu:
         raise StudyFileError(
-            "model.load_in_4bit needs a GPU, for vLLM's build for processors has no bitsandbytes; "
+            "model.load_in_4bit needs a GPU, because vLLM's CPU build has no bitsandbytes; "
             "--set model.load_in_4bit=false runs it here"
         )
     if reason := placed.unpackable:

@@ -99,6 +99,7 @@ def _list_gpus(fields: str, *, timeout_s: float) -> list[str]:
         return []
     query = [program, f"--query-gpu={fields}", "--format=csv,noheader,nounits"]
     try:
+        # A driver that is stuck lets nvidia-smi hang, and a plan is made in a second.
         listed = subprocess.run(query, capture_output=True, text=True, timeout=timeout_s, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return []

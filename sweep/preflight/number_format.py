@@ -49,8 +49,8 @@ def settle_dtype(config: StudyFile, stored: optuna.Study | None, device: Device 
     where = f"this processor ({processor_name()})" if device is None else f"this GPU ({device.name})"
     if (dtype == "float16" and device is None) or (dtype == "bfloat16" and device is not None and not device.bfloat16):
         raise StudyMismatchError(
-            f"study {config.study.name!r} began in {dtype}, which {where} does not compute in; go on where it does, or "
-            "give it another study.name"
+            f"study {config.study.name!r} was begun in {dtype}, which {where} cannot compute in; continue it "
+            "on a machine that can, or give it another study.name"
         )
     return _with(config, dtype)
 

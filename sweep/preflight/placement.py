@@ -41,6 +41,7 @@ def place_here(config: StudyFile) -> Placement:
 def uses_gpu_here() -> bool:
     """Whether a worker here would compute on a GPU: there is one, and torch is not a build for processors alone."""
     try:
+        # Read from the package's version: importing torch takes seconds, and the supervisor never does.
         return shows_gpu() and not version("torch").endswith("+cpu")
     except PackageNotFoundError:
         return False

@@ -46,6 +46,7 @@ def find_tokenizer(study: StudyFile) -> TokenizerFiles | None:
     try:
         folder = find_config(study.model.path).parent
         return TokenizerFiles(folder, template=template, given=study.task.chat_template_kwargs)
+    # The worker, which has the tokenizer itself, will tell.
     except (ModelConfigError, ImportError, ValueError):
         return None
 

@@ -55,6 +55,7 @@ def calibrate(config: StudyFile) -> Measured:
                     case Ready():
                         loaded = time.perf_counter()
                     case SlotFree():
+                        # As many copies as the pack has slots: a step's time is that of a full pack.
                         worker.send(Start(spec=dataclasses.replace(spec, number=next(numbers))))
                     case Progress() as progress:
                         steps[progress.metrics.step] = progress
@@ -96,6 +97,7 @@ def _measured(
     step_seconds = statistics.median(metrics.seconds for metrics in typical)
     build, evaluation = result.seconds["build"], result.seconds["evaluate"]
     slots = config.learner.slots
+    # A step of a pack moves all of its trials, so each one's share of it is a slot's.
     trial_seconds = build + config.budget.steps * step_seconds / slots + evaluation
     return Measured(
         r=spec.lora.r,

@@ -144,8 +144,10 @@ def run_confirmation(
     check(config)
     opened = open_storage(storage, create=False)
     searched = open_study(opened, config.study.name)
+    # An older study goes on under the rule that it declared, whatever its file says by today's defaults.
     config, schema = as_declared(searched, config), schema_of(searched)
     config = settle(config, searched)
+    # A confirmation under other settings than its search's would confirm something nobody searched.
     match_study(searched, config)
     if note := declared_note(searched):
         console.print(note, markup=False)
@@ -153,14 +155,16 @@ def run_confirmation(
     search = freeze(summary, config)
     seeds = seeds or config.verdict.seeds
     with open_to_run(config, opened, name=confirmation_name(config.study.name), schema=schema) as run:
+        # From here on what is stored counts: trials of an earlier run rest on it.
         search = store_frozen(run.study, search)
         if len(search.frozen) < 2:
             alone = " and ".join(f"r={rank.r}" for rank in search.frozen) or "none"
-            raise NothingToConfirmError(f"confirm compares ranks, and this search has tuned {alone} alone")
+            raise NothingToConfirmError(f"confirm compares ranks, and this search has tuned only {alone}")
         ended, rule = len(ended_trials(run.study)), rule_of(config, schema)
         for line in plan_lines(search, config, summary, rule=rule, seeds=seeds, ended=ended):
             console.print(line, markup=False)
         run.supervise(ConfirmSchedule(config, search.frozen, seeds=seeds), progress=make_progress(console))
+        # Before it is read: the verdict is over the seeds of looks that were counted.
         count_look(run.study, seeds)
         confirmed = read_confirmation(run.study, config)
     if confirmed is None:
@@ -173,8 +177,8 @@ def _settled(config: StudyFile) -> Iterator[str]:
     asked, given = config.model.max_lora_rank, config.engine_max_lora_rank
     if given != asked:
         yield (
-            f"max_lora_rank {asked} is rounded up to {given} for the engine: vLLM permits no value between. The search "
-            "stays at or below what you asked for."
+            f"max_lora_rank {asked} is rounded up to {given} for the engine: vLLM allows no value in between. The "
+            "search stays at or below what you asked for."
         )
     if config.learner.name == "packed":
         at_once = "1 trial at a time" if config.learner.slots == 1 else f"{config.learner.slots} trials at once"

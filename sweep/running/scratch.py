@@ -71,11 +71,11 @@ class Scratch:
 
     @property
     def folders(self) -> tuple[Path, ...]:
-        """All of them."""
+        """The disk's first, then memory's, as a worker expects them."""
         return (self.disk,) if self.memory is None else (self.disk, self.memory)
 
     def remove(self) -> None:
-        """Removes them with all that is in them."""
+        """Removes them; what is gone already, or in use, is passed over."""
         for folder in self.folders:
             shutil.rmtree(folder, ignore_errors=True)
         for lock in self._locks:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,11 +29,11 @@ from sweep.live_display.display import ProgressDisplay
 from sweep.running.roster import Roster
 from sweep.running.running_trial import RunningTrial
 from sweep.running.running_trials import RunningTrials
+from sweep.running.storage_watch import StorageWatch
 from sweep.running.trial_schedule import TrialSchedule
 from sweep.running.worker_process import WorkerDiedError
 from sweep.running.workers import Workers
 from sweep.storage import attributes
-from sweep.storage.file_watch import FileWatch
 from sweep.storage.requests import read_requests
 from sweep.storage.schema import base_of
 from sweep.study.file import StudyFile
@@ -48,8 +46,6 @@ UNREWARDED = "unrewarded"
 """The kind of failure of a trained policy that no reward function applies to any more."""
 DROPPED = "dropped"
 """The kind of failure of a trial that somebody has ended."""
-REQUESTS_S = 2.0
-"""Seconds between two looks at what other processes ask for."""
 USER_FAULTS = {"reward", "task"}
 """Kinds of failure that every other trial would meet."""
 
@@ -76,7 +72,7 @@ class Supervisor:
         self._trials = RunningTrials(study, config, log_folder=log_folder, progress=progress)
         self._log_folder, self._progress, self._after_trial = log_folder, progress, after_trial
         self._base: HeldOutScore | None = None
-        self._added, self._looked, self._file = 0, -math.inf, FileWatch(study)
+        self._added, self._watch = 0, StorageWatch(study)
 
     def run(self) -> None:
         """Runs what is left of the study.
@@ -158,10 +154,8 @@ class Supervisor:
 
     def _look_for_requests(self) -> None:
         """Takes in what other processes ask for, every few seconds."""
-        if time.monotonic() < self._looked + REQUESTS_S:
+        if (requests := self._watch.look()) is None:
             return
-        self._file.check()
-        requests, self._looked = read_requests(self._study), time.monotonic()
         for number in requests.dropped:
             running = self._trials[number]
             if not running.dropped:

@@ -55,10 +55,12 @@ def last_frame(log: Path) -> str:
 
 def last_frame_of(text: str) -> str:
     """The same, for a log's text."""
+    # Logs are appended to, so that one may hold crashes from before.
     _, crashed, dump = text.rpartition("Fatal Python error:")
     found = RUNNING.search(dump) if crashed else None
     if found is None:
         return ""
+    # A package's path as it is installed anywhere, without the folder of this machine.
     path = found[1].rpartition("site-packages/")[2] if "site-packages/" in found[1] else Path(found[1]).name
     return f"{path}:{found[2]}, in {found[3]}"
 

@@ -44,7 +44,7 @@ class Assessment:
 
     @property
     def smallest(self) -> int:
-        """The answer."""
+        """The answer: the last rank that passed."""
         return int(self.decision.smallest) if self.comparable else -1
 
     @property

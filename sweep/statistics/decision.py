@@ -159,6 +159,7 @@ def weigh(gains: ArrayLike, collapsed: ArrayLike, rule: Rule, *, rounding: float
     alive = np.isfinite(gains) & ~collapsed
     n_collapsed = collapsed.sum(axis=-1, dtype=np.int64)
     n_ran = n_collapsed + alive.sum(axis=-1, dtype=np.int64)
+    # Trials that failed count neither as collapsed nor as run.
     within, above = judge_collapses(n_collapsed, n_ran, rule.collapse_limit, rule.bound_confidence)
     bounds = bound_contrasts(gains, alive, rule.shares(gains.shape[-2]), rule.bound_confidence)
     own = np.diagonal(bounds.lower, axis1=-2, axis2=-1)
@@ -188,6 +189,7 @@ def step_down(evidence: Evidence, smoothed: ArrayLike, rule: Rule) -> Decision:
     unstopped = np.logical_and.accumulate((passes | ~judged | ~reached)[..., ::-1], axis=-1)[..., ::-1]
     accepted = passes & reached & unstopped
     found = accepted.any(axis=-1)
+    # argmax gives the first True: the smallest rank, as the ladder ascends.
     smallest = np.where(found, accepted.argmax(axis=-1), -1)
 
     below = ladder < smallest[..., None]

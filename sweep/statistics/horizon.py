@@ -53,6 +53,7 @@ def judge_horizon(confirmations: Mapping[float, Confirmation], rule: Rule) -> Ho
     verdicts = {share: judge(confirmations[share], rule) for share in shares}
     answers = {share: verdict.r for share, verdict in verdicts.items() if verdict.r is not None}
     moves = len(set(answers.values())) > 1
+    # Without an answer at the whole budget there is none that could move.
     settled = verdicts[shares[-1]].r is not None
     return Horizon(verdicts=verdicts, moves=moves, warning=_warn(verdicts, answers, moves=moves) if settled else "")
 

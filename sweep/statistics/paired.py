@@ -75,36 +75,13 @@ def bound_contrasts(scores: ArrayLike, usable: ArrayLike, shares: ArrayLike, con
         confidence: of each one-sided bound, in (0, 1).
     """
     usable = np.asarray(usable, dtype=np.bool_)
+    # NaN times zero is NaN, so what is unusable is made a number before it meets a share.
     scores = np.where(usable, np.asarray(scores, dtype=np.float64), 0.0)
     shared = usable[..., :, None, :] & usable[..., None, :, :]
     share = np.asarray(shares, dtype=np.float64)[..., None]
     n_seeds, mean, sd = _moments(scores[..., :, None, :] - share * scores[..., None, :, :], shared)
     lower, upper = _t_bounds(n_seeds, mean, sd, confidence)
     return PairedBounds(n_seeds=n_seeds, mean=mean, sd=sd, lower=lower, upper=upper)
-
-
-def paired_lower_bound(scores: Sequence[float], rival_scores: Sequence[float], confidence: float) -> float:
-    """One-sided lower bound on the mean of `scores - rival_scores`.
-
-    Equals `scipy.stats.ttest_rel(..., alternative="greater").confidence_interval(confidence).low`.
-
-    Args:
-        scores: shape (n_seeds,), finite, one rank.
-        rival_scores: shape (n_seeds,), finite, the other rank on the same seeds in the same order.
-        confidence: in (0, 1).
-
-    Returns:
-        The bound; -inf with fewer than two seeds, the mean difference itself when all differences are equal.
-
-    Raises:
-        ValueError: the two ranks differ in their number of seeds, or a score is not finite.
-    """
-    if len(scores) != len(rival_scores):
-        raise ValueError(f"paired scores need the same seeds: got {len(scores)} and {len(rival_scores)}")
-    both = np.array([scores, rival_scores], dtype=np.float64)
-    if not np.isfinite(both).all():
-        raise ValueError(f"paired scores must be finite, got {both.tolist()}; leave those seeds out of both")
-    return float(bound_differences(both, np.ones(both.shape, dtype=np.bool_), confidence).lower[0, 1])
 
 
 def mean_interval(scores: Sequence[float], confidence: float) -> tuple[float, float]:

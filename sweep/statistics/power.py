@@ -12,7 +12,6 @@ about scores, given that training does not collapse.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -80,21 +79,19 @@ def step_power(rule: Rule, *, gain: float, noise_sd: float, n_seeds: int, n_riva
         gains = gain + rng.normal(0.0, noise_sd, size=(_DRAWS_AT_ONCE, n_rivals + 1, n_seeds))
         gains -= rng.normal(0.0, base_sd, size=(_DRAWS_AT_ONCE, 1, n_seeds))
         bounds = bound_contrasts(gains, np.ones(gains.shape, dtype=np.bool_), shares, rule.bound_confidence)
+        # The first rank stands for all: they are equal, so each passes as often as any other.
         passed += int((bounds.lower[:, 0, :] > thresholds).all(axis=-1).sum())
     return passed / _DRAWS
 
 
-def smallest_gap(
-    sd_of_contrast: float, n_seeds: int, n_rivals: int, confidence: float, power: float = TARGET_POWER
-) -> float:
-    """The gap that so many seeds show against all rivals with the given probability: `seeds_for_power`, inverted.
+def smallest_gap(sd_of_contrast: float, n_seeds: int, n_rivals: int, confidence: float) -> float:
+    """The gap that so many seeds show against all rivals with `TARGET_POWER`: `seeds_for_power`, inverted.
 
     Args:
         sd_of_contrast: standard deviation of the contrast between seeds, >= 0.
         n_seeds: shared seeds.
         n_rivals: rivals that are this close; >= 1.
         confidence: in (0, 1).
-        power: in (0, 1).
 
     Returns:
         In units of score; inf with fewer than two seeds.
@@ -103,7 +100,7 @@ def smallest_gap(
         return math.inf
     if sd_of_contrast == 0:
         return 0.0
-    each = 1 - (1 - power) / n_rivals
+    each = 1 - (1 - TARGET_POWER) / n_rivals
     low, high = 0.0, 1.0
     while power_against_one(high, 1.0, n_seeds, confidence) < each:
         low, high = high, 2 * high
@@ -113,12 +110,10 @@ def smallest_gap(
     return high * sd_of_contrast
 
 
-def seeds_for_power(
-    gap: float, sd_of_difference: float, n_rivals: int, confidence: float, power: float = TARGET_POWER
-) -> int | None:
-    """Seeds per rank with which a rank passes against all rivals with at least the given probability.
+def seeds_for_power(gap: float, sd_of_difference: float, n_rivals: int, confidence: float) -> int | None:
+    """Seeds per rank with which a rank passes against all rivals with at least `TARGET_POWER`.
 
-    Exact for one rival. For m rivals each comparison is given power 1 - (1 - power) / m (Bonferroni's
+    Exact for one rival. For m rivals each comparison is given power 1 - (1 - `TARGET_POWER`) / m (Bonferroni's
     inequality), which guarantees the whole and asks for a seed or two more than needed.
 
     Args:
@@ -126,14 +121,13 @@ def seeds_for_power(
         sd_of_difference: as in `power_against_one`.
         n_rivals: rivals that are this close; >= 1.
         confidence: in (0, 1).
-        power: in (0, 1).
 
     Returns:
         At least 2; None when `MOST_SEEDS` would not be enough.
     """
     if gap <= 0:
         return None
-    each = 1 - (1 - power) / n_rivals
+    each = 1 - (1 - TARGET_POWER) / n_rivals
 
     def enough(n_seeds: int) -> bool:
         return power_against_one(gap, sd_of_difference, n_seeds, confidence) >= each
@@ -145,21 +139,3 @@ def seeds_for_power(
         middle = (low + high) // 2
         low, high = (low, middle) if enough(middle) else (middle, high)
     return high
-
-
-def pooled_sd(groups: Iterable[Sequence[float]]) -> float:
-    """Standard deviation within groups of repeated trials, pooled over groups by degrees of freedom.
-
-    For search trials a group is one configuration; times sqrt(2) this is the noise of a paired difference
-    if seeds are no more alike across ranks than within them.
-
-    Args:
-        groups: finite scores, one group per configuration; groups of one say nothing and are skipped.
-
-    Returns:
-        nan when no group has two scores.
-    """
-    arrays = [np.asarray(group, dtype=np.float64) for group in groups]
-    degrees = sum(len(array) - 1 for array in arrays if len(array) > 1)
-    squares = sum(float(np.square(array - array.mean()).sum()) for array in arrays if len(array) > 1)
-    return math.sqrt(squares / degrees) if degrees else math.nan

@@ -117,6 +117,7 @@ def _judge_until_settled(
         smallest = np.where(settled, smallest, decision.smallest)
         wrongly = _dismissed(decision, truth.wrong_to_dismiss(setting.rule))
         dismissed = np.where(settled, dismissed, wrongly)
+        # A verdict that names the smallest rank, or shows the next one down worse, would not be asked for again.
         settled |= (decision.smallest == 0) | decision.shown_worse
     return smallest, dismissed
 

@@ -171,11 +171,13 @@ def _fit_and_predict(axes: FloatArray, scores: FloatArray) -> tuple[FloatArray, 
 
     signal = ConstantKernel(1.0, (0.1, 10.0)) * RBF([3.0, 2.0, 2.0], [_LENGTH_SCALE_BOUNDS] * axes.shape[1])
     kernel = signal + WhiteKernel(0.2, _NOISE_BOUNDS)
+    # The same points whenever the search is the same: what is frozen must not depend on a draw.
     few = np.random.default_rng(0).permutation(len(scores))[:_MOST_POINTS_TO_FIT]
     with warnings.catch_warnings():
         # A length scale at its bound is an answer (the axis does not matter), not a failed fit.
         warnings.simplefilter("ignore", ConvergenceWarning)
         fitted = GaussianProcessRegressor(kernel, normalize_y=True).fit(axes[few], scores[few])
+    # Length scales come from the few; estimates are over all of the points.
     model = GaussianProcessRegressor(fitted.kernel_, normalize_y=True, optimizer=None).fit(axes, scores)
     # The white noise is in units of the variance of the scores, which the regressor normalised away.
     noise_sd = math.sqrt(model.kernel_.k2.noise_level) * float(np.std(scores))

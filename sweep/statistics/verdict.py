@@ -83,11 +83,6 @@ class Verdict:
             return f"r = {self.r}"
         return "nothing learned" if self.outcome is Outcome.NOTHING_LEARNED else "undecided"
 
-    @property
-    def is_smallest(self) -> bool:
-        """The answer is the smallest rank on the ladder."""
-        return self.outcome is Outcome.FOUND_SMALLEST_TRIED
-
 
 def judge(confirmation: Confirmation, rule: Rule) -> Verdict:
     """Apply the declared rule to confirmation trials.

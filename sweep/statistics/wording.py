@@ -14,6 +14,7 @@ from sweep.statistics.noise import sampling_error
 from sweep.statistics.power import MOST_SEEDS, smallest_gap
 from sweep.text import figure, percent
 
+TRY = "try higher learning rates, more steps, or a reward in which `sweep try-reward` sees signal"
 NOTHING_TUNED = "No rank was tuned, so there is nothing to compare."
 
 
@@ -104,8 +105,28 @@ def _undecided(assessment: Assessment) -> list[str]:
         return _nothing_learned(assessment)
     if assessment.gain_is_open:
         return [_open_gain(assessment)]
+    if _none_seems_to_gain(assessment):
+        seen = "no rank's mean reward is above the base policy's, so nothing is seen to be learned yet"
+        return [f"Undecided ({_basis(assessment, start)}): {seen}"]
     favourite = f"r={assessment.r(start)}, which the search favours,"
     return [f"Undecided ({_basis(assessment, start)}): {favourite} {_doubt(assessment, start)}"]
+
+
+def _none_seems_to_gain(assessment: Assessment) -> bool:
+    """Whether the verdict is undecided, and no judged rank's mean is above the base policy's.
+
+    With fewer seeds than it takes to show that collapse is rare, no rank can pass, whatever it has learned. The outcome
+    is then undecided where more seeds would make it "nothing learned".
+    """
+    if assessment.outcome is not Outcome.UNDECIDED or not assessment.comparable or assessment.start < 0:
+        return False
+    if assessment.gain_is_open or not assessment.rule.gains:
+        return False
+    bounds, judged = assessment.evidence.bounds, assessment.decision.judged
+    # A mean of one seed is no mean: nothing is said of what it seems to show.
+    known = judged & (np.diagonal(bounds.n_seeds) > 1)
+    gains = np.nan_to_num(np.diagonal(bounds.mean))
+    return bool(known.any()) and not bool((judged & (gains > assessment.evidence.rounding)).any())
 
 
 def _open_gain(assessment: Assessment) -> str:
@@ -129,7 +150,7 @@ def _nothing_learned(assessment: Assessment) -> list[str]:
     if worse:
         clauses.append(f"{' and '.join(worse)} {_was(worse)} shown to fall below it: try lower learning rates")
     else:
-        clauses.append("try higher learning rates, more steps, or a reward in which `sweep try-reward` sees signal")
+        clauses.append(TRY)
     known = [(float(bounds.sd[i, i]), int(bounds.n_seeds[i, i])) for i in judged if bounds.n_seeds[i, i] > 1]
     # Policies that sample alike hide how far apart two that differ would lie on so many prompts.
     least = _least_noise(assessment.confirmation)
@@ -153,6 +174,8 @@ def _advice(assessment: Assessment, seeds_needed: int | None) -> list[str]:
         end = "tell, as it looks now" if assessment.gain_is_open else "settle it"
         return [f"about {seeds_needed} seeds per rank would likely {end}"]
     rank = assessment.open_rank
+    if _none_seems_to_gain(assessment):
+        return [f"before adding seeds, {TRY}"]
     if assessment.outcome is Outcome.NOTHING_LEARNED or rank < 0 or int(assessment.confirmation.n_alive[rank]) < 2:
         return []
     better = -1 if assessment.gain_is_open else _looks_better(assessment)

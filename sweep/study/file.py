@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field, PrivateAttr, model_validator
 
-from objectives.settings.learner import LearnerSettings
+from objectives.settings.learner import LearnerSettings, TrlSettings
 from objectives.settings.section import Section
 from objectives.settings.sections import BudgetSettings, ModelSettings, RunSettings, WorkerSettings
 from objectives.settings.tasks import TaskSettings
@@ -116,13 +116,13 @@ class VerdictSection(Section):
 
 
 class StudyFile(Section):
-    """A whole study file."""
+    """A whole study file, checked section by section and as a whole."""
 
     study: StudySection
     model: ModelSettings
     space: SpaceSection
     task: TaskSettings
-    learner: LearnerSettings = LearnerSettings()
+    learner: LearnerSettings = TrlSettings()
     budget: BudgetSettings
     search: SearchSection = SearchSection()
     verdict: VerdictSection = VerdictSection()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, get_args
+
+from pydantic import Tag
 
 from objectives.settings.section import Section
 from sweep.study.file import StudyFile
@@ -26,17 +29,18 @@ ELSEWHERE = {
 
 def explain(problem: Any, content: dict[str, Any]) -> str:
     """One line for one problem: where, what is wrong, the value, what is allowed."""
-    where = [str(part) for part in problem["loc"] if not str(part).startswith("function-")]
+    where, section = locate([str(part) for part in problem["loc"] if not str(part).startswith("function-")])
     name = ".".join(where)
     if problem["type"] == "extra_forbidden":
-        allowed = allowed_keys(where[:-1])
+        allowed = list(section.model_fields)
         ours = ELSEWHERE.get(where[-1])
         near = [ours] if ours in allowed else difflib.get_close_matches(where[-1], allowed, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         return f"{name}: unknown key; {hint}allowed: {', '.join(allowed)}"
-    if problem["type"] == "task_name":
-        given = content["task"].get("name") if isinstance(content.get("task"), dict) else content.get("task")
-        return f"task.{problem['msg']} (given: {given!r})"
+    if problem["type"] in ("task_name", "learner_name"):
+        table = content.get(name)
+        given = table.get("name") if isinstance(table, dict) else table
+        return f"{name}.{problem['msg']} (given: {given!r})"
     if problem["type"] == "missing":
         return f"{name}: missing; it must be given"
     message = problem["msg"].removeprefix("Value error, ")
@@ -45,12 +49,33 @@ def explain(problem: Any, content: dict[str, Any]) -> str:
     return f"{name}: {message}{shown}" if name else message
 
 
-def allowed_keys(section: list[str]) -> list[str]:
-    """The keys that a section may hold."""
-    model: Any = StudyFile
-    for part in section:
-        field = model.model_fields.get(part)
-        model = None if field is None else field.annotation
-        if not (isinstance(model, type) and issubclass(model, Section)):
-            return []
-    return list(model.model_fields)
+def locate(parts: Sequence[str]) -> tuple[list[str], type[Section]]:
+    """Where a problem is, as its user would write it, and the section that it is in.
+
+    Pydantic's way there also names which kind of section it took, as in `task.string_ops.symbols`.
+    """
+    where: list[str] = []
+    section: type[Section] = StudyFile
+    here: Any = StudyFile
+    for part in parts:
+        kinds = tagged(here)
+        if part in kinds:
+            here = kinds[part]
+        else:
+            where.append(part)
+            field = here.model_fields.get(part) if is_section(here) else None
+            here = None if field is None else field.annotation
+        if is_section(here):
+            section = here
+    return where, section
+
+
+def tagged(annotation: Any) -> dict[str, Any]:
+    """The members of a union that are told apart by a tag, by their tags; empty for any other annotation."""
+    members = (get_args(member) for member in get_args(annotation))
+    return {part.tag: member[0] for member in members for part in member[1:] if isinstance(part, Tag)}
+
+
+def is_section(annotation: Any) -> bool:
+    """Whether it is a section of a study file, and not a value in one."""
+    return isinstance(annotation, type) and issubclass(annotation, Section)

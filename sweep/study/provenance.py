@@ -13,7 +13,7 @@ Origin = Literal["file", "--set", "default"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """One setting in force."""
+    """One setting in force, and what gave it its value."""
 
     key: str
     """`section.key`."""

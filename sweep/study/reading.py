@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from objectives.settings.learner import OPERATIONAL, WRITTEN
 from objectives.user_code.by_value import ByValue
 from sweep.errors import StudyFileError
 from sweep.study.file import StudyFile
@@ -115,7 +116,7 @@ def parse_study(content: dict[str, Any], *, source: str) -> StudyFile:
         StudyFileError: with everything that is wrong, one line each.
     """
     try:
-        return StudyFile.model_validate(content)
+        return StudyFile.model_validate(content, context=WRITTEN)
     except ValidationError as error:
         lines = [explain(problem, content) for problem in error.errors()]
         raise StudyFileError("\n".join(f"{source}: {line}" for line in dict.fromkeys(lines))) from error
@@ -124,13 +125,22 @@ def parse_study(content: dict[str, Any], *, source: str) -> StudyFile:
 
 
 def _make_way(content: dict[str, Any], settings: Mapping[str, Any]) -> None:
-    """Takes the content's way to say a thing out, where the settings say it in the other way."""
+    """Takes out of the content what the settings make void.
+
+    That is the way to say a thing, where the settings say it in the other way; and what only the learner that they
+    replace takes, unless it bears on what is trained.
+    """
     for section, keys in EITHER:
         said = [key for key in keys if f"{section}.{key}" in settings]
         table = content.get(section)
         if len(said) == 1 and isinstance(table, dict):
             for key in set(keys) - set(said):
                 table.pop(key, None)
+    learner = content.get("learner")
+    if isinstance(learner, dict) and "learner.name" in settings:
+        for key, whose in OPERATIONAL.items():
+            if settings["learner.name"] != whose:
+                learner.pop(key, None)
 
 
 def parse_override(override: str) -> tuple[str, Any]:

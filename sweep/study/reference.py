@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from pydantic_core import PydanticUndefined
 
+from objectives.settings.learner import PackedSettings, TrlSettings
 from objectives.settings.section import Section
 from objectives.settings.tasks import (
     CustomTaskSettings,
@@ -25,6 +26,9 @@ TASKS: tuple[tuple[str, type[Section]], ...] = (
     ("reasoning_gym", ReasoningGymSettings),
     ("module:Class", CustomTaskSettings),
 )
+LEARNERS: tuple[tuple[str, type[Section]], ...] = (("trl", TrlSettings), ("packed", PackedSettings))
+UNIONS = {"task": TASKS, "learner": LEARNERS}
+"""Sections whose `name` decides which keys they have."""
 HEADER = """# Every key of a study file
 
 Written by `python -m sweep.study.reference`. A key that is not listed here is refused. Any key can be set on the
@@ -33,11 +37,11 @@ command line: `--set budget.steps=40`.
 
 
 def reference_markdown() -> str:
-    """The reference, one table a section."""
+    """The reference, one table for each section."""
     parts = [HEADER]
     for name, field in StudyFile.model_fields.items():
-        if name == "task":
-            parts += [_section(f'[task] with name = "{task}"', kind) for task, kind in TASKS]
+        if name in UNIONS:
+            parts += [_section(f'[{name}] with name = "{chosen}"', kind) for chosen, kind in UNIONS[name]]
         else:
             parts.append(_section(f"[{name}]", cast(type[Section], field.annotation)))
     return "\n".join(parts)

@@ -109,7 +109,7 @@ def _pack(memory: MemoryPlan, pack: PackPlan, device: Device | None) -> Iterator
     """How many trials at once, what one more of them takes and, where memory is known, for how many there is room."""
     yield Text(f"{pack.slots} slot{'s' if pack.slots > 1 else ''}: {pack.reason}", style="bold")
     ceiling, slot = memory.adapters.engine_max_lora_rank, pack.per_slot
-    table = figures_table("each further slot", "", "")
+    table = figures_table("per extra slot", "", "")
     if memory.engine != "transformers":
         table.add_row("engine: adapters", size(slot.engine_adapters), "exact")
     table.add_row("trainer: adapter, gradients, AdamW", size(slot.trainer), f"exact, padded to r={ceiling}")
@@ -125,12 +125,12 @@ def _pack(memory: MemoryPlan, pack: PackPlan, device: Device | None) -> Iterator
 def _peak(plan: StudyPlan, memory: MemoryPlan) -> Iterator[RenderableType]:
     held, four_bit = memory.footprint, any(s.key == "model.load_in_4bit" and s.value for s in plan.settings)
     table = figures_table("", "", "", header=False)
-    copies = "one copy for both" if held.weights_shared else "a copy each for trainer and engine"
+    copies = "one copy for both" if held.weights_shared else "trainer and engine hold a copy each"
     table.add_row("base weights", size(held.weights), f"{'estimate, 4-bit' if four_bit else 'exact'}; {copies}")
     if memory.engine != "transformers":
         table.add_row("engine: adapters", size(held.adapters), "exact")
         table.add_row("engine: activations", size(held.engine_activations), "estimate")
-    table.add_row("cache, a sequence", size(held.sequence_cache), "estimate")
+    table.add_row("cache per sequence", size(held.sequence_cache), "estimate")
     if memory.pack is None:
         table.add_row("trainer: adapter", size(held.trainer), f"exact, r={memory.trainer[-1].r}")
     else:
@@ -138,7 +138,7 @@ def _peak(plan: StudyPlan, memory: MemoryPlan) -> Iterator[RenderableType]:
     table.add_row("trainer: activations", size(held.training_activations), "estimate")
     yield table
     if plan.device is None or memory.fit is None:
-        yield Text("No GPU: none named with --device, none found here. What fits is not judged.")
+        yield Text("No GPU was named with --device or found here, so this does not say what fits.")
         return
     fit, device = memory.fit, plan.device
     verdict = "fits (estimate)" if fit.fits else f"does not fit (estimate): {fit.reason}"
@@ -150,7 +150,7 @@ def _peak(plan: StudyPlan, memory: MemoryPlan) -> Iterator[RenderableType]:
 
 
 def _budget(plan: StudyPlan) -> Iterator[RenderableType]:
-    table = figures_table("", "a trial", f"{plan.search.trials} trials")
+    table = figures_table("", "per trial", f"{plan.search.trials} trials")
     rows: tuple[tuple[str, str], ...] = (
         ("GRPO steps", "steps"), ("prompts", "prompts"), ("episodes (completions)", "episodes"),
         ("completion tokens, at most", "completion_tokens"),

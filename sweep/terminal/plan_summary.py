@@ -36,7 +36,10 @@ def _rows(plan: StudyPlan) -> Iterator[tuple[str, RenderableType]]:
     confirmed = plan.verdict.seeds * len(ladders["r"])
     seeds = f"{plan.verdict.seeds} seeds for each of {len(ladders['r'])} ranks"
     yield "confirmation", f"{seeds}: {confirmed} trials, {confirmed * trial.episodes:,} episodes"
-    yield "a trial", f"{trial.steps:,} steps, {trial.episodes:,} episodes, at most {trial.completion_tokens:,} tokens"
+    yield (
+        "each trial",
+        f"{trial.steps:,} steps, {trial.episodes:,} episodes, at most {trial.completion_tokens:,} tokens",
+    )
     all_in = plan.in_all
     yield "the search", f"{all_in.episodes:,} episodes, at most {all_in.completion_tokens:,} tokens"
     if plan.memory is not None:
@@ -66,7 +69,7 @@ def _memory(plan: StudyPlan, memory: MemoryPlan) -> Iterator[tuple[str, Renderab
         pack = memory.pack
         yield "pack", f"{pack.slots} trial{'s' if pack.slots > 1 else ''} at a time: {pack.reason}"
     peak = held.in_engine + held.in_trainer + held.sequence_cache
-    room = "no GPU named or found, so what fits is not judged"
+    room = "no GPU was named or found, so this does not say what fits"
     if plan.device is not None and memory.fit is not None:
         fit = memory.fit
         does = f"fits, with {fit.sequences:,} sequences at once" if fit.fits else f"does not fit: {fit.reason}"

@@ -61,6 +61,7 @@ def value_strip(
 
     if baseline is not None:
         cells[cell(baseline)] = "|"
+    # Trials after the base policy: a mark of theirs in the same cell matters more.
     for position, count in Counter(cell(value) for value in values).items():
         cells[position] = "o" if count == 1 else "8"
     return "".join(cells).rstrip()
@@ -75,7 +76,7 @@ def _notes(summary: StudySummary) -> list[str]:
     ]
     planned = summary.config.search.trials
     if summary.ended < planned:
-        notes.append(f"search unfinished: {summary.ended} of {planned} trials have ended; `sweep run` goes on")
+        notes.append(f"search unfinished: {summary.ended} of {planned} trials have ended; `sweep run` continues it")
     if given != asked:
         notes.append(f"the engine's ceiling is {given}: vLLM permits no smaller one")
     untuned = [str(rank.r) for rank in summary.ranks if not rank.tuned]

@@ -17,19 +17,22 @@ if TYPE_CHECKING:
 COLUMNS = ("trial", "state", "r", "alpha", "rate", "seed", "reward", "gain", "time")
 
 
+CAPTION = "time: the trial's share of the device's, as in the report; trials of a pack share it"
+
+
 def trials_table(trials: pd.DataFrame) -> Table:
     """A row for each trial of `sweep.results`, with the reason why it failed, was pruned or collapsed where it did.
 
     A `+` behind its state marks one that somebody chose by hand.
     """
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), caption=CAPTION, caption_justify="left")
     for name in COLUMNS:
         table.add_column(name, justify="left" if name in ("trial", "state") else "right", no_wrap=True)
     table.add_column("reason", overflow="fold")
     rewards = decimals_for(_number(value) for value in trials.held_out)
     for trial in trials.to_dict("records"):
         known = {name: None if _missing(value) else value for name, value in trial.items()}
-        gain, reward, seconds = known["gain"], known["held_out"], known["seconds"]
+        gain, reward, seconds = known["gain"], known["held_out"], known.get("device_seconds")
         table.add_row(
             ("c" if known["phase"] == "confirm" else "") + str(known["trial"]),
             ("collapsed" if known["collapsed"] else str(known["state"])) + ("+" if known["added"] else ""),

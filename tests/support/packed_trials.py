@@ -9,7 +9,7 @@ from objectives.learners.packed.learner import PackedLearner
 from objectives.lora import LoraSpec
 from objectives.rewards.calling import RewardSet
 from objectives.rewards.checked import checked
-from objectives.settings.learner import LearnerSettings
+from objectives.settings.learner import PackedSettings, TrlSettings
 from objectives.settings.sections import BudgetSettings, RunSettings, WorkerSettings
 from objectives.settings.tasks import StringOpsSettings
 from objectives.tasks.string_ops import StringOps
@@ -107,7 +107,7 @@ def learners(*, model, policy, vllm_engine, folder):
             study="test",
             model=model,
             task=StringOpsSettings(name="string_ops", symbols=1, held_out_prompts=64, train_prompts=20),
-            learner=LearnerSettings(**learner),
+            learner=PackedSettings(name="packed", **learner) if kind is PackedLearner else TrlSettings(**learner),
             budget=BudgetSettings(steps=steps, prompts_per_step=8, group_size=4),
             run=RunSettings(checkpoint_s=checkpoint_s),
             log_folder=folder / "logs",

@@ -11,7 +11,7 @@ from objectives.lora import LoraSpec
 from objectives.preview import sample
 from objectives.rewards.calling import RewardSet
 from objectives.rewards.checked import checked
-from objectives.settings.learner import LearnerSettings
+from objectives.settings.learner import PackedSettings, TrlSettings
 from objectives.settings.sections import BudgetSettings, ModelSettings, WorkerSettings
 from objectives.settings.tasks import StringOpsSettings
 from objectives.trial.evaluation import Evaluator
@@ -73,7 +73,7 @@ class Ways:
             study="test",
             model=self.model,
             task=StringOpsSettings(name="string_ops", train_prompts=20, reward_timeout_s=self.timeout_s),
-            learner=LearnerSettings(name=learner, pack_size=1 if learner == "packed" else None),
+            learner=PackedSettings(name="packed", pack_size=1) if learner == "packed" else TrlSettings(),
             budget=BudgetSettings(steps=STEPS, prompts_per_step=PROMPTS, group_size=GROUP),
             log_folder=self.folder / f"logs-{learner}",
         )
@@ -84,7 +84,7 @@ class Ways:
             tokenizer=self.policy.tokenizer,
             rewards=rewards,
             rows=self.task.held_out_rows(HELD_OUT),
-            sampling=Sampling.of(LearnerSettings(), max_tokens=self.task.max_completion_tokens),
+            sampling=Sampling.of(TrlSettings(), max_tokens=self.task.max_completion_tokens),
         )
         return Loaded(
             policy=self.policy, engine=self.engine, task=self.task, rewards=rewards, evaluator=evaluator, facts={}
