@@ -37,6 +37,7 @@ class FaultStudy:
     more: tuple[str, ...] = ()
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
     outputs: list[str] = field(default_factory=list)
+    more_environment: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -47,7 +48,8 @@ class FaultStudy:
         """What its commands are run with."""
         scratch = self.folder / "tmp"
         scratch.mkdir(exist_ok=True)
-        return {**os.environ, "FAULT_MARK": self.mark, "TMPDIR": str(scratch), "SWEEP_STORAGE": self.storage}
+        own = {"FAULT_MARK": self.mark, "TMPDIR": str(scratch), "SWEEP_STORAGE": self.storage}
+        return {**os.environ, **own, **self.more_environment}
 
     def arguments(self, command: str) -> list[str]:
         """The command line of `sweep run` or `sweep confirm`."""
@@ -137,7 +139,7 @@ class FaultStudy:
             assert abs(scores[key] - value) <= allowed, f"{key}: {scores[key]}, undisturbed {value}"
         self.check_tidy()
 
-    def check_tidy(self) -> None:
+    def check_tidy(self, *, checkpoints: bool = True) -> None:
         """Asserts that nothing is left behind, and nobody saw a traceback."""
         assert not self.processes()
         assert not list((self.folder / "tmp").glob("rank-sweep-*"))
@@ -145,7 +147,7 @@ class FaultStudy:
         assert not [folder for folder in MEMORY.glob("rank-sweep-*") if self.mark in owners(folder)]
         for output in self.outputs:
             assert "Traceback" not in output, output[-2000:]
-        for logs in self.folder.glob("*.logs/*/checkpoints"):
+        for logs in self.folder.glob("*.logs/*/checkpoints") if checkpoints else ():
             assert not list(logs.iterdir()), "a checkpoint outlived its trial"
 
 
