@@ -6,7 +6,7 @@ PYTHON  ?= $(shell for p in $(PYTHONS); do $$p -c 'import ensurepip, sys, venv; 
 VENV    := .venv
 BIN     := $(VENV)/bin
 
-.PHONY: setup sweep test test-long test-avx2 test-emulated test-light check lock clean
+.PHONY: setup sweep test test-long test-ray faults test-avx2 test-emulated test-light check lock clean
 
 setup: $(VENV)/.ready
 
@@ -22,6 +22,16 @@ test: $(VENV)/.ready
 # Whole commands, one after another, as people run them: minutes each.
 test-long: $(VENV)/.ready
 	$(BIN)/pytest -n 2 --dist loadfile -m long
+
+# Workers on a Ray cluster of two nodes in this machine.
+test-ray: $(VENV)/.ready
+	$(BIN)/pip install -qq --disable-pip-version-check --no-deps -r requirements/ray.lock
+	$(BIN)/pytest -m ray
+
+# Whatever can happen to a running study is done to one; the table is that of docs/faults.md. As root, for its mounts.
+KILLS := 20
+faults: $(VENV)/.ready
+	$(BIN)/python -m tests.faults --kills $(KILLS)
 
 # The tests that train and roll out, with AVX-512 masked: what other processors run, on one that has it.
 AVX2 := tests/test_cpu_kernels.py tests/test_engines.py tests/test_grouped_lora.py tests/test_prefix_cache.py \

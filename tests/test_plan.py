@@ -16,7 +16,7 @@ from tests.support.command import sweep
 
 HEAVY = ("torch", "vllm", "unsloth", "trl", "optuna", "pandas", "plotly", "transformers", "peft", "scipy")
 LLAMA_1B = ["--set", "model.name=unsloth/Llama-3.2-1B-Instruct", "--set", "model.dtype=bfloat16"]
-KEYS = {
+KEYS = {"workers",
     "study", "model", "search", "engine", "trainer", "estimates", "device", "fit", "budget", "prompts", "notes",
     "settings", "measured", "pack", "verdict",
 }  # fmt: skip

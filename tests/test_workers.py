@@ -165,3 +165,14 @@ def test_workers_on_a_processor_share_its_cores(gpus, monkeypatch):
     assert worker_places(load_study("tiny", [])) == ({},)
     monkeypatch.setitem(os.environ, THREADS, "1")
     assert worker_places(asked) == ({}, {})
+
+
+def test_a_plan_says_what_several_workers_take_and_bring(config, tmp_path):
+    from tests.support.command import sweep
+
+    alone, shared = (
+        sweep("plan", "tiny", *options, cwd=tmp_path).stdout for options in ((), ("--set", "run.workers=2"))
+    )
+    assert "workers" not in alone
+    assert "2, each with its own model and engine, 1.6 GiB of memory in all" in " ".join(shared.split())
+    assert len(shared.splitlines()) <= 24

@@ -35,7 +35,7 @@ USAGE, INTERRUPTED = 2, 130
 
 EPILOG = (
     "Exit codes: 0 done, 2 usage or study file, 3 study in storage does not match, 4 storage, "
-    "5 every trial failed or a fault stopped the study, 130 interrupted."
+    "5 every trial failed or a fault stopped the study, 6 the Ray cluster, 130 interrupted."
 )
 
 RESUMABLE = ("run", "confirm", "verdict")

@@ -18,6 +18,7 @@ from sweep.planning.verdict import VerdictPlan, plan_verdict
 from sweep.preflight.devices import Device
 from sweep.preflight.placement import place
 from sweep.preflight.prompts import PromptPlan
+from sweep.preflight.worker_places import planned_workers
 from sweep.study.file import StudyFile
 from sweep.study.provenance import Setting
 
@@ -106,6 +107,8 @@ class StudyPlan:
     verdict: VerdictPlan
     notes: tuple[str, ...]
     settings: tuple[Setting, ...]
+    workers: int = 1
+    """How many run trials at the same time; each holds all of `memory`."""
     prompts: PromptPlan | None = None
     measured: Measured | None = None
 
@@ -113,6 +116,7 @@ class StudyPlan:
         """What `sweep plan --json` prints."""
         return {
             "study": self.study,
+            "workers": self.workers,
             "search": asdict(self.search),
             **(WITHOUT_MEMORY if self.memory is None else self.memory.as_json()),
             "device": None if self.device is None else asdict(self.device),
@@ -149,6 +153,7 @@ def plan_study(config: StudyFile, *, device: Device | None, settings: tuple[Sett
         memory=memory,
         search=_search(config),
         device=device,
+        workers=planned_workers(config, device),
         per_trial=_spending(config, trials=1),
         in_all=_spending(config, trials=config.search.trials),
         verdict=plan_verdict(config),

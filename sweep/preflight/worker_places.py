@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from objectives.machine import cores
 from sweep.errors import StudyFileError
-from sweep.preflight.devices import count_gpus
+from sweep.preflight.devices import Device, count_gpus
 from sweep.preflight.placement import uses_gpu_here
 from sweep.study.file import StudyFile
 
@@ -29,6 +29,14 @@ def worker_places(config: StudyFile) -> tuple[Mapping[str, str], ...]:
     if count == 1 or THREADS in os.environ:
         return ({},) * count
     return ({THREADS: str(max(1, int(cores()) // count))},) * count
+
+
+def planned_workers(config: StudyFile, device: Device | None) -> int:
+    """How many workers a study will have on a device: those here, where the device is this machine's own."""
+    if config.run.workers != "auto":
+        return config.run.workers
+    here = device is not None and device.source == "nvidia-smi"
+    return max(1, len(visible_gpus())) if here and uses_gpu_here() else 1
 
 
 def visible_gpus() -> tuple[str, ...]:

@@ -48,16 +48,34 @@ def _rows(plan: StudyPlan) -> Iterator[tuple[str, RenderableType]]:
         prompts = plan.prompts
         left_out = f"; {prompts.too_long}" if prompts.too_long else ""
         yield "prompts", f"{prompts.training:,} to train on, {prompts.held_out:,} held out{left_out}"
+    if plan.workers > 1:
+        yield "workers", _workers(plan)
     measured = plan.measured
     time = "not measured; --measure runs a few steps of one trial, and estimates it"
     if measured is not None:
-        time = f"about {duration(measured.study_seconds)} for the search, by steps measured here"
+        alone = measured.study_seconds
+        shared = measured.load_seconds + (alone - measured.load_seconds) / plan.workers
+        seconds, by = (alone, "") if plan.device is None else (shared, f", {plan.workers} workers" * (plan.workers > 1))
+        time = f"about {duration(seconds)} for the search{by}, by steps measured here"
     yield "time", time
     yield "verdict", plan.verdict.sentence
 
 
 def _model(memory: MemoryPlan) -> str:
     return f"{memory.model.name} ({count(memory.model.shape.parameters)} parameters)"
+
+
+def _workers(plan: StudyPlan) -> str:
+    """What several workers take, and what they bring."""
+    held = "" if plan.memory is None else f", {size(plan.workers * _peak(plan.memory))} of memory in all"
+    if plan.device is None:
+        return f"{plan.workers}, each with its own model and engine{held}; they share the processor's cores"
+    return f"{plan.workers}, one per GPU: {plan.workers} times the trials in the same time, once each has loaded"
+
+
+def _peak(memory: MemoryPlan) -> int:
+    held = memory.footprint
+    return held.in_engine + held.in_trainer + held.sequence_cache
 
 
 def _memory(plan: StudyPlan, memory: MemoryPlan) -> Iterator[tuple[str, RenderableType]]:
@@ -68,10 +86,9 @@ def _memory(plan: StudyPlan, memory: MemoryPlan) -> Iterator[tuple[str, Renderab
     if memory.pack is not None:
         pack = memory.pack
         yield "pack", f"{pack.slots} trial{'s' if pack.slots > 1 else ''} at a time: {pack.reason}"
-    peak = held.in_engine + held.in_trainer + held.sequence_cache
     room = "no GPU was named or found, so this does not say what fits"
     if plan.device is not None and memory.fit is not None:
         fit = memory.fit
         does = f"fits, with {fit.sequences:,} sequences at once" if fit.fits else f"does not fit: {fit.reason}"
         room = f"{plan.device.name} ({size(plan.device.memory_bytes)}) {does}"
-    yield "memory", f"{size(peak)} at its peak, an estimate; {room}"
+    yield "memory", f"{size(_peak(memory))} at its peak, an estimate; {room}"

@@ -16,7 +16,7 @@ from objectives.learners.packed.checkpoint import (
     write_checkpoint,
 )
 from objectives.learners.packed.optimizer import PackedAdamW
-from objectives.learners.packed.trial_run import TrialRun
+from objectives.learners.packed.trial_run import TrialRun, shared_time
 from objectives.learners.protocol import TrialFeed
 from objectives.settings.sections import WorkerSettings
 from objectives.trial.checkpoint_file import checkpoint_file
@@ -72,6 +72,18 @@ class Checkpoints:
 
     def _write(self, run: TrialRun) -> None:
         began = time.monotonic()
+        with shared_time([run], "checkpoint"):
+            self._store(run)
+        self._saved[run.spec.number] = now = time.monotonic()
+        wanted_s = self._settings.run.checkpoint_s
+        self._interval_s = max(wanted_s, (now - began) * self._slots / SHARE)
+        if self._interval_s > 2 * wanted_s:
+            self._tell_once(
+                f"a checkpoint takes {now - began:.2g} s: trials are written every {self._interval_s:.0f} s, "
+                f"not every {wanted_s:g}"
+            )
+
+    def _store(self, run: TrialRun) -> None:
         checkpoint = Checkpoint(
             spec=run.spec,
             counters=run.boundary,
@@ -84,14 +96,6 @@ class Checkpoints:
             write_checkpoint(checkpoint_file(self._settings.log_folder, run.spec), checkpoint, self._settings)
         except OSError as error:
             self._tell_once(f"checkpoints cannot be written, and the study goes on without: {error}")
-        self._saved[run.spec.number] = now = time.monotonic()
-        wanted_s = self._settings.run.checkpoint_s
-        self._interval_s = max(wanted_s, (now - began) * self._slots / SHARE)
-        if self._interval_s > 2 * wanted_s:
-            self._tell_once(
-                f"a checkpoint takes {now - began:.2g} s: trials are written every {self._interval_s:.0f} s, "
-                f"not every {wanted_s:g}"
-            )
 
     def _views(self, run: TrialRun) -> Iterator[tuple[str, Tensor]]:
         """What a trial's file holds, by name, where it lies in the pack and in its optimizer."""
