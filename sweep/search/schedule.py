@@ -130,8 +130,9 @@ def trial_spec(trial: optuna.Trial, config: StudyFile, *, score_after: tuple[int
 
 def _repetitions(study: optuna.Study, trial: optuna.Trial) -> int:
     """How many trials hold this point already. A failed one that was queued again counts once."""
+    point = _key(trial.params)
     return sum(
-        _key(_queued_point(other)) == _key(trial.params)
+        _key(_queued_point(other)) == point
         for other in study.get_trials(deepcopy=False)
         if other.number != trial.number and REDONE not in other.user_attrs
     )

@@ -24,6 +24,7 @@ from sweep.study.sources import changed_files, source_hashes
 if TYPE_CHECKING:
     import optuna
 
+    from sweep.storage.bulk import BulkStorage
 
 SQLITE_PREFIX = "sqlite:///"
 
@@ -46,18 +47,21 @@ def hide_password(url: str) -> str:
     return f"{scheme}{separator}{address}{question}{query}"
 
 
-def open_storage(url: str, *, create: bool) -> optuna.storages.RDBStorage:
+def open_storage(url: str, *, create: bool, curves: bool = True) -> BulkStorage:
     """Opens a storage; SQLite files are put into WAL mode, so that a dashboard can read while a sweep writes.
 
     Args:
         url: A SQLAlchemy URL.
         create: Make the SQLite file if there is none.
+        curves: Whether trials that are read through it have their learning curves: see `BulkStorage`.
 
     Raises:
         StorageError: where it cannot be opened.
     """
     import optuna
     from sqlalchemy.exc import SQLAlchemyError
+
+    from sweep.storage.bulk import BulkStorage
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     path = sqlite_path(url)
@@ -73,7 +77,9 @@ def open_storage(url: str, *, create: bool) -> optuna.storages.RDBStorage:
                 connection.execute("PRAGMA journal_mode=WAL")
             connection.close()
         options = {"connect_args": {"timeout": 60}} if path is not None else {}
-        return optuna.storages.RDBStorage(url, engine_kwargs=options)
+        storage = BulkStorage(url, engine_kwargs=options)
+        storage.curves = curves
+        return storage
     except (SQLAlchemyError, sqlite3.Error, OSError, ImportError, RuntimeError, ValueError) as error:
         hint = "" if "://" in url else f"; a file is named as {SQLITE_PREFIX}{url}"
         raise StorageError(f"cannot open {hide_password(url)}: {_first_line(error, url)}{hint}") from error
