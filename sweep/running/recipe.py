@@ -26,6 +26,7 @@ from sweep.preflight.prompts import PromptPlan
 from sweep.running.reward_preview import Signal, check_reward, judge_signal
 from sweep.running.supervisor import Supervisor, TrialSchedule
 from sweep.search.schedule import SearchSchedule, ended_trials, make_sampler
+from sweep.storage.bulk import BulkStorage
 from sweep.storage.database import (
     create_or_match_study,
     log_folder,
@@ -33,10 +34,10 @@ from sweep.storage.database import (
     open_storage,
     open_study,
     stored_study,
-    study_lock,
 )
 from sweep.storage.schema import CURRENT, as_declared, declared_note, rule_of, schema_of
 from sweep.storage.summary import StudySummary, summarize
+from sweep.storage.writer import sole_writer
 from sweep.study.file import StudyFile
 from sweep.study.pruners import pruner_warning
 from sweep.terminal.verdict import plan_lines
@@ -62,7 +63,7 @@ class OpenStudy:
 @contextmanager
 def open_to_run(
     config: StudyFile,
-    storage: optuna.storages.RDBStorage,
+    storage: BulkStorage,
     *,
     sampler: optuna.samplers.BaseSampler | None = None,
     pruner: optuna.pruners.BasePruner | None = None,
@@ -85,9 +86,10 @@ def open_to_run(
     """
     name = name or config.study.name
     logs = log_folder(storage.url, name)
-    with study_lock(logs):
+    with sole_writer(storage, name, logs=logs) as writer:
         sampler = sampler or optuna.samplers.RandomSampler()
-        study = create_or_match_study(storage, config, sampler, pruner=pruner, name=name, schema=schema)
+        study = create_or_match_study(writer.storage, config, sampler, pruner=pruner, name=name, schema=schema)
+        writer.claim(study)
         yield OpenStudy(study=study, config=config, logs=logs)
 
 
@@ -154,7 +156,7 @@ def run_search(config: StudyFile, *, storage: str, console: Console) -> StudySum
         SweepError: where it cannot be run as it stands.
     """
     check(config)
-    opened = open_storage(storage, create=True)
+    opened = open_storage(storage, create=True, curves=False)
     config = settle(config, stored_study(opened, config.study.name))
     for note in _settled(config):
         console.print(note, markup=False, highlight=False)
@@ -194,7 +196,7 @@ def run_confirmation(
         SweepError: where it cannot be run as it stands.
     """
     check(config)
-    opened = open_storage(storage, create=False)
+    opened = open_storage(storage, create=False, curves=False)
     searched = open_study(opened, config.study.name)
     config, schema = as_declared(searched, config), schema_of(searched)
     config = settle(config, searched)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable
 from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -24,12 +24,17 @@ if TYPE_CHECKING:
 
 Read = TypeVar("Read")
 
+FEW = 100
+"""Up to so many trials are named one by one: databases limit how many names a query may hold."""
+
 
 class BulkStorage(RDBStorage):
     """What `open_storage` opens."""
 
     curves = True
     """Whether trials that are read have their learning curves, by far the largest of what is stored of them."""
+    patience_s = 0.0
+    """How long a server that does not answer is asked again, by whoever writes."""
 
     def read(self, query: Callable[[Connection], Read]) -> Read:
         """What a query of the tables comes to."""
@@ -78,6 +83,7 @@ def select_trials(
         curves: Whether they have their attribute `curve`.
         intermediate_values: Whether they have these.
     """
+    from optuna.trial import FrozenTrial
     from sqlalchemy import select
 
     models = tables()
@@ -122,26 +128,8 @@ def select_trials(
             rows(at.trial_id, at.step, at.intermediate_value, at.intermediate_value_type)
         ):
             steps[trial_id][step] = at.stored_repr_to_intermediate_value(number, kind)
-    return list(_frozen(found, params, values, user, system, steps))
-
-
-FEW = 100
-"""Up to so many trials are named one by one: databases limit how many names a query may hold."""
-
-
-def _frozen(
-    found: Sequence[Row[Any]],
-    params: dict[int, dict[str, tuple[Any, Any]]],
-    values: dict[int, list[float]],
-    user: dict[int, dict[str, Any]],
-    system: dict[int, dict[str, Any]],
-    steps: dict[int, dict[int, float]],
-) -> Iterator[optuna.trial.FrozenTrial]:
-    """Trials put together from what the tables hold of each."""
-    from optuna.trial import FrozenTrial
-
-    for trial_id, number, state, start, complete in found:
-        yield FrozenTrial(
+    return [
+        FrozenTrial(
             number=number,
             state=state,
             value=None,
@@ -155,6 +143,8 @@ def _frozen(
             intermediate_values=steps[trial_id],
             trial_id=trial_id,
         )
+        for trial_id, number, state, start, complete in found
+    ]
 
 
 def _params(rows: Iterable[Row[Any]]) -> dict[int, dict[str, tuple[Any, Any]]]:

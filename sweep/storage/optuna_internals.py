@@ -1,6 +1,7 @@
 """What Optuna 5.0 keeps to itself and we need.
 
-Nothing else reaches for a name of Optuna that starts with `_`, but `bulk`, which reads its tables.
+Nothing else reaches for a name of Optuna that starts with `_`, but two: `bulk` reads its tables, `patience` asks it
+again.
 """
 
 from __future__ import annotations
