@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from sweep.confirmation.outcome import confirmation_name
+from sweep.confirmation.naming import confirmation_name, is_confirmation
 from sweep.errors import StorageError
 from sweep.storage import attributes
 from sweep.storage.attributes import DESIGN, SEED
@@ -91,7 +91,7 @@ def load_results(storage: str, study: str | None = None) -> Results:
     """
     opened = open_storage(storage, create=False)
     names = [stored.study_name for stored in opened.get_all_studies() if attributes.CONFIG in stored.user_attrs]
-    searches = [name for name in names if not any(name == confirmation_name(other) for other in names)]
+    searches = [name for name in names if not is_confirmation(name, names)]
     if study is not None:
         if study not in searches:
             open_study(opened, study)

@@ -91,6 +91,12 @@ def database(server, request):
 
 
 @pytest.fixture
+def console():
+    """Somewhere to print."""
+    return Console(file=io.StringIO(), width=200)
+
+
+@pytest.fixture
 def supervise(tmp_path, monkeypatch):
     """Runs a study to its end on a scripted worker."""
     from sweep.early_stopping.pruner import make_pruner

@@ -11,6 +11,7 @@ import typer
 
 from sweep.cli import (
     confirm,
+    copy,
     dashboard,
     doctor,
     export,
@@ -55,7 +56,7 @@ COMMANDS = {
     "Start": (studies.studies, init.init, plan.plan, lora.lora, try_reward.try_reward, doctor.doctor),
     "Run": (verdict.verdict, run.run, confirm.confirm),
     "Read": (show.show, trials.trials, log.log, report.report, dashboard.dashboard),
-    "Take away": (export.export,),
+    "Take away": (export.export, copy.copy),
 }
 for panel, commands in COMMANDS.items():
     for command in commands:

@@ -46,7 +46,7 @@ def log(
 
 
 def _study(search: optuna.Study, *, confirm: bool) -> optuna.Study:
-    from sweep.confirmation.outcome import confirmation_study
+    from sweep.confirmation.naming import confirmation_study
 
     if not confirm:
         return search

@@ -16,6 +16,17 @@ StoredStudyArgument = Annotated[
 ]
 
 
+def stored_name(study: str) -> str:
+    """The name in storage of a study that was named, or whose file was.
+
+    Raises:
+        StudyFileError: where a file was named that cannot be read.
+    """
+    from sweep.study.reading import load_study
+
+    return load_study(study).study.name if Path(study).suffix == ".toml" else study
+
+
 def open_stored(study: str, storage: str) -> optuna.Study:
     """The stored study.
 
@@ -24,7 +35,5 @@ def open_stored(study: str, storage: str) -> optuna.Study:
         StudyFileError: where a file was named that cannot be read.
     """
     from sweep.storage.database import open_storage, open_study
-    from sweep.study.reading import load_study
 
-    name = load_study(study).study.name if Path(study).suffix == ".toml" else study
-    return open_study(open_storage(storage, create=False), name)
+    return open_study(open_storage(storage, create=False), stored_name(study))

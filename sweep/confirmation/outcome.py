@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from objectives.trial.messages import HeldOutScore
+from sweep.confirmation.naming import confirmation_study
 from sweep.confirmation.scores import ConfirmationTrials
 from sweep.errors import NothingToConfirmError
 from sweep.statistics.confirmation import Confirmation
@@ -23,7 +24,6 @@ from sweep.statistics.smoothing import (
 )
 from sweep.statistics.verdict import Verdict, judge
 from sweep.storage.attributes import FROZEN, LOOKS
-from sweep.storage.optuna_internals import storage_of
 from sweep.storage.schema import rule_of, schema_of
 from sweep.storage.summary import StudySummary, stored_config
 from sweep.study.file import StudyFile
@@ -35,21 +35,6 @@ UNSCORED_APART = 0.05
 """How far a rank's share of completions without a reward may lie from the base policy's before a warning."""
 HORIZON = (0.25, 0.5, 1.0)
 """Shares of the budget after which ranks are compared: people train longer than a sweep does."""
-
-
-def confirmation_name(study: str) -> str:
-    """The name of a study's confirmation in storage."""
-    return f"{study}.confirm"
-
-
-def confirmation_study(study: optuna.Study) -> optuna.Study | None:
-    """The study that holds a search's confirmation trials; None where it has none."""
-    import optuna
-
-    try:
-        return optuna.load_study(study_name=confirmation_name(study.study_name), storage=storage_of(study))
-    except KeyError:
-        return None
 
 
 def freeze(summary: StudySummary, config: StudyFile) -> SmoothedSearch:

@@ -23,7 +23,7 @@ from sweep.storage.trials import read_trials
 if TYPE_CHECKING:
     import optuna
 
-KEY = "dashboard:artifacts:{trial}:{id}"
+KEY = attributes.ARTIFACTS + "{trial}:{id}"
 """Study attribute under which optuna-dashboard 0.21 looks for a trial's artifact.
 
 Optuna's own `upload_artifact` writes it to the trial, and Optuna 5.0 refuses that for a trial that has ended.

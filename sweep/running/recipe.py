@@ -12,7 +12,8 @@ from rich.console import Console
 
 from objectives.preview import Preview
 from sweep.answer.learning import DesignWatch
-from sweep.confirmation.outcome import Confirmed, confirmation_name, count_look, freeze, read_confirmation, store_frozen
+from sweep.confirmation.naming import confirmation_name, first_seed, generation_of
+from sweep.confirmation.outcome import Confirmed, count_look, freeze, read_confirmation, store_frozen
 from sweep.confirmation.schedule import ConfirmSchedule
 from sweep.early_stopping.pruner import make_pruner
 from sweep.errors import NothingToConfirmError, TrialsFailedError
@@ -206,7 +207,8 @@ def run_confirmation(
     summary = summarize(searched)
     search = freeze(summary, config)
     seeds = seeds or config.verdict.seeds
-    with open_to_run(config, opened, name=confirmation_name(config.study.name), schema=schema) as run:
+    name = confirmation_name(config.study.name, generation_of(searched))
+    with open_to_run(config, opened, name=name, schema=schema) as run:
         search = store_frozen(run.study, search)
         if len(search.frozen) < 2:
             alone = " and ".join(f"r={rank.r}" for rank in search.frozen) or "none"
@@ -214,7 +216,10 @@ def run_confirmation(
         ended, rule = len(ended_trials(run.study)), rule_of(config, schema)
         for line in plan_lines(search, config, summary, rule=rule, seeds=seeds, ended=ended):
             console.print(line, markup=False)
-        run.supervise(ConfirmSchedule(config, search.frozen, seeds=seeds), progress=make_progress(console))
+        run.supervise(
+            ConfirmSchedule(config, search.frozen, seeds=seeds, first=first_seed(searched)),
+            progress=make_progress(console),
+        )
         count_look(run.study, seeds)
         confirmed = read_confirmation(run.study, config)
     if confirmed is None:

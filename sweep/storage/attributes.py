@@ -22,6 +22,8 @@ FROZEN = "frozen"
 """Study attribute of a confirmation: what stands for each rank, and which ranks are not judged."""
 LOOKS = "looks"
 """Study attribute of a confirmation: the numbers of seeds that a verdict has been asked for at, in order."""
+EXTENSIONS = "extensions"
+"""Study attribute: what each `sweep extend` found and made, in order (`sweep.storage.ladders`)."""
 WRITER = "writer"
 """Study attribute, on a server: the process that writes it, or wrote it last."""
 BASELINE = "baseline"
@@ -58,6 +60,8 @@ ADAPTER = "adapter"
 """Trial attribute: the PEFT folder that holds the trained adapter, where the study keeps them."""
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 """What is in such a folder."""
+ARTIFACTS = "dashboard:artifacts:"
+"""How optuna-dashboard's attributes of a study begin that list a trial's files."""
 
 
 def in_log_folder(stored: str, logs: Path) -> Path:
