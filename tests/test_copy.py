@@ -154,7 +154,7 @@ def test_the_command_copies_a_study_and_says_where_its_logs_are(database, tmp_pa
     assert (again.returncode, len(again.stderr.splitlines())) == (4, 1)
     assert "has a study 'tiny' already" in again.stderr
     same = sweep("copy", "tiny", "--to", "sqlite:///rank-sweep.db", cwd=tmp_path)
-    assert "it is the same storage" in same.stderr
+    assert "is where study tiny is stored already" in same.stderr
     none = sweep("copy", "tinny", "--to", database, cwd=tmp_path)
     assert "did you mean 'tiny'?" in none.stderr
     goes_on = sweep("run", "tiny", "--storage", "sqlite:///other.db", *options[:1], 5, *options[2:], cwd=tmp_path)

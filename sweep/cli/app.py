@@ -15,6 +15,7 @@ from sweep.cli import (
     dashboard,
     doctor,
     export,
+    extend,
     init,
     log,
     lora,
@@ -54,7 +55,7 @@ app = typer.Typer(
 
 COMMANDS = {
     "Start": (studies.studies, init.init, plan.plan, lora.lora, try_reward.try_reward, doctor.doctor),
-    "Run": (verdict.verdict, run.run, confirm.confirm),
+    "Run": (verdict.verdict, run.run, confirm.confirm, extend.extend),
     "Read": (show.show, trials.trials, log.log, report.report, dashboard.dashboard),
     "Take away": (export.export, copy.copy),
 }

@@ -27,6 +27,12 @@ def is_confirmation(name: str, names: Iterable[str]) -> bool:
     return search is not None and search[1] in names
 
 
+def generation_named(confirmation: str) -> int:
+    """How many confirmations came before one, by its name."""
+    found = re.fullmatch(r".+\.confirm\.(\d+)", confirmation)
+    return int(found[1]) - 1 if found else 0
+
+
 def generation_of(search: optuna.Study) -> int:
     """How many confirmations came before the one that counts."""
     extensions = search.user_attrs.get(EXTENSIONS, [])

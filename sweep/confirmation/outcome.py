@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from objectives.trial.messages import HeldOutScore
-from sweep.confirmation.naming import confirmation_study
+from sweep.confirmation.naming import confirmation_study, earlier_confirmations, generation_named
 from sweep.confirmation.scores import ConfirmationTrials
 from sweep.errors import NothingToConfirmError
 from sweep.statistics.confirmation import Confirmation
@@ -143,6 +143,12 @@ def stored_confirmation(search: optuna.Study) -> Confirmed | None:
     return None if study is None else read_confirmation(study, stored_config(search))
 
 
+def earlier_verdicts(search: optuna.Study) -> dict[str, Confirmed]:
+    """What confirmations came to that were made before the search was extended, by name, each as it was declared."""
+    read = {study.study_name: read_confirmation(study, stored_config(study)) for study in earlier_confirmations(search)}
+    return {name: confirmed for name, confirmed in read.items() if confirmed is not None}
+
+
 def read_confirmation(study: optuna.Study, config: StudyFile) -> Confirmed | None:
     """The verdict over the seeds of the last look; None before the first.
 
@@ -164,6 +170,7 @@ def read_confirmation(study: optuna.Study, config: StudyFile) -> Confirmed | Non
     unscored = {f.r: trials.unscored_share(f.r, seeds, step=config.budget.steps) for f in search.frozen}
     base_unscored = trials.base_unscored_share(seeds) if rule.gains else None
     warnings = [
+        *_extension_warning(generation_named(study.study_name), rule),
         *_warnings(looks, rule, missing=missing, trials=len(search.frozen) * len(seeds)),
         *_unscored_warnings(unscored, base_unscored),
     ]
@@ -178,6 +185,14 @@ def read_confirmation(study: optuna.Study, config: StudyFile) -> Confirmed | Non
         base_unscored=base_unscored,
         warnings=tuple(warnings),
     )
+
+
+def _extension_warning(generation: int, rule: Rule) -> Iterator[str]:
+    if generation:
+        yield (
+            f"the ladders were made longer after an earlier confirmation: this is confirmation {generation + 1}, on "
+            f"fresh seeds, and each one may be wrong with a chance of up to {100 * (1 - rule.confidence):g} %"
+        )
 
 
 def _warnings(looks: tuple[int, ...], rule: Rule, *, missing: int, trials: int) -> Iterator[str]:
@@ -199,8 +214,10 @@ def _unscored_warnings(unscored: Mapping[int, float | None], base: float | None)
             )
 
 
-def with_verdict(shown: dict[str, Any], confirmed: Confirmed | None) -> dict[str, Any]:
-    """What `sweep show --json` prints, with the verdict and each rank's interval from confirmation."""
+def with_verdict(
+    shown: dict[str, Any], confirmed: Confirmed | None, earlier: Mapping[str, Confirmed]
+) -> dict[str, Any]:
+    """What `sweep show --json` prints, with the verdict, earlier ones, and each rank's interval from confirmation."""
     verdict = None if confirmed is None else asdict(confirmed.verdict)
     by_rank = {} if verdict is None else {rank["r"]: rank for rank in verdict["per_rank"]}
     for rank in shown["ranks"]:
@@ -217,4 +234,5 @@ def with_verdict(shown: dict[str, Any], confirmed: Confirmed | None) -> dict[str
             "horizon_r": {f"{share:g}": r for share, r in confirmed.horizon.ranks.items()},
             "warnings": list(confirmed.warnings),
         }
-    return {**shown, "verdict": verdict}
+    before = {name: asdict(was.verdict) | {"seeds": was.seeds} for name, was in earlier.items()}
+    return {**shown, "verdict": verdict, "earlier": before}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from objectives.lora import LoraSpec
 from objectives.trial.messages import TrialSpec
+from sweep.search.design import Key, design, point_key
 from sweep.storage.attributes import ALPHA, DESIGN, REASON, REDONE, SEED
+from sweep.storage.ladders import earlier_ladders
 from sweep.storage.optuna_internals import set_attribute
 from sweep.study.file import StudyFile
 from sweep.study.space import Point, SearchSpace, alpha_of
@@ -42,18 +44,18 @@ class PointCount:
     """How many trials of a study hold each point. One that has ended is looked at once: it never changes again."""
 
     def __init__(self) -> None:
-        self._ended: Counter[tuple[tuple[str, Any], ...]] = Counter()
+        self._ended: Counter[Key] = Counter()
         self._until = 0
 
     def others(self, study: optuna.Study, trial: optuna.Trial) -> int:
         """How many trials but this one hold its point. A failed one that was queued again counts once."""
-        trials, point = study.get_trials(deepcopy=False), _key(trial.params)
+        trials, point = study.get_trials(deepcopy=False), point_key(trial.params)
         while self._until < len(trials) and trials[self._until].state.is_finished():
             ended = trials[self._until]
-            self._ended[_key(_queued_point(ended))] += REDONE not in ended.user_attrs
+            self._ended[point_key(_queued_point(ended))] += REDONE not in ended.user_attrs
             self._until += 1
         return self._ended[point] + sum(
-            _key(_queued_point(other)) == point
+            point_key(_queued_point(other)) == point
             for other in trials[self._until :]
             if other.number != trial.number and REDONE not in other.user_attrs
         )
@@ -78,9 +80,8 @@ def distributions(space: SearchSpace) -> dict[str, optuna.distributions.BaseDist
 
 def missing_design(study: optuna.Study, config: StudyFile) -> list[Point]:
     """The points of the design that the study does not hold yet."""
-    held = {_key(_queued_point(trial)) for trial in study.get_trials(deepcopy=False) if DESIGN in trial.user_attrs}
-    design = config.search_space().design(config.search.points_per_rank, seed=config.study.seed)
-    return [point for point in design if _key(point) not in held]
+    held = {point_key(_queued_point(trial)) for trial in study.get_trials(deepcopy=False) if DESIGN in trial.user_attrs}
+    return [point for point in design(config, earlier_ladders(study)) if point_key(point) not in held]
 
 
 def ended_trials(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
@@ -160,7 +161,3 @@ def _queued_point(trial: optuna.trial.FrozenTrial) -> Point:
     """A trial's point, whether it has been asked for or still waits in the queue."""
     # A trial that was lost while it was being asked for has some of its parameters, and all that it was queued with.
     return trial.system_attrs.get("fixed_params") or trial.params
-
-
-def _key(point: Point) -> tuple[tuple[str, Any], ...]:
-    return tuple(sorted(point.items()))

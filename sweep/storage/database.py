@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from sweep.errors import StorageError, StudyMismatchError, SweepError
 from sweep.storage.address import driver_url, first_line, hide_password, is_postgres, patience_s, sqlite_path
 from sweep.storage.attributes import CONFIG, SCHEMA, SCORES, SOURCES
+from sweep.storage.ladders import LADDERS, ladder_hint
 from sweep.storage.network_disk import magic_number, network_disk
 from sweep.storage.schema import CURRENT, as_declared
 from sweep.study.file import StudyFile
@@ -170,14 +171,17 @@ def match_study(study: optuna.Study, config: StudyFile) -> None:
     Raises:
         StudyMismatchError: where it was not; it says what differs.
     """
-    stored = study.user_attrs.get(CONFIG)
+    stored, hint = study.user_attrs.get(CONFIG), ""
     # Settings that came with a later version had their defaults when the study was run.
     with suppress(ValidationError):
-        stored = stored and StudyFile.model_validate(stored).model_dump(mode="json")
+        if stored:
+            read = StudyFile.model_validate(stored)
+            stored, hint = read.model_dump(mode="json"), ladder_hint(study, read, config)
     if stored is not None and (changes := changed_keys(stored, config.model_dump(mode="json"))):
+        ladders_alone = all(change.startswith(tuple(f"space.{name}:" for name in LADDERS)) for change in changes)
         raise StudyMismatchError(
             f"study {study.study_name!r} in storage was run with other settings: {'; '.join(changes)}. "
-            "Give it another study.name, or undo the change"
+            + (hint if hint and ladders_alone else "Give it another study.name, or undo the change")
         )
     # Until a trial has a score, there is none that a new one could not be compared with.
     files = study.user_attrs.get(SOURCES)
