@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from optuna.storages import RDBStorage
 
 from sweep.storage.attributes import CURVE
-from sweep.storage.optuna_internals import tables
+from sweep.storage.optuna_internals import relational_storage, tables
+from sweep.storage.steps import reported_steps
 
 if TYPE_CHECKING:
     import optuna
@@ -33,6 +34,8 @@ class BulkStorage(RDBStorage):
 
     curves = True
     """Whether trials that are read have their learning curves, by far the largest of what is stored of them."""
+    every_step = True
+    """Whether they have the intermediate value of every step, or of those that are reported today alone."""
     patience_s = 0.0
     """How long a server that does not answer is asked again, by whoever writes."""
 
@@ -61,10 +64,18 @@ class BulkStorage(RDBStorage):
         def query(connection: Connection) -> list[optuna.trial.FrozenTrial]:
             if connection.execute(select(study.study_id).where(study.study_id == study_id)).first() is None:
                 raise KeyError(models.NOT_FOUND_MSG)
-            return select_trials(connection, study_id, chosen, curves=self.curves)
+            steps = None if self.every_step else reported_steps()
+            return select_trials(connection, study_id, chosen, curves=self.curves, steps=steps)
 
         trials = self.read(query)
         return trials if states is None else [trial for trial in trials if trial.state in states]
+
+
+def read_for_pages(study: optuna.Study) -> None:
+    """Has a study's storage leave out what a page of all its trials would be slow with and has no use for."""
+    storage = relational_storage(study)
+    if isinstance(storage, BulkStorage):
+        storage.curves = storage.every_step = False
 
 
 def select_trials(
@@ -72,7 +83,7 @@ def select_trials(
     study_id: int,
     *chosen: ColumnElement[bool],
     curves: bool = True,
-    intermediate_values: bool = True,
+    steps: Sequence[int] | None = None,
 ) -> list[optuna.trial.FrozenTrial]:
     """Trials of a study, in the order in which they were made.
 
@@ -81,7 +92,7 @@ def select_trials(
         study_id: The study's number there.
         chosen: Which; default: all.
         curves: Whether they have their attribute `curve`.
-        intermediate_values: Whether they have these.
+        steps: Those whose intermediate values they have; default: all.
     """
     from optuna.trial import FrozenTrial
     from sqlalchemy import select
@@ -121,13 +132,13 @@ def select_trials(
     ):
         values[trial_id].append(value.stored_repr_to_value(number, kind))
     user, system = attributes(models.TrialUserAttributeModel), attributes(models.TrialSystemAttributeModel)
-    steps: dict[int, dict[int, float]] = defaultdict(dict)
-    if intermediate_values:
-        at = models.TrialIntermediateValueModel
-        for trial_id, step, number, kind in connection.execute(
-            rows(at.trial_id, at.step, at.intermediate_value, at.intermediate_value_type)
-        ):
-            steps[trial_id][step] = at.stored_repr_to_intermediate_value(number, kind)
+    at, reported = models.TrialIntermediateValueModel, defaultdict[int, dict[int, float]](dict)
+    wanted = rows(at.trial_id, at.step, at.intermediate_value, at.intermediate_value_type)
+    if steps is not None:
+        wanted = wanted.where(at.step.in_(steps))
+    if steps is None or steps:
+        for trial_id, step, number, kind in connection.execute(wanted):
+            reported[trial_id][step] = at.stored_repr_to_intermediate_value(number, kind)
     return [
         FrozenTrial(
             number=number,
@@ -140,7 +151,7 @@ def select_trials(
             distributions={name: distribution for name, (_, distribution) in params[trial_id].items()},
             user_attrs=user[trial_id],
             system_attrs=system[trial_id],
-            intermediate_values=steps[trial_id],
+            intermediate_values=reported[trial_id],
             trial_id=trial_id,
         )
         for trial_id, number, state, start, complete in found

@@ -31,7 +31,7 @@ def writing_storage(storage: BulkStorage) -> PatientStorage:
     options = {"connect_args": _parameters(storage.url), "pool_size": 1, "max_overflow": 0}
     # Both checks were made when the storage was opened, and here would want a second connection.
     own = PatientStorage(storage.url, engine_kwargs=options, skip_compatibility_check=True, skip_table_creation=True)
-    own.curves, own.patience_s = storage.curves, storage.patience_s
+    own.curves, own.every_step, own.patience_s = storage.curves, storage.every_step, storage.patience_s
     return own
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sweep.storage.attributes import REDONE
-from sweep.storage.optuna_internals import relational_storage, study_id
+from sweep.storage.optuna_internals import relational_storage, study_id, tables
 
 if TYPE_CHECKING:
     import optuna
@@ -30,16 +30,22 @@ def wanted_trials(study: optuna.Study, *, curves: bool = True) -> list[optuna.tr
     ]
 
 
-def read_trials(study: optuna.Study, *, curves: bool = True) -> list[optuna.trial.FrozenTrial]:
-    """All trials of a study in order, their intermediate values left out. See `wanted_trials`."""
+def read_trials(
+    study: optuna.Study, *, curves: bool = True, newest: int | None = None
+) -> list[optuna.trial.FrozenTrial]:
+    """All trials of a study in order, or the newest so many, without intermediate values. See `wanted_trials`."""
+    from sqlalchemy import func, select
+
     from sweep.storage.bulk import BulkStorage, select_trials
 
     storage = relational_storage(study)
     if storage is None:
-        return study.get_trials(deepcopy=False)
+        return study.get_trials(deepcopy=False)[-newest if newest else None :]
+    number, own = tables().TrialModel.number, tables().TrialModel.study_id == study_id(study)
+    chosen = [number > select(func.max(number) - newest).where(own).scalar_subquery()] if newest else []
 
     def query(connection: Connection) -> list[optuna.trial.FrozenTrial]:
-        return select_trials(connection, study_id(study), curves=curves, intermediate_values=False)
+        return select_trials(connection, study_id(study), *chosen, curves=curves, steps=())
 
     if isinstance(storage, BulkStorage):
         return storage.read(query)
