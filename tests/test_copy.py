@@ -11,8 +11,7 @@ from sweep.confirmation.naming import confirmation_name
 from sweep.errors import StorageError
 from sweep.running.copy import copy_study
 from sweep.storage.address import driver_url
-from sweep.storage.attributes import ARTIFACTS
-from sweep.storage.copying import copy_studies
+from sweep.storage.copying import ARTIFACTS, copy_studies
 from sweep.storage.database import log_folder, open_storage, open_study
 from sweep.storage.optuna_internals import storage_of, study_id
 from tests.support.command import SMALL, sweep

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from objectives.trial.messages import trial_name
 from sweep.errors import StorageError
 from sweep.storage import attributes
+from sweep.storage.copying import ARTIFACTS
 from sweep.storage.database import log_folder
 from sweep.storage.optuna_internals import storage_of, study_id, trial_id
 from sweep.storage.trials import read_trials
@@ -23,7 +24,7 @@ from sweep.storage.trials import read_trials
 if TYPE_CHECKING:
     import optuna
 
-KEY = attributes.ARTIFACTS + "{trial}:{id}"
+KEY = ARTIFACTS + "{trial}:{id}"
 """Study attribute under which optuna-dashboard 0.21 looks for a trial's artifact.
 
 Optuna's own `upload_artifact` writes it to the trial, and Optuna 5.0 refuses that for a trial that has ended.

@@ -60,8 +60,6 @@ ADAPTER = "adapter"
 """Trial attribute: the PEFT folder that holds the trained adapter, where the study keeps them."""
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 """What is in such a folder."""
-ARTIFACTS = "dashboard:artifacts:"
-"""How optuna-dashboard's attributes of a study begin that list a trial's files."""
 
 
 def in_log_folder(stored: str, logs: Path) -> Path:

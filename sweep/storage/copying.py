@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from sweep.errors import StorageError
 from sweep.storage.address import first_line, hide_password
-from sweep.storage.attributes import ARTIFACTS
 from sweep.storage.optuna_internals import tables
 
 if TYPE_CHECKING:
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
     from sweep.storage.bulk import BulkStorage
 
 TRIALS_AT_ONCE = 200
+ARTIFACTS = "dashboard:artifacts:"
+"""How attributes of a study begin by which optuna-dashboard lists a trial's files."""
 
 
 def copy_studies(
