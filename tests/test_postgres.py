@@ -12,6 +12,7 @@ import pytest
 from optuna.testing.pytest_storages import StorageTestCase
 from optuna.trial import TrialState
 
+from sweep.doctor.storage import storage_checks
 from sweep.errors import StorageError
 from sweep.running.recipe import open_to_run
 from sweep.search.schedule import PointCount, next_trial
@@ -141,6 +142,20 @@ def test_a_second_process_is_refused_and_told_who_holds_the_study(written, datab
     refused = another_process(database, tmp_path)
     assert f"study tiny is being run by {written.user_attrs[WRITER].partition(',')[0]}" in refused.stderr
     assert "wait for it or stop it" in refused.stderr
+
+
+def test_a_study_is_written_once_by_a_process_too(written, database, tmp_path):
+    with pytest.raises(StorageError, match="is being run by this very process"):
+        sole_writer(open_storage(database, create=True), "tiny", logs=tmp_path / "tiny").__enter__()
+
+
+def test_the_doctor_looks_into_a_server(written, database, server):
+    [check] = storage_checks(database)
+    assert "opens, 1 study" in repr(check)
+    [refused] = storage_checks(server.url(password="hunter2"))
+    assert "password authentication failed" in repr(refused)
+    assert "hunter2" not in repr(refused)
+    assert PASSWORD not in repr(check)
 
 
 def test_another_study_of_the_server_may_be_written_meanwhile(written, database, tmp_path):

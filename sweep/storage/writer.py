@@ -86,6 +86,7 @@ def _server_lock(storage: BulkStorage, study: str) -> Iterator[Writer]:
     from sqlalchemy.exc import SQLAlchemyError
 
     from sweep.storage.advisory_lock import AdvisoryLock
+    from sweep.storage.patience import StillHeldError
     from sweep.storage.server import writing_storage
 
     own, lock = writing_storage(storage), AdvisoryLock(study)
@@ -93,6 +94,8 @@ def _server_lock(storage: BulkStorage, study: str) -> Iterator[Writer]:
     try:
         try:
             own.engine.connect().close()
+        except StillHeldError as error:
+            raise StorageError(f"study {study} is being run by this very process; wait for it or stop it") from error
         except SQLAlchemyError as error:
             url = storage.url
             raise StorageError(f"cannot open {hide_password(url)}: {first_line(error, url)}") from error
