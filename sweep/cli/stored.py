@@ -36,4 +36,5 @@ def open_stored(study: str, storage: str) -> optuna.Study:
     """
     from sweep.storage.database import open_storage, open_study
 
-    return open_study(open_storage(storage, create=False), stored_name(study))
+    name = stored_name(study)  # a file that is not there comes before a storage that is not
+    return open_study(open_storage(storage, create=False), name)
