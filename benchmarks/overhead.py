@@ -63,7 +63,7 @@ def outside(trials: int) -> dict[str, float]:
 def ask_and_tell(size: int) -> tuple[float, float]:
     """Median milliseconds to ask for a trial and to tell its value, with `size` ended trials stored."""
     from benchmarks.stored import multiply
-    from sweep.search.schedule import make_sampler, next_trial
+    from sweep.search.schedule import PointCount, make_sampler, next_trial
     from sweep.storage.database import create_or_match_study, open_storage
     from sweep.study.reading import load_study
 
@@ -77,14 +77,14 @@ def ask_and_tell(size: int) -> tuple[float, float]:
 
         study = opened()
         for _ in range(SIZES[0]):
-            study.tell(next_trial(study, config), 0.5)
+            study.tell(next_trial(study, config, PointCount()), 0.5)
         if size > SIZES[0]:
             multiply(Path(folder) / "rank-sweep.db", size // SIZES[0])
         study = opened()
-        asked, told = [], []
+        asked, told, points = [], [], PointCount()
         for repeat in range(REPEATS + 1):
             start = time.perf_counter()
-            trial = next_trial(study, config)
+            trial = next_trial(study, config, points)
             middle = time.perf_counter()
             study.tell(trial, 0.5 + repeat / 100)
             if repeat:  # the first one reads the storage

@@ -12,14 +12,14 @@ Frames can be joined on their keys.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from sweep.answer.spending import device_seconds
-from sweep.confirmation.outcome import confirmation_name
+from sweep.confirmation.naming import confirmation_study, earlier_confirmations, is_confirmation
 from sweep.errors import StorageError
 from sweep.storage import attributes
 from sweep.storage.attributes import DESIGN, SEED
@@ -48,7 +48,8 @@ class Results:
 
     | column | what |
     | --- | --- |
-    | study, phase, trial | its study's name; `search` or `confirm`; its number there |
+    | study, phase, trial | its study's name; `search` or `confirm`, or `confirm 1`, ... from before the study was
+      extended; its number there |
     | state | Optuna's, in lower case: complete, pruned, fail, running |
     | r, alpha, learning_rate, use_rslora | what was sampled; a parameter that no trial sampled has no column |
     | alpha_per_r | where alpha was sampled in multiples of r |
@@ -94,7 +95,7 @@ def load_results(storage: str, study: str | None = None) -> Results:
     """
     opened = open_storage(storage, create=False)
     names = [stored.study_name for stored in opened.get_all_studies() if attributes.CONFIG in stored.user_attrs]
-    searches = [name for name in names if not any(name == confirmation_name(other) for other in names)]
+    searches = [name for name in names if not is_confirmation(name, names)]
     if study is not None:
         if study not in searches:
             open_study(opened, study)
@@ -103,10 +104,19 @@ def load_results(storage: str, study: str | None = None) -> Results:
     found = {
         (name, phase): wanted_trials(open_study(opened, stored))
         for name in searches
-        for phase, stored in (("search", name), ("confirm", confirmation_name(name)))
-        if stored in names
+        for phase, stored in _phases(opened, name)
     }
     return frame_trials(found)
+
+
+def _phases(storage: optuna.storages.RDBStorage, name: str) -> Iterator[tuple[str, str]]:
+    """What is stored of a search: each phase with its study's name."""
+    search = open_study(storage, name)
+    yield "search", name
+    if confirmation := confirmation_study(search):
+        yield "confirm", confirmation.study_name
+    for number, earlier in enumerate(earlier_confirmations(search), start=1):
+        yield f"confirm {number}", earlier.study_name
 
 
 def frame_trials(trials: Mapping[tuple[str, str], Sequence[optuna.trial.FrozenTrial]]) -> Results:

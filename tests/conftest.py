@@ -1,5 +1,7 @@
 import io
 import os
+import re
+import tempfile
 
 # As in a worker: before torch is loaded, and so that nothing asks a hub.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -67,6 +69,31 @@ def peft_policy(tiny, unsloth_policy):
     from objectives.policies.peft import PeftPolicy
 
     return PeftPolicy(tiny)
+
+
+@pytest.fixture(scope="session")
+def server():
+    """A PostgreSQL server; a test that stops it starts it again. Skips where none is installed."""
+    pytest.importorskip("psycopg", reason="no psycopg here (the extra `postgres`)")
+    from tests.support.postgres import Server
+
+    with tempfile.TemporaryDirectory() as folder:
+        server = Server(folder)
+        server.start()
+        yield server
+        server.stop()
+
+
+@pytest.fixture
+def database(server, request):
+    """The URL of an empty database of its own."""
+    return server.database(re.sub(r"\W+", "_", request.node.name)[:60])
+
+
+@pytest.fixture
+def console():
+    """Somewhere to print."""
+    return Console(file=io.StringIO(), width=200)
 
 
 @pytest.fixture

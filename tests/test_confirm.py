@@ -9,7 +9,8 @@ import optuna
 import pytest
 
 from sweep.answer.paste import paste_calls
-from sweep.confirmation.outcome import confirmation_name, count_look, freeze, read_confirmation, store_frozen
+from sweep.confirmation.naming import confirmation_name
+from sweep.confirmation.outcome import count_look, freeze, read_confirmation, store_frozen
 from sweep.confirmation.schedule import ConfirmSchedule
 from sweep.dashboard.note import study_note
 from sweep.errors import NothingToConfirmError

@@ -14,7 +14,8 @@ from wsgiref.util import setup_testing_defaults
 import optuna
 import pytest
 
-from sweep.confirmation.outcome import confirmation_name, freeze, read_confirmation, store_frozen, stored_frozen
+from sweep.confirmation.naming import confirmation_name
+from sweep.confirmation.outcome import freeze, read_confirmation, store_frozen, stored_frozen
 from sweep.confirmation.schedule import ConfirmSchedule
 from sweep.dashboard.artifacts import artifact_folder
 from sweep.dashboard.figures import search_figures

@@ -9,7 +9,7 @@ import sweep
 
 ROOT = Path(sweep.__file__).parent.parent
 FILES = sorted(path for package in ("sweep", "objectives") for path in (ROOT / package).rglob("*.py"))
-OPTUNAS_PRIVATES = {"sweep/storage/optuna_internals.py", "sweep/storage/trials.py"}
+OPTUNAS_PRIVATES = {"sweep/storage/optuna_internals.py", "sweep/storage/bulk.py", "sweep/storage/patience.py"}
 DRAWS = (
     "sweep/terminal/", "sweep/live_display/", "sweep/running/", "sweep/cli/", "sweep/api/", "sweep/answer/learning.py",
     "sweep/html_report/contents.py", "sweep/dashboard/publish.py",

@@ -8,14 +8,8 @@ import pytest
 
 from objectives.lora import LoraSpec
 from objectives.trial.messages import HeldOutScore, StepMetrics, TrialResult, TrialSpec
-from sweep.confirmation.outcome import (
-    confirmation_name,
-    confirmation_study,
-    count_look,
-    freeze,
-    read_confirmation,
-    store_frozen,
-)
+from sweep.confirmation.naming import confirmation_name, confirmation_study
+from sweep.confirmation.outcome import count_look, freeze, read_confirmation, store_frozen
 from sweep.confirmation.schedule import ConfirmSchedule
 from sweep.early_stopping.collapse_monitor import CollapseMonitor
 from sweep.running.running_trial import RunningTrial

@@ -8,7 +8,8 @@ import pytest
 from rich.console import Console
 
 from objectives.trial.messages import StepMetrics
-from sweep.confirmation.outcome import confirmation_name, freeze, store_frozen
+from sweep.confirmation.naming import confirmation_name
+from sweep.confirmation.outcome import freeze, store_frozen
 from sweep.confirmation.schedule import ConfirmSchedule
 from sweep.early_stopping.pruner import first_rung, make_pruner, recent_reward
 from sweep.errors import StudyMismatchError

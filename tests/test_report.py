@@ -10,7 +10,8 @@ import tomllib
 import optuna
 import pytest
 
-from sweep.confirmation.outcome import confirmation_name, freeze, store_frozen
+from sweep.confirmation.naming import confirmation_name
+from sweep.confirmation.outcome import freeze, store_frozen
 from sweep.confirmation.schedule import ConfirmSchedule
 from sweep.errors import MissingExtraError
 from sweep.html_report.contents import open_report, read_report

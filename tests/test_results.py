@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy
 
 from benchmarks.stored import multiply
-from sweep.confirmation.outcome import confirmation_name
+from sweep.confirmation.naming import confirmation_name
 from sweep.errors import StorageError
 from sweep.results import load_results
 from sweep.storage import attributes

@@ -8,7 +8,8 @@ import optuna
 import pytest
 
 from objectives.trial.messages import HeldOutScore
-from sweep.confirmation.outcome import confirmation_study, stored_confirmation
+from sweep.confirmation.naming import confirmation_study
+from sweep.confirmation.outcome import stored_confirmation
 from sweep.errors import StorageError, StudyMismatchError
 from sweep.html_report.contents import read_report
 from sweep.html_report.page import report_html

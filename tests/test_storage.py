@@ -7,16 +7,17 @@ import optuna
 import pytest
 from optuna.testing.pytest_storages import StorageTestCase
 
-from sweep.errors import StorageError, StudyMismatchError
+from sweep.errors import MissingExtraError, StorageError, StudyMismatchError
+from sweep.storage.address import hide_password
 from sweep.storage.database import (
     changed_keys,
     create_or_match_study,
-    hide_password,
     log_folder,
     open_storage,
     open_study,
-    study_lock,
 )
+from sweep.storage.network_disk import magic_number, network_disk
+from sweep.storage.writer import study_lock
 from sweep.study.reading import load_study
 
 
@@ -97,7 +98,7 @@ def test_a_file_that_is_no_database_is_refused(tmp_path):
 
 def test_one_process_holds_a_study_at_a_time(tmp_path):
     program = (
-        "from pathlib import Path; from sweep.storage.database import study_lock\n"
+        "from pathlib import Path; from sweep.storage.writer import study_lock\n"
         f"with study_lock(Path({str(tmp_path)!r})): pass"
     )
     with study_lock(tmp_path):
@@ -108,3 +109,34 @@ def test_one_process_holds_a_study_at_a_time(tmp_path):
 
 def test_logs_lie_beside_the_sqlite_file(tmp_path):
     assert log_folder(f"sqlite:///{tmp_path}/a.db", "tiny") == tmp_path / "a.logs" / "tiny"
+
+
+@pytest.mark.parametrize(
+    ("magic", "name"),
+    [(0x6969, "NFS"), (0x0BD00BD0, "Lustre"), (0x65735546, "FUSE"), (0xFF534D42, "CIFS"), (-11317950, "CIFS")],
+)
+def test_disks_on_which_sqlites_log_is_not_safe_are_known_by_their_numbers(magic, name):
+    assert network_disk(magic) == name
+
+
+@pytest.mark.parametrize("magic", [0xEF53, 0x01021994, 0x794C7630, 0x9123683E, 0])
+def test_ext4_tmpfs_overlays_and_btrfs_are_safe(magic):
+    assert network_disk(magic) is None
+
+
+def test_what_a_folder_lies_on_is_asked_of_the_system(tmp_path):
+    stat = subprocess.run(["stat", "-f", "-c", "%t", tmp_path], capture_output=True, text=True, check=True)
+    assert magic_number(tmp_path) & 0xFFFFFFFF == int(stat.stdout, 16)
+    assert magic_number(tmp_path / "none") == 0
+
+
+def test_a_study_on_a_network_disk_is_refused_with_what_to_use_instead(tmp_path, monkeypatch):
+    monkeypatch.setattr("sweep.storage.database.magic_number", lambda folder: 0x6969)
+    with pytest.raises(StorageError, match=r"would lie on NFS, .*; allowed: a local folder, or a PostgreSQL server"):
+        open_storage(f"sqlite:///{tmp_path}/x.db", create=True)
+
+
+def test_a_missing_driver_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(MissingExtraError, match=r"postgresql://me:\*\*\*@host/x needs psycopg.*rank-sweep\[postgres\]"):
+        open_storage("postgresql://me:secret@host/x", create=True)

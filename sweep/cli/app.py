@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import Annotated, Any, NoReturn
 
@@ -12,10 +13,12 @@ import typer
 from sweep.cli import (
     add,
     confirm,
+    copy,
     dashboard,
     doctor,
     drop,
     export,
+    extend,
     init,
     log,
     lora,
@@ -53,11 +56,11 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 
-COMMANDS = {
+COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Start": (studies.studies, init.init, plan.plan, lora.lora, try_reward.try_reward, doctor.doctor),
-    "Run": (verdict.verdict, run.run, confirm.confirm, add.add, drop.drop),
+    "Run": (verdict.verdict, run.run, confirm.confirm, extend.extend, add.add, drop.drop),
     "Read": (show.show, trials.trials, log.log, report.report, dashboard.dashboard),
-    "Take away": (export.export,),
+    "Take away": (export.export, copy.copy),
 }
 for panel, commands in COMMANDS.items():
     for command in commands:

@@ -29,8 +29,8 @@ def dashboard(
 ) -> None:
     """Show a stored study in optuna-dashboard: the verdict as its note, our plots, each trial's files.
 
-    Verdict, plots and the files of ended trials (log, learning curve, adapter if it was kept) are stored when this
-    starts; start it again to bring them up to date. The rest is live while the study runs.
+    Verdict, plots and the files of the newest 200 trials (log, learning curve, adapter if it was kept) are stored when
+    this starts; start it again to bring them up to date. The rest is live while the study runs.
 
     Nothing can be changed there, and nobody else can read it unless `--host` says so. Ctrl-C stops it.
 
@@ -47,10 +47,12 @@ def dashboard(
     from sweep.dashboard.guard import Guard, url_host
     from sweep.dashboard.publish import publish_study
     from sweep.dashboard.server import DashboardServer
+    from sweep.storage.bulk import read_for_pages
     from sweep.storage.optuna_internals import storage_of, study_id
     from sweep.storage.summary import stored_config
 
     stored = open_stored(study, storage)
+    read_for_pages(stored)
     with DashboardServer(host, port) as server:
         publish_study(stored, url=storage, confirm_with=confirm_command(study, stored_config(stored), storage=storage))
         # Optuna's cache comes with the study: without it, every poll reads every trial's steps again.

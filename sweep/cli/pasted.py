@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from sweep.errors import StudyFileError
-from sweep.storage.database import changed_keys, hide_password
+from sweep.storage.address import hide_password
+from sweep.storage.database import changed_keys
 from sweep.storage.default import DEFAULT_STORAGE
 from sweep.study.file import StudyFile
 from sweep.study.reading import find_study, parse_study, read_toml

@@ -17,21 +17,22 @@ def show(study: StoredStudyArgument, storage: StorageOption = DEFAULT_STORAGE, a
     With `--json`, one object: study, max_lora_rank, engine_max_lora_rank, baseline, pruner, trials (number, state, r,
     alpha, learning_rate, seed, value, reason, greedy, gain, collapsed, ended_early, design, seconds), ranks (r, n,
     mean, mean_without_collapsed, values, collapsed, ended_early, tuned, and from confirmation lower, upper) and verdict
-    (outcome, r, alpha, learning_rate, confidence, keep, tolerance, base, reason, ...; null before confirmation). A
-    trial that the pruner ended has no value: it would be one of a shorter budget.
+    (outcome, r, alpha, learning_rate, confidence, keep, tolerance, base, reason, ...; null before confirmation), and
+    earlier (verdicts from before `sweep extend`, by name). A trial that the pruner ended has no value: it would be one
+    of a shorter budget.
 
     Examples: `sweep show tiny`, `sweep show tiny --json > tiny.json`
     """
-    from sweep.confirmation.outcome import stored_confirmation
+    from sweep.confirmation.outcome import earlier_verdicts, stored_confirmation
     from sweep.storage.summary import summarize
 
     stored = open_stored(study, storage)
     summary = summarize(stored)
-    confirmed = stored_confirmation(stored)
+    confirmed, earlier = stored_confirmation(stored), earlier_verdicts(stored)
     if as_json:
         from sweep.confirmation.outcome import with_verdict
 
-        typer.echo(json.dumps(with_verdict(summary.as_json(), confirmed), indent=2))
+        typer.echo(json.dumps(with_verdict(summary.as_json(), confirmed, earlier), indent=2))
         return
     from rich.console import Console
 
@@ -43,6 +44,8 @@ def show(study: StoredStudyArgument, storage: StorageOption = DEFAULT_STORAGE, a
 
         console.print(verdict_report(confirmed, summary))
         console.print()
+    for name, was in earlier.items():
+        console.print(f"earlier, before the ladders were made longer ({name}): {was.verdict.reason}", style="dim")
     console.print(study_table(summary))
     if confirmed is None and summary.ranks:
         from sweep.cli.pasted import confirm_command

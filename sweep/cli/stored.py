@@ -16,6 +16,17 @@ StoredStudyArgument = Annotated[
 ]
 
 
+def stored_name(study: str) -> str:
+    """The name in storage of a study that was named, or whose file was.
+
+    Raises:
+        StudyFileError: where a file was named that cannot be read.
+    """
+    from sweep.study.reading import load_study
+
+    return load_study(study).study.name if Path(study).suffix == ".toml" else study
+
+
 def open_stored(study: str, storage: str) -> optuna.Study:
     """The stored study.
 
@@ -24,9 +35,8 @@ def open_stored(study: str, storage: str) -> optuna.Study:
         StudyFileError: where a file was named that cannot be read.
     """
     from sweep.storage.database import open_storage, open_study
-    from sweep.study.reading import load_study
 
-    name = load_study(study).study.name if Path(study).suffix == ".toml" else study
+    name = stored_name(study)  # a file that is not there comes before a storage that is not
     return open_study(open_storage(storage, create=False), name)
 
 
@@ -36,7 +46,7 @@ def chosen_study(search: optuna.Study, *, confirm: bool) -> optuna.Study:
     Raises:
         BadParameter: where it has none yet.
     """
-    from sweep.confirmation.outcome import confirmation_study
+    from sweep.confirmation.naming import confirmation_study
 
     if not confirm:
         return search

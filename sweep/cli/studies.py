@@ -16,7 +16,8 @@ def studies(storage: StorageOption = DEFAULT_STORAGE, as_json: JsonOption = Fals
 
     Examples: `sweep studies`, `sweep studies --storage sqlite:///elsewhere.db`
     """
-    from sweep.storage.database import open_storage, sqlite_path
+    from sweep.storage.address import sqlite_path
+    from sweep.storage.database import open_storage
     from sweep.study.reading import load_study, shipped_studies
 
     path = sqlite_path(storage)

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from objectives.trial.messages import HeldOutScore
+from sweep.confirmation.naming import confirmation_study, earlier_confirmations, generation_named
 from sweep.confirmation.scores import ConfirmationTrials
 from sweep.errors import NothingToConfirmError
 from sweep.statistics.confirmation import Confirmation
@@ -23,7 +24,6 @@ from sweep.statistics.smoothing import (
 )
 from sweep.statistics.verdict import Verdict, judge
 from sweep.storage.attributes import FROZEN, LOOKS
-from sweep.storage.optuna_internals import storage_of
 from sweep.storage.schema import rule_of, schema_of
 from sweep.storage.summary import StudySummary, stored_config
 from sweep.study.file import StudyFile
@@ -35,21 +35,6 @@ UNSCORED_APART = 0.05
 """How far a rank's share of completions without a reward may lie from the base policy's before a warning."""
 HORIZON = (0.25, 0.5, 1.0)
 """Shares of the budget after which ranks are compared: people train longer than a sweep does."""
-
-
-def confirmation_name(study: str) -> str:
-    """The name of a study's confirmation in storage."""
-    return f"{study}.confirm"
-
-
-def confirmation_study(study: optuna.Study) -> optuna.Study | None:
-    """The study that holds a search's confirmation trials; None where it has none."""
-    import optuna
-
-    try:
-        return optuna.load_study(study_name=confirmation_name(study.study_name), storage=storage_of(study))
-    except KeyError:
-        return None
 
 
 def freeze(summary: StudySummary, config: StudyFile) -> SmoothedSearch:
@@ -160,6 +145,12 @@ def stored_confirmation(search: optuna.Study) -> Confirmed | None:
     return None if study is None else read_confirmation(study, stored_config(search))
 
 
+def earlier_verdicts(search: optuna.Study) -> dict[str, Confirmed]:
+    """What confirmations came to that were made before the search was extended, by name, each as it was declared."""
+    read = {study.study_name: read_confirmation(study, stored_config(study)) for study in earlier_confirmations(search)}
+    return {name: confirmed for name, confirmed in read.items() if confirmed is not None}
+
+
 def read_confirmation(study: optuna.Study, config: StudyFile) -> Confirmed | None:
     """The verdict over the seeds of the last look; None before the first.
 
@@ -182,6 +173,7 @@ def read_confirmation(study: optuna.Study, config: StudyFile) -> Confirmed | Non
     unscored = {f.r: trials.unscored_share(f.r, seeds, step=config.budget.steps) for f in search.frozen}
     base_unscored = trials.base_unscored_share(seeds) if rule.gains else None
     warnings = [
+        *_extension_warning(generation_named(study.study_name), rule),
         *_warnings(looks, rule, missing=missing, trials=len(search.frozen) * len(seeds)),
         *_unscored_warnings(unscored, base_unscored),
     ]
@@ -196,6 +188,14 @@ def read_confirmation(study: optuna.Study, config: StudyFile) -> Confirmed | Non
         base_unscored=base_unscored,
         warnings=tuple(warnings),
     )
+
+
+def _extension_warning(generation: int, rule: Rule) -> Iterator[str]:
+    if generation:
+        yield (
+            f"the ladders were made longer after an earlier confirmation: this is confirmation {generation + 1}, on "
+            f"fresh seeds, and each one may be wrong with a chance of up to {100 * (1 - rule.confidence):g} %"
+        )
 
 
 def _warnings(looks: tuple[int, ...], rule: Rule, *, missing: int, trials: int) -> Iterator[str]:
@@ -217,8 +217,10 @@ def _unscored_warnings(unscored: Mapping[int, float | None], base: float | None)
             )
 
 
-def with_verdict(shown: dict[str, Any], confirmed: Confirmed | None) -> dict[str, Any]:
-    """What `sweep show --json` prints, with the verdict and each rank's interval from confirmation."""
+def with_verdict(
+    shown: dict[str, Any], confirmed: Confirmed | None, earlier: Mapping[str, Confirmed]
+) -> dict[str, Any]:
+    """What `sweep show --json` prints, with the verdict, earlier ones, and each rank's interval from confirmation."""
     verdict = None if confirmed is None else asdict(confirmed.verdict)
     by_rank = {} if verdict is None else {rank["r"]: rank for rank in verdict["per_rank"]}
     for rank in shown["ranks"]:
@@ -235,4 +237,5 @@ def with_verdict(shown: dict[str, Any], confirmed: Confirmed | None) -> dict[str
             "horizon_r": {f"{share:g}": r for share, r in confirmed.horizon.ranks.items()},
             "warnings": list(confirmed.warnings),
         }
-    return {**shown, "verdict": verdict}
+    before = {name: asdict(was.verdict) | {"seeds": was.seeds} for name, was in earlier.items()}
+    return {**shown, "verdict": verdict, "earlier": before}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from sweep.confirmation.naming import FIRST_SEED
 from sweep.confirmation.outcome import horizon_steps
 from sweep.search.schedule import ask
 from sweep.statistics.smoothing import FrozenConfiguration
@@ -14,17 +15,24 @@ from sweep.study.file import StudyFile
 if TYPE_CHECKING:
     import optuna
 
-FIRST_SEED = 1_000_000
-"""Confirmation seeds begin so far above the search's that they never meet."""
-
 
 class ConfirmSchedule:
     """Every frozen configuration on every seed, seed by seed, so that what has run is always paired."""
 
-    def __init__(self, config: StudyFile, frozen: Sequence[FrozenConfiguration], *, seeds: int) -> None:
+    def __init__(
+        self, config: StudyFile, frozen: Sequence[FrozenConfiguration], *, seeds: int, first: int = FIRST_SEED
+    ) -> None:
+        """Sets up.
+
+        Args:
+            config: The study.
+            frozen: What every seed runs.
+            seeds: A rank.
+            first: The first of them, above the study's own.
+        """
         self._config = config
         self._frozen = frozen
-        self._seeds = range(config.study.seed + FIRST_SEED, config.study.seed + FIRST_SEED + seeds)
+        self._seeds = range(config.study.seed + first, config.study.seed + first + seeds)
         self.trials = len(frozen) * seeds
         self.score_after = tuple(horizon_steps(config.budget.steps).values())
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from objectives.trial.messages import trial_name
 from sweep.errors import StorageError
 from sweep.storage import attributes
+from sweep.storage.copying import ARTIFACTS
 from sweep.storage.database import log_folder
 from sweep.storage.optuna_internals import storage_of, study_id, trial_id
 from sweep.storage.trials import read_trials
@@ -23,11 +24,13 @@ from sweep.storage.trials import read_trials
 if TYPE_CHECKING:
     import optuna
 
-KEY = "dashboard:artifacts:{trial}:{id}"
+KEY = ARTIFACTS + "{trial}:{id}"
 """Study attribute under which optuna-dashboard 0.21 looks for a trial's artifact.
 
 Optuna's own `upload_artifact` writes it to the trial, and Optuna 5.0 refuses that for a trial that has ended.
 """
+NEWEST = 200
+"""Trials whose files are published: optuna-dashboard 0.21 looks through the whole list once for every trial."""
 MIMETYPES = {".json": "application/json", ".safetensors": "application/octet-stream"}
 
 
@@ -58,7 +61,7 @@ def artifact_folder(url: str) -> Path:
 
 
 def unpublished_artifacts(study: optuna.Study, *, logs: Path, folder: Path) -> list[TrialArtifact]:
-    """Artifacts of ended trials that the storage does not list yet, or whose file is gone.
+    """Artifacts of the newest trials, as far as they have ended, that are not listed yet or whose file is gone.
 
     Args:
         study: Search or confirmation.
@@ -69,7 +72,7 @@ def unpublished_artifacts(study: optuna.Study, *, logs: Path, folder: Path) -> l
     present = {path.name for path in folder.glob("*")}
     return [
         artifact
-        for trial in read_trials(study)
+        for trial in read_trials(study, newest=NEWEST)
         if trial.state.is_finished()
         for artifact in _artifacts(trial, logs)
         if artifact.key not in listed or artifact.id not in present

@@ -7,7 +7,8 @@ from optuna_dashboard import get_note, save_note, save_plotly_graph_object
 from rich.console import Console
 from rich.progress import track
 
-from sweep.confirmation.outcome import confirmation_study, read_confirmation
+from sweep.confirmation.naming import confirmation_study
+from sweep.confirmation.outcome import read_confirmation
 from sweep.dashboard.artifacts import artifact_folder, publish_artifact, unpublished_artifacts
 from sweep.dashboard.figures import Figures, confirmation_figures, search_figures
 from sweep.dashboard.note import study_note

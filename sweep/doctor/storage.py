@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sweep.doctor.check import Check, fault, ok, warning
-from sweep.storage.database import hide_password, sqlite_path
+from sweep.storage.address import driver_url, first_line, hide_password, is_postgres, sqlite_path
 
 SHARED = re.compile(r"^(nfs\d?|cifs|smb3|lustre|ceph|gpfs|beegfs|glusterfs|9p|fuse\..*|fuse)$")
 """File systems on which SQLite's write-ahead log is not safe (https://www.sqlite.org/wal.html)."""
@@ -34,7 +34,9 @@ def storage_checks(url: str) -> Iterator[Check]:
     kind = file_system(folder)
     if SHARED.match(kind):
         yield fault(
-            "storage", f"{path} lies on {kind}", "SQLite's locks do not hold there: name a local folder with --storage"
+            "storage",
+            f"{path} lies on {kind}",
+            "SQLite's locks do not hold there: --storage with a local folder or a server",
         )
     elif path.exists():
         yield _opens(url)
@@ -67,18 +69,22 @@ def _opens(url: str) -> Check:
     from sqlalchemy import create_engine, inspect, text
     from sqlalchemy.exc import SQLAlchemyError
 
+    from sweep.storage.server import reading_options
+
     path = sqlite_path(url)
     try:
         # Opened as it stands: Optuna's own way would make its tables where there are none.
-        engine = create_engine(url if path is None else f"sqlite:///file:{path.absolute()}?mode=ro&uri=true")
+        if path is None:
+            engine = create_engine(driver_url(url), **(reading_options(url) if is_postgres(url) else {}))
+        else:
+            engine = create_engine(f"sqlite:///file:{path.absolute()}?mode=ro&uri=true")
         with engine.connect() as connection:
             if "studies" not in inspect(connection).get_table_names():
                 return ok("storage", f"{hide_password(url)} opens; `sweep run` would make its tables there")
             studies = connection.execute(text("SELECT count(*) FROM studies")).scalar_one()
             journal = "" if path is None else connection.execute(text("PRAGMA journal_mode")).scalar_one()
     except (SQLAlchemyError, ImportError, OSError, ValueError) as error:
-        first = (str(error).replace(url, hide_password(url)).splitlines() or [type(error).__name__])[0]
-        return fault("storage", f"cannot open {hide_password(url)}: {first}", REMEDY)
+        return fault("storage", f"cannot open {hide_password(url)}: {first_line(error, url)}", REMEDY)
     told = f"{hide_password(url)} opens, {studies} {'study' if studies == 1 else 'studies'}"
     if path is not None and journal != "wal":
         return warning("storage", f"{told}, journal mode {journal}", "`sweep run` sets WAL, so that others can read")

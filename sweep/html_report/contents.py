@@ -10,7 +10,8 @@ from rich.console import Group, RenderableType
 
 from sweep.answer.costs import BestConfigurations, best_configurations, rank_costs
 from sweep.answer.spending import Spending, spending
-from sweep.confirmation.outcome import Confirmed, confirmation_study, read_confirmation
+from sweep.confirmation.naming import confirmation_study
+from sweep.confirmation.outcome import Confirmed, read_confirmation
 from sweep.plots.by_rank import ByRankInfo, by_rank_figure, by_rank_info
 from sweep.plots.collapse_axis import CollapseAxisInfo, collapse_axis_figure, collapse_axis_info
 from sweep.plots.confirmed import ConfirmedInfo, confirmed_figure, confirmed_info

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from objectives.tasks.user_files import own_files, own_modules
-from sweep.confirmation.schedule import FIRST_SEED
 from sweep.html_report.contents import Evidence
 from sweep.html_report.study_toml import study_toml
+from sweep.storage.attributes import SEED
 from sweep.study.file import VerdictSection
 
 LEARNERS = {
@@ -65,7 +65,7 @@ def _run_rows(evidence: Evidence) -> list[tuple[str, str]]:
         ("search seeds", _span([trial.seed for trial in summary.trials if trial.seed is not None])),
     ]
     if evidence.confirmed is not None:
-        first = config.study.seed + FIRST_SEED
+        first = min(trial.user_attrs[SEED] for trial in evidence.confirmation_trials)
         rows.append(("confirmation seeds", _span([first, first + evidence.confirmed.confirmation.scores.shape[1] - 1])))
     return rows
 

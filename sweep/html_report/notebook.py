@@ -7,7 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from sweep.errors import MissingExtraError, UsageError
-from sweep.storage.database import hide_password
+from sweep.storage.address import hide_password
 
 CELL_TIMEOUT_S = 600
 QUIET = "ignore:IProgress not found"

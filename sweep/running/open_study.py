@@ -16,8 +16,10 @@ from sweep.running.supervisor import Supervisor
 from sweep.running.trial_schedule import TrialSchedule
 from sweep.running.where import make_workers
 from sweep.running.workers import Workers
-from sweep.storage.database import create_or_match_study, log_folder, study_lock
+from sweep.storage.bulk import BulkStorage
+from sweep.storage.database import create_or_match_study, log_folder
 from sweep.storage.schema import CURRENT
+from sweep.storage.writer import sole_writer
 from sweep.study.file import StudyFile
 from sweep.study.sources import source_hashes
 
@@ -63,7 +65,7 @@ class OpenStudy:
 @contextmanager
 def open_to_run(
     config: StudyFile,
-    storage: optuna.storages.RDBStorage,
+    storage: BulkStorage,
     *,
     sampler: optuna.samplers.BaseSampler | None = None,
     pruner: optuna.pruners.BasePruner | None = None,
@@ -86,7 +88,8 @@ def open_to_run(
     """
     name = name or config.study.name
     logs = log_folder(storage.url, name)
-    with study_lock(logs):
+    with sole_writer(storage, name, logs=logs) as writer:
         sampler = sampler or optuna.samplers.RandomSampler()
-        study = create_or_match_study(storage, config, sampler, pruner=pruner, name=name, schema=schema)
+        study = create_or_match_study(writer.storage, config, sampler, pruner=pruner, name=name, schema=schema)
+        writer.claim(study)
         yield OpenStudy(study=study, config=config, logs=logs)

@@ -10,7 +10,8 @@ from rich.console import Console
 
 from objectives.preview import Preview
 from sweep.answer.learning import DesignWatch
-from sweep.confirmation.outcome import Confirmed, confirmation_name, count_look, freeze, read_confirmation, store_frozen
+from sweep.confirmation.naming import confirmation_name, first_seed, generation_of
+from sweep.confirmation.outcome import Confirmed, count_look, freeze, read_confirmation, store_frozen
 from sweep.confirmation.schedule import ConfirmSchedule
 from sweep.early_stopping.pruner import make_pruner
 from sweep.errors import NothingToConfirmError, TrialsFailedError
@@ -102,7 +103,7 @@ def run_search(config: StudyFile, *, storage: str, console: Console) -> StudySum
         SweepError: where it cannot be run as it stands.
     """
     check(config)
-    opened = open_storage(storage, create=True)
+    opened = open_storage(storage, create=True, curves=False)
     config = settle(config, stored_study(opened, config.study.name))
     for note in _settled(config):
         console.print(note, markup=False, highlight=False)
@@ -142,7 +143,7 @@ def run_confirmation(
         SweepError: where it cannot be run as it stands.
     """
     check(config)
-    opened = open_storage(storage, create=False)
+    opened = open_storage(storage, create=False, curves=False)
     searched = open_study(opened, config.study.name)
     # An older study goes on under the rule that it declared, whatever its file says by today's defaults.
     config, schema = as_declared(searched, config), schema_of(searched)
@@ -154,7 +155,8 @@ def run_confirmation(
     summary = summarize(searched)
     search = freeze(summary, config)
     seeds = seeds or config.verdict.seeds
-    with open_to_run(config, opened, name=confirmation_name(config.study.name), schema=schema) as run:
+    name = confirmation_name(config.study.name, generation_of(searched))
+    with open_to_run(config, opened, name=name, schema=schema) as run:
         # From here on what is stored counts: trials of an earlier run rest on it.
         search = store_frozen(run.study, search)
         if len(search.frozen) < 2:
@@ -163,7 +165,10 @@ def run_confirmation(
         ended, rule = len(ended_trials(run.study)), rule_of(config, schema)
         for line in plan_lines(search, config, summary, rule=rule, seeds=seeds, ended=ended):
             console.print(line, markup=False)
-        run.supervise(ConfirmSchedule(config, search.frozen, seeds=seeds), progress=make_progress(console))
+        run.supervise(
+            ConfirmSchedule(config, search.frozen, seeds=seeds, first=first_seed(searched)),
+            progress=make_progress(console),
+        )
         # Before it is read: the verdict is over the seeds of looks that were counted.
         count_look(run.study, seeds)
         confirmed = read_confirmation(run.study, config)

@@ -10,6 +10,7 @@ from objectives.trial.messages import StepMetrics, TrialResult, TrialSpec
 from sweep.early_stopping.collapse_monitor import CollapseMonitor, lost_on_held_out
 from sweep.early_stopping.pruner import SearchPruner, recent_reward
 from sweep.storage import attributes
+from sweep.storage.steps import is_reported
 
 if TYPE_CHECKING:
     import optuna
@@ -38,11 +39,15 @@ class RunningTrial:
         """Takes in a step; whether the trial should end because of it. That is said once."""
         self.curve.append(metrics)
         reward = metrics.reward if self.pruner is None else recent_reward(self.curve, self.pruner.steps)
-        if not math.isnan(reward):
+        ends = bool(self.collapse or self.pruned)
+        if not ends:
+            self.collapse = self.monitor.observe(metrics)
+        # A pruner goes by every step, and TPE by the last one of a trial that collapsed.
+        told = self.pruner is not None or self.collapse is not None or is_reported(metrics.step)
+        if told and not math.isnan(reward):
             self.trial.report(reward, metrics.step)
-        if self.collapse or self.pruned:
+        if ends:
             return False
-        self.collapse = self.monitor.observe(metrics)
         if self.collapse is None and self.pruner is not None and self.trial.should_prune():
             self.pruned = f"pruned at step {metrics.step} by {self.pruner.name}"
         return bool(self.collapse or self.pruned)

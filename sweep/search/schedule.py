@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections import deque
-from typing import TYPE_CHECKING, Any
+from collections import Counter, deque
+from typing import TYPE_CHECKING
 
 from objectives.lora import LoraSpec
 from objectives.trial.messages import TrialSpec
+from sweep.search.design import Key, design, point_key
 from sweep.storage.attributes import ADDED, ALPHA, DESIGN, DROPPED, REASON, REDONE, SEED
+from sweep.storage.ladders import earlier_ladders
 from sweep.storage.optuna_internals import set_attribute
 from sweep.study.file import StudyFile
 from sweep.study.space import Point, SearchSpace, alpha_of
@@ -24,6 +26,7 @@ class SearchSchedule:
         self.trials = config.search.trials
         self.score_after: tuple[int, ...] = ()
         self._design: deque[Point] = deque()
+        self._points = PointCount()
 
     def queue(self, study: optuna.Study) -> None:
         """See `TrialSchedule.queue`. Points join Optuna's queue one by one: lost trials come before the rest."""
@@ -31,10 +34,31 @@ class SearchSchedule:
 
     def next_trial(self, study: optuna.Study) -> optuna.Trial:
         """See `TrialSchedule.next_trial`."""
-        if self._design and not any(trial.state.name == "WAITING" for trial in study.get_trials(deepcopy=False)):
+        if self._design and not waiting_trials(study):
             point = self._design.popleft()
             study.enqueue_trial(point, user_attrs={DESIGN: True, SEED: self._config.study.seed})
-        return next_trial(study, self._config)
+        return next_trial(study, self._config, self._points)
+
+
+class PointCount:
+    """How many trials of a study hold each point. One that has ended is looked at once: it never changes again."""
+
+    def __init__(self) -> None:
+        self._ended: Counter[Key] = Counter()
+        self._until = 0
+
+    def others(self, study: optuna.Study, trial: optuna.Trial) -> int:
+        """How many trials but this one hold its point. A failed one that was queued again counts once."""
+        trials, point = study.get_trials(deepcopy=False), point_key(trial.params)
+        while self._until < len(trials) and trials[self._until].state.is_finished():
+            ended = trials[self._until]
+            self._ended[point_key(_queued_point(ended))] += REDONE not in ended.user_attrs
+            self._until += 1
+        return self._ended[point] + sum(
+            point_key(_queued_point(other)) == point
+            for other in trials[self._until :]
+            if other.number != trial.number and REDONE not in other.user_attrs
+        )
 
 
 def make_sampler(*, design_size: int, seed: int) -> optuna.samplers.BaseSampler:
@@ -56,18 +80,23 @@ def distributions(space: SearchSpace) -> dict[str, optuna.distributions.BaseDist
 
 def missing_design(study: optuna.Study, config: StudyFile) -> list[Point]:
     """The points of the design that the study does not hold yet."""
-    held = {_key(_queued_point(trial)) for trial in study.get_trials(deepcopy=False) if DESIGN in trial.user_attrs}
-    design = config.search_space().design(config.search.points_per_rank, seed=config.study.seed)
-    return [point for point in design if _key(point) not in held]
+    held = {point_key(_queued_point(trial)) for trial in study.get_trials(deepcopy=False) if DESIGN in trial.user_attrs}
+    return [point for point in design(config, earlier_ladders(study)) if point_key(point) not in held]
 
 
 def ended_trials(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
     """Trials that count towards the study's number: finished, pruned, or failed for good."""
-    return [
-        trial
-        for trial in study.get_trials(deepcopy=False)
-        if trial.state.is_finished() and REDONE not in trial.user_attrs
-    ]
+    from optuna.trial import TrialState
+
+    ended = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+    return [trial for trial in study.get_trials(deepcopy=False, states=ended) if REDONE not in trial.user_attrs]
+
+
+def waiting_trials(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+    """Trials that are queued."""
+    from optuna.trial import TrialState
+
+    return study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
 
 
 def queue_again(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
@@ -75,8 +104,8 @@ def queue_again(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
     keep = {key: trial.user_attrs[key] for key in (DESIGN, SEED, ADDED) if key in trial.user_attrs}
     point = _queued_point(trial)
     waits = any(
-        other.state.name == "WAITING" and _queued_point(other) == point and other.user_attrs.get(SEED) == keep.get(SEED)
-        for other in study.get_trials(deepcopy=False)
+        _queued_point(other) == point and other.user_attrs.get(SEED) == keep.get(SEED)
+        for other in waiting_trials(study)
     )
     if point and not waits:
         study.enqueue_trial(point, user_attrs=keep)
@@ -86,7 +115,7 @@ def record_failure(study: optuna.Study, number: int, reason: str, *, again: bool
     """Stores a running trial as failed; with `again`, its point is queued first, if anybody wants it still."""
     from optuna.trial import TrialState
 
-    trial = study.trials[number]
+    trial = study.get_trials(deepcopy=False)[number]
     set_attribute(study, trial, REASON, reason)
     if again and DROPPED not in trial.user_attrs:
         queue_again(study, trial)
@@ -94,11 +123,11 @@ def record_failure(study: optuna.Study, number: int, reason: str, *, again: bool
     study.tell(number, state=TrialState.FAIL)
 
 
-def next_trial(study: optuna.Study, config: StudyFile) -> optuna.Trial:
+def next_trial(study: optuna.Study, config: StudyFile, points: PointCount) -> optuna.Trial:
     """Asks for a trial and gives it its seed, so that no (point, seed) comes twice."""
     trial = ask(study, config)
     if SEED not in trial.user_attrs:
-        trial.set_user_attr(SEED, config.study.seed + _repetitions(study, trial))
+        trial.set_user_attr(SEED, config.study.seed + points.others(study, trial))
     return trial
 
 
@@ -128,20 +157,7 @@ def trial_spec(trial: optuna.Trial, config: StudyFile, *, score_after: tuple[int
     )
 
 
-def _repetitions(study: optuna.Study, trial: optuna.Trial) -> int:
-    """How many trials hold this point already. A failed one that was queued again counts once."""
-    return sum(
-        _key(_queued_point(other)) == _key(trial.params)
-        for other in study.get_trials(deepcopy=False)
-        if other.number != trial.number and REDONE not in other.user_attrs
-    )
-
-
 def _queued_point(trial: optuna.trial.FrozenTrial) -> Point:
     """A trial's point, whether it has been asked for or still waits in the queue."""
     # A trial that was lost while it was being asked for has some of its parameters, and all that it was queued with.
     return trial.system_attrs.get("fixed_params") or trial.params
-
-
-def _key(point: Point) -> tuple[tuple[str, Any], ...]:
-    return tuple(sorted(point.items()))

@@ -1,22 +1,21 @@
-"""Where studies live: Optuna's RDB storage, one SQLite file by default, and the lock that keeps one writer a study."""
+"""Where studies live: Optuna's RDB storage, one SQLite file by default, and the studies in it."""
 
 from __future__ import annotations
 
 import difflib
-import fcntl
 import json
-import os
-import re
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from sweep.errors import StorageError, StudyMismatchError
+from sweep.errors import StorageError, StudyMismatchError, SweepError
+from sweep.storage.address import driver_url, first_line, hide_password, is_postgres, patience_s, sqlite_path
 from sweep.storage.attributes import CONFIG, SCHEMA, SCORES, SOURCES
+from sweep.storage.ladders import LADDERS, ladder_hint
+from sweep.storage.network_disk import magic_number, network_disk
 from sweep.storage.schema import CURRENT, as_declared
 from sweep.study.file import StudyFile
 from sweep.study.sources import changed_files, source_hashes
@@ -24,40 +23,24 @@ from sweep.study.sources import changed_files, source_hashes
 if TYPE_CHECKING:
     import optuna
 
-
-SQLITE_PREFIX = "sqlite:///"
-
-
-def sqlite_path(url: str) -> Path | None:
-    """The file behind a SQLite URL; None for any other database."""
-    return Path(url.removeprefix(SQLITE_PREFIX).partition("?")[0]) if url.startswith(SQLITE_PREFIX) else None
+    from sweep.storage.bulk import BulkStorage
 
 
-def hide_password(url: str) -> str:
-    """A database URL that may be shown and logged."""
-    if url.startswith(SQLITE_PREFIX):
-        return url
-    scheme, separator, rest = url.partition("://")
-    address, question, query = rest.partition("?")
-    credentials, at, host = address.rpartition("@")
-    if at:
-        address = f"{credentials.partition(':')[0]}:***@{host}"
-    query = re.sub(r"(?i)([^&=]*(?:pass|pwd|secret|token|key)[^&=]*=)[^&]*", r"\1***", query)
-    return f"{scheme}{separator}{address}{question}{query}"
-
-
-def open_storage(url: str, *, create: bool) -> optuna.storages.RDBStorage:
+def open_storage(url: str, *, create: bool, curves: bool = True) -> BulkStorage:
     """Opens a storage; SQLite files are put into WAL mode, so that a dashboard can read while a sweep writes.
 
     Args:
         url: A SQLAlchemy URL.
         create: Make the SQLite file if there is none.
+        curves: Whether trials that are read through it have their learning curves: see `BulkStorage`.
 
     Raises:
         StorageError: where it cannot be opened.
     """
     import optuna
     from sqlalchemy.exc import SQLAlchemyError
+
+    from sweep.storage.bulk import BulkStorage
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     path = sqlite_path(url)
@@ -67,16 +50,37 @@ def open_storage(url: str, *, create: bool) -> optuna.storages.RDBStorage:
         raise StorageError(
             f"cannot open {url}: not a URL; allowed: sqlite:/// and a file, as in sqlite:///{url or 'rank-sweep.db'}"
         )
+    patience = patience_s(url)
     try:
+        options: dict[str, Any] = {}
         if path is not None:
-            with sqlite3.connect(path) as connection:
-                connection.execute("PRAGMA journal_mode=WAL")
-            connection.close()
-        options = {"connect_args": {"timeout": 60}} if path is not None else {}
-        return optuna.storages.RDBStorage(url, engine_kwargs=options)
+            _open_file(path, create=create)
+            options = {"connect_args": {"timeout": 60}}
+        elif is_postgres(url):
+            from sweep.storage.server import check_driver, reading_options
+
+            check_driver(url)
+            options = reading_options(url)
+        storage = BulkStorage(driver_url(url), engine_kwargs=options)
+    except SweepError:
+        raise
     except (SQLAlchemyError, sqlite3.Error, OSError, ImportError, RuntimeError, ValueError) as error:
-        hint = "" if "://" in url else f"; a file is named as {SQLITE_PREFIX}{url}"
-        raise StorageError(f"cannot open {hide_password(url)}: {_first_line(error, url)}{hint}") from error
+        raise StorageError(f"cannot open {hide_password(url)}: {first_line(error, url)}") from error
+    storage.curves, storage.patience_s = curves, patience
+    return storage
+
+
+def _open_file(path: Path, *, create: bool) -> None:
+    """Puts an SQLite file into WAL mode."""
+    folder = path.absolute().parent
+    if create and (disk := network_disk(magic_number(folder))):
+        raise StorageError(
+            f"{path} would lie on {disk}, where SQLite's log is not safe; allowed: a local folder, or a PostgreSQL "
+            "server, as in --storage postgresql://USER@HOST/DATABASE"
+        )
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+    connection.close()
 
 
 def log_folder(url: str, study: str) -> Path:
@@ -90,36 +94,6 @@ def log_folder(url: str, study: str) -> Path:
     path = sqlite_path(url)
     parent, stem = (path.parent, path.stem) if path is not None else (Path(), "rank-sweep")
     return parent.absolute() / f"{stem}.logs" / study
-
-
-@contextmanager
-def study_lock(folder: Path) -> Iterator[None]:
-    """Holds a study for this process alone, until it ends in whatever way.
-
-    Whoever holds it knows that a trial found running is one that nobody runs any more. The lock is a file beside the
-    storage, or in the working folder where the storage is no file: there, run a study from one folder only.
-
-    Raises:
-        StorageError: where another process holds it.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock_file = (folder / "lock").open("a+")
-    except OSError as error:
-        raise StorageError(f"cannot write logs to {folder}: {error.strerror}") from error
-    with lock_file as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            lock.seek(0)
-            holder = lock.read().strip() or "another process"
-            raise StorageError(
-                f"study {folder.name} is being run by process {holder}; wait for it or stop it"
-            ) from error
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        yield
 
 
 def open_study(storage: optuna.storages.RDBStorage, name: str) -> optuna.Study:
@@ -197,14 +171,17 @@ def match_study(study: optuna.Study, config: StudyFile) -> None:
     Raises:
         StudyMismatchError: where it was not; it says what differs.
     """
-    stored = study.user_attrs.get(CONFIG)
+    stored, hint = study.user_attrs.get(CONFIG), ""
     # Settings that came with a later version had their defaults when the study was run.
     with suppress(ValidationError):
-        stored = stored and StudyFile.model_validate(stored).model_dump(mode="json")
+        if stored:
+            read = StudyFile.model_validate(stored)
+            stored, hint = read.model_dump(mode="json"), ladder_hint(study, read, config)
     if stored is not None and (changes := changed_keys(stored, config.model_dump(mode="json"))):
+        ladders_alone = all(change.startswith(tuple(f"space.{name}:" for name in LADDERS)) for change in changes)
         raise StudyMismatchError(
             f"study {study.study_name!r} in storage was run with other settings: {'; '.join(changes)}. "
-            "Give it another study.name, or undo the change"
+            + (hint if hint and ladders_alone else "Give it another study.name, or undo the change")
         )
     # Until a trial has a score, there is none that a new one could not be compared with.
     files = study.user_attrs.get(SOURCES)
@@ -241,8 +218,3 @@ def changed_keys(stored: dict[str, Any], current: dict[str, Any]) -> list[str]:
 def _differ(old: Any, new: Any, *, ordered: bool) -> bool:
     """Whether two settings differ; where names have an order, as rewards have whose weights are a list, by that too."""
     return bool(old != new) or (ordered and list(old or ()) != list(new or ()))
-
-
-def _first_line(error: BaseException, url: str) -> str:
-    lines = str(error).replace(url, hide_password(url)).splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweep.errors import StorageError
-from sweep.storage.optuna_internals import database_of
+from sweep.storage.address import sqlite_path
+from sweep.storage.optuna_internals import relational_storage
 
 if TYPE_CHECKING:
     import optuna
@@ -16,9 +17,8 @@ class FileWatch:
     """Watches the file behind a study; other databases tell by themselves when they are gone."""
 
     def __init__(self, study: optuna.Study) -> None:
-        database = database_of(study)
-        is_file = database is not None and database.dialect.name == "sqlite" and database.url.database
-        self._path = Path(str(database.url.database)) if database is not None and is_file else None
+        storage = relational_storage(study)
+        self._path = None if storage is None else sqlite_path(storage.url)
         self._was = None if self._path is None else self._identity(self._path)
 
     def check(self) -> None:

@@ -1,6 +1,7 @@
 """What Optuna 5.0 keeps to itself and we need.
 
-Nothing else reaches for a name of Optuna that starts with `_`, but `trials`, which reads its tables.
+Nothing else reaches for a name of Optuna that starts with `_`, but two: `bulk` reads its tables, `patience` asks it
+again.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     import optuna
-    from sqlalchemy import Engine
 
 
 def storage_of(study: optuna.Study) -> optuna.storages.BaseStorage:
@@ -36,13 +36,13 @@ def tables() -> ModuleType:
     return models
 
 
-def database_of(study: optuna.Study) -> Engine | None:
-    """The database that a study lies in; None where its storage is not relational."""
+def relational_storage(study: optuna.Study) -> optuna.storages.RDBStorage | None:
+    """The database that a study lies in, behind Optuna's cache; None where its storage is not relational."""
     from optuna.storages import RDBStorage
 
     storage = storage_of(study)
     backend = getattr(storage, "_backend", storage)
-    return backend.engine if isinstance(backend, RDBStorage) else None
+    return backend if isinstance(backend, RDBStorage) else None
 
 
 def set_attribute(study: optuna.Study, trial: optuna.trial.FrozenTrial, key: str, value: Any) -> None:

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 from sweep.errors import UsageError
 from sweep.storage.attributes import ADDED, DROPPED, REASON, REDONE
-from sweep.storage.optuna_internals import database_of, end_unasked, set_attribute, study_id, tables
+from sweep.storage.bulk import BulkStorage
+from sweep.storage.optuna_internals import end_unasked, relational_storage, set_attribute, study_id, tables
 from sweep.study.space import Point
 
 if TYPE_CHECKING:
     import optuna
+    from sqlalchemy import Connection
 
 ON_REQUEST = "dropped on request"
 """Why such a trial has ended."""
@@ -55,32 +57,32 @@ def drop_trial(study: optuna.Study, number: int) -> str:
 
 def read_requests(study: optuna.Study) -> Requests:
     """Reads what has been asked for, without reading whole trials: it is looked at every few seconds."""
+    storage = relational_storage(study)
+    if isinstance(storage, BulkStorage):
+        number = study_id(study)
+        return storage.read(lambda connection: _select_requests(connection, number))
+    trials = study.get_trials(deepcopy=False)
+    return Requests(
+        added=sum(ADDED in trial.user_attrs and REDONE not in trial.user_attrs for trial in trials),
+        dropped=frozenset(t.number for t in trials if t.state.name == "RUNNING" and DROPPED in t.user_attrs),
+    )
+
+
+def _select_requests(connection: Connection, of_study: int) -> Requests:
     from optuna.trial import TrialState
     from sqlalchemy import func, select
 
-    database, models = database_of(study), tables()
-    if database is None:
-        trials = study.get_trials(deepcopy=False)
-        return Requests(
-            added=sum(ADDED in trial.user_attrs and REDONE not in trial.user_attrs for trial in trials),
-            dropped=frozenset(t.number for t in trials if t.state == TrialState.RUNNING and DROPPED in t.user_attrs),
-        )
+    models = tables()
     trial, attribute = models.TrialModel, models.TrialUserAttributeModel
-    own = trial.study_id == study_id(study)
     again = select(attribute.trial_id).where(attribute.key == REDONE).scalar_subquery()
-    added = (
-        select(func.count())
-        .select_from(trial)
-        .join(attribute, attribute.trial_id == trial.trial_id)
-        .where(own, attribute.key == ADDED, trial.trial_id.not_in(again))
-    )
+    with_key = select(func.count()).select_from(trial).join(attribute, attribute.trial_id == trial.trial_id)
+    added = with_key.where(trial.study_id == of_study, attribute.key == ADDED, trial.trial_id.not_in(again))
     dropped = (
         select(trial.number)
         .join(attribute, attribute.trial_id == trial.trial_id)
-        .where(own, attribute.key == DROPPED, trial.state == TrialState.RUNNING)
+        .where(trial.study_id == of_study, attribute.key == DROPPED, trial.state == TrialState.RUNNING)
     )
-    with database.connect() as connection:
-        return Requests(
-            added=connection.execute(added).scalar_one(),
-            dropped=frozenset(number for (number,) in connection.execute(dropped)),
-        )
+    return Requests(
+        added=connection.execute(added).scalar_one(),
+        dropped=frozenset(number for (number,) in connection.execute(dropped)),
+    )

@@ -153,7 +153,9 @@ def summarize(study: optuna.Study, stored: Sequence[optuna.trial.FrozenTrial] | 
         StorageError: where it was not made by `sweep run`.
     """
     config = stored_config(study)
-    trials = tuple(_trial_summary(trial) for trial in (wanted_trials(study) if stored is None else stored))
+    trials = tuple(
+        _trial_summary(trial) for trial in (wanted_trials(study, curves=False) if stored is None else stored)
+    )
     base = study.user_attrs.get(attributes.BASELINE)
     return StudySummary(
         study=study.study_name,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.resources
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -157,6 +158,18 @@ def parse_override(override: str) -> tuple[str, Any]:
         return name, tomllib.loads(f"value = {text}")["value"]
     except (ValueError, RecursionError):
         return name, text
+
+
+def line_of(path: Path, name: str) -> int | None:
+    """The line of a study file that says `section.key`; None where there is no such line."""
+    section, _, key = name.partition(".")
+    here = ""
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        if header := re.match(r"\s*\[([^\[\]]+)\]", line):
+            here = header[1].strip()
+        elif here == section and re.match(rf"\s*{re.escape(key)}\s*=", line):
+            return number
+    return None
 
 
 def set_value(content: dict[str, Any], name: str, value: Any) -> None:

@@ -6,7 +6,7 @@ import sqlite3
 
 import optuna
 
-from sweep.confirmation.outcome import confirmation_name
+from sweep.confirmation.naming import confirmation_name
 from sweep.search.schedule import distributions
 from sweep.storage import attributes
 from sweep.storage.attributes import DESIGN, FROZEN, LOOKS, SEED

@@ -1,0 +1,73 @@
+"""Which stored studies are a search's confirmations: one, and another for each time it was extended after a look."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from sweep.storage.attributes import EXTENSIONS
+from sweep.storage.optuna_internals import storage_of
+
+if TYPE_CHECKING:
+    import optuna
+
+FIRST_SEED = 1_000_000
+"""Confirmation seeds begin so far above the search's that they never meet; a second confirmation's as far above."""
+
+
+def confirmation_name(study: str, generation: int = 0) -> str:
+    """The name of a study's confirmation in storage."""
+    return f"{study}.confirm" if generation == 0 else f"{study}.confirm.{generation + 1}"
+
+
+def is_confirmation(name: str, names: Iterable[str]) -> bool:
+    """Whether a stored study is the confirmation of another one of these."""
+    search = re.fullmatch(r"(.+)\.confirm(\.\d+)?", name)
+    return search is not None and search[1] in names
+
+
+def generation_named(confirmation: str) -> int:
+    """How many confirmations came before one, by its name."""
+    found = re.fullmatch(r".+\.confirm\.(\d+)", confirmation)
+    return int(found[1]) - 1 if found else 0
+
+
+def generation_of(search: optuna.Study) -> int:
+    """How many confirmations came before the one that counts."""
+    extensions = search.user_attrs.get(EXTENSIONS, [])
+    return extensions[-1]["generation"] if extensions else 0
+
+
+def first_seed(search: optuna.Study) -> int:
+    """The first seed of the confirmation that counts, above the study's own."""
+    return FIRST_SEED * (generation_of(search) + 1)
+
+
+def confirmation_study(search: optuna.Study) -> optuna.Study | None:
+    """The study that holds a search's confirmation trials; None where it has none."""
+    return _stored(search, generation_of(search))
+
+
+def earlier_confirmations(search: optuna.Study) -> list[optuna.Study]:
+    """Those that were made before the search was extended, the oldest first."""
+    found = [_stored(search, generation) for generation in range(generation_of(search))]
+    return [study for study in found if study is not None]
+
+
+def family(search: optuna.Study) -> list[str]:
+    """The names of a search and of all its confirmations that are stored."""
+    newest = confirmation_study(search)
+    confirmations = [*earlier_confirmations(search), *([] if newest is None else [newest])]
+    return [search.study_name, *(study.study_name for study in confirmations)]
+
+
+def _stored(search: optuna.Study, generation: int) -> optuna.Study | None:
+    import optuna
+
+    try:
+        return optuna.load_study(
+            study_name=confirmation_name(search.study_name, generation), storage=storage_of(search)
+        )
+    except KeyError:
+        return None
