@@ -62,7 +62,7 @@ def main() -> None:
                 told = fault(Path(folder) / str(number), references)
             except Exception as error:
                 traceback.print_exc()
-                told, failed = f"**failed**: {type(error).__name__}: {str(error).splitlines()[0]}", failed + 1
+                told, failed = f"**failed**: {type(error).__name__}: {[*str(error).splitlines(), ''][0]}", failed + 1
             print(f"| {name} | {time.monotonic() - began:.0f} | {told} |", flush=True)
     sys.exit(1 if failed else 0)
 

@@ -24,7 +24,7 @@ STAGES = {"rollout": "rolling out", "training": "training", "scoring": "scoring"
 
 def random_kills(folder: Path, references: References, kills: int) -> str:
     """SIGKILL to the supervisor, the worker or both, at random over the search and the confirmation."""
-    study = FaultStudy(folder, steps=max(240, 12 * kills))
+    study = FaultStudy(folder, steps=40 * kills)
     draw, done = random.Random(0), 0
     for command, share in (("run", kills - kills // 2), ("confirm", kills // 2)):
         for _ in range(share):

@@ -17,7 +17,7 @@ from tests.support.command import Running, is_alive
 
 STEPS = 240
 SETTINGS = (
-    "space.r=[1, 16]", "search.points_per_rank=2", "search.trials=4", "budget.prompts_per_step=8",
+    "space.r=[1, 16]", "space.learning_rate=[0.001, 0.002]", "space.alpha=[16, 32]", "search.points_per_rank=2", "search.trials=4", "budget.prompts_per_step=8",
     "budget.group_size=4", "task.held_out_prompts=64", "run.checkpoint_s=1", "verdict.seeds=2",
 )  # fmt: skip
 ROUNDING = 0.1
@@ -93,10 +93,10 @@ class FaultStudy:
         """What each finished trial has scored, by what the trial is."""
         found: dict[tuple[object, ...], float] = {}
         for trial in self.stored(command).trials:
-            if trial.state.name == "COMPLETE":
+            if trial.state.name in ("COMPLETE", "PRUNED"):
                 key = (*sorted(trial.params.items()), trial.user_attrs[attributes.SEED])
                 assert key not in found, f"{key} has finished twice"
-                found[key] = trial.value
+                found[key] = trial.user_attrs[attributes.SCORES][-1]["sampled"]
         return found
 
     def processes(self) -> list[int]:
@@ -132,7 +132,7 @@ class FaultStudy:
             command: Whose trials.
         """
         scores = self.scores(command)
-        assert {trial.state.name for trial in self.stored(command).trials} <= {"COMPLETE", "FAIL"}
+        assert {trial.state.name for trial in self.stored(command).trials} <= {"COMPLETE", "PRUNED", "FAIL"}
         assert scores.keys() == reference.keys(), "every point and seed has finished, and no other"
         for key, value in reference.items():
             allowed = 0.0 if self.slots == 1 else ROUNDING
