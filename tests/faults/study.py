@@ -17,8 +17,9 @@ from tests.support.command import Running, is_alive
 
 STEPS = 240
 SETTINGS = (
-    "space.r=[1, 16]", "space.learning_rate=[0.001, 0.002]", "space.alpha=[16, 32]", "search.points_per_rank=2", "search.trials=4", "budget.prompts_per_step=8",
-    "budget.group_size=4", "task.held_out_prompts=64", "run.checkpoint_s=1", "verdict.seeds=2",
+    "space.r=[1, 16]", "space.learning_rate=[0.001, 0.002]", "space.alpha=[16, 32]", "search.points_per_rank=2",
+    "search.trials=4", "budget.prompts_per_step=8", "budget.group_size=4", "task.held_out_prompts=64",
+    "run.checkpoint_s=1", "verdict.seeds=2",
 )  # fmt: skip
 ROUNDING = 0.1
 """By which scores of packed trials may differ: on 64 prompts, with neighbours that came at other times."""
