@@ -186,6 +186,18 @@ def test_a_longer_budget_goes_on_where_the_schedule_does_not_ask_how_long(make):
     assert longer.results[7].held_out == whole.results[0].held_out
 
 
+def test_where_checkpoints_are_kept_a_trial_that_has_ended_can_go_on(make):
+    whole = Feed(spec(0))
+    make(slots=1, steps=STEPS).serve(whole)
+    short = Feed(spec(0))
+    make(slots=1, steps=4, keep_checkpoints=True).serve(short)
+    longer = Feed(again(spec(0), 7))
+    make(slots=1, steps=STEPS).serve(longer)
+    assert longer.resumed_at == {7: 4}
+    assert longer.results[7].held_out == whole.results[0].held_out
+    assert [score.step for score in longer.results[7].scores] == [1, 2, 4, STEPS]
+
+
 def test_a_longer_budget_starts_anew_where_the_schedule_depends_on_it(make):
     make(slots=1, steps=4, lr_scheduler_type="linear").serve(Feed(spec(0), stop_at=3))
     longer = Feed(again(spec(0), 7))

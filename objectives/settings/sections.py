@@ -150,6 +150,9 @@ class RunSettings(Section):
     """Seconds between two checkpoints of a packed trial: what a crash may cost. Rarer where they would take more than
     2 % of the time."""
 
+    keep_checkpoints: bool = False
+    """Keep the last checkpoint of every confirmation trial beside its log: `sweep confirm --steps` goes on from it."""
+
 
 class WorkerSettings(Section):
     """Everything a worker needs to know before its first trial."""

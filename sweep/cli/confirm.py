@@ -28,6 +28,12 @@ def confirm(
             "--seeds", min=2, help="Total seeds per rank, instead of `verdict.seeds`. You can add more later."
         ),
     ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            "--steps", min=1, help="Go on to so many steps: a horizon of its own, from checkpoints that were kept."
+        ),
+    ] = None,
     workers: WorkersOption = None,
     ray: RayOption = None,
     ray_without_token: RayWithoutTokenOption = False,
@@ -43,6 +49,10 @@ def confirm(
 
     Ctrl-C stops it; run the same command again to continue. `--seeds 20` later adds seeds, and reruns none.
 
+    `--steps 160` asks the same of longer trials. With `run.keep_checkpoints = true` they go on from the ends of the
+    shorter ones, where the learning rate is constant, else they start anew. What comes of it is stored as
+    STUDY.confirm.160-steps, beside the verdict at the study's own budget, which stands.
+
     Examples: `sweep confirm tiny`, `sweep confirm my_study.toml --seeds 20`
     """
     from rich.console import Console
@@ -55,7 +65,7 @@ def confirm(
     config = load_study(study, with_workers(overrides, workers, ray, without_token=ray_without_token))
     console = Console(highlight=False)
     try:
-        confirmed, summary = run_confirmation(config, storage=storage, seeds=seeds, console=console)
+        confirmed, summary = run_confirmation(config, storage=storage, seeds=seeds, console=console, steps=steps)
     except NothingToConfirmError as error:
         again = sweep_command("run", study, storage=storage, overrides=overrides)
         raise NothingToConfirmError(f"{error}; `{again}` continues it") from error

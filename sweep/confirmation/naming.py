@@ -21,15 +21,20 @@ def confirmation_name(study: str, generation: int = 0) -> str:
     return f"{study}.confirm" if generation == 0 else f"{study}.confirm.{generation + 1}"
 
 
+def horizon_name(confirmation: str, steps: int) -> str:
+    """The name of a confirmation that goes on to more steps than its study declares."""
+    return f"{confirmation}.{steps}-steps"
+
+
 def is_confirmation(name: str, names: Iterable[str]) -> bool:
     """Whether a stored study is the confirmation of another one of these."""
-    search = re.fullmatch(r"(.+)\.confirm(\.\d+)?", name)
+    search = re.fullmatch(r"(.+)\.confirm(\.\d+)?(\.\d+-steps)?", name)
     return search is not None and search[1] in names
 
 
 def generation_named(confirmation: str) -> int:
     """How many confirmations came before one, by its name."""
-    found = re.fullmatch(r".+\.confirm\.(\d+)", confirmation)
+    found = re.fullmatch(r".+\.confirm\.(\d+)(\.\d+-steps)?", confirmation)
     return int(found[1]) - 1 if found else 0
 
 
@@ -59,7 +64,10 @@ def family(search: optuna.Study) -> list[str]:
     """The names of a search and of all its confirmations that are stored."""
     newest = confirmation_study(search)
     confirmations = [*earlier_confirmations(search), *([] if newest is None else [newest])]
-    return [search.study_name, *(study.study_name for study in confirmations)]
+    names = [study.study_name for study in confirmations]
+    stored = [study.study_name for study in storage_of(search).get_all_studies()]
+    longer = [name for name in stored if name.endswith("-steps") and name.rpartition(".")[0] in names]
+    return [search.study_name, *names, *longer]
 
 
 def _stored(search: optuna.Study, generation: int) -> optuna.Study | None:

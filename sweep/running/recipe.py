@@ -9,8 +9,10 @@ import optuna
 from rich.console import Console
 
 from objectives.preview import Preview
+from objectives.trial.checkpoint_file import take_over
 from sweep.answer.learning import DesignWatch
-from sweep.confirmation.naming import confirmation_name, first_seed, generation_of
+from sweep.confirmation.horizon import lengthened
+from sweep.confirmation.naming import confirmation_name, first_seed, generation_of, horizon_name
 from sweep.confirmation.outcome import Confirmed, count_look, freeze, read_confirmation, store_frozen
 from sweep.confirmation.schedule import ConfirmSchedule
 from sweep.early_stopping.pruner import make_pruner
@@ -26,12 +28,7 @@ from sweep.running.open_study import open_to_run
 from sweep.running.reward_preview import Signal, check_reward, judge_signal
 from sweep.running.where import check_workers, worker_device
 from sweep.search.schedule import SearchSchedule, ended_trials, make_sampler
-from sweep.storage.database import (
-    match_study,
-    open_storage,
-    open_study,
-    stored_study,
-)
+from sweep.storage.database import log_folder, match_study, open_storage, open_study, stored_study
 from sweep.storage.schema import as_declared, declared_note, rule_of, schema_of
 from sweep.storage.summary import StudySummary, summarize
 from sweep.study.file import StudyFile
@@ -103,6 +100,8 @@ def run_search(config: StudyFile, *, storage: str, console: Console) -> StudySum
         SweepError: where it cannot be run as it stands.
     """
     check(config)
+    # Kept are the checkpoints of a confirmation, whose trials are those that one would go on with.
+    config = config.model_copy(update={"run": config.run.model_copy(update={"keep_checkpoints": False})})
     opened = open_storage(storage, create=True, curves=False)
     config = settle(config, stored_study(opened, config.study.name))
     for note in _settled(config):
@@ -124,7 +123,7 @@ def run_search(config: StudyFile, *, storage: str, console: Console) -> StudySum
 
 
 def run_confirmation(
-    config: StudyFile, *, storage: str, seeds: int | None, console: Console
+    config: StudyFile, *, storage: str, seeds: int | None, console: Console, steps: int | None = None
 ) -> tuple[Confirmed, StudySummary]:
     """Runs every tuned rank's frozen configuration on fresh seeds, or goes on with that.
 
@@ -133,12 +132,13 @@ def run_confirmation(
         storage: Where its search is stored, a SQLAlchemy URL.
         seeds: A rank in all; None for what the study declares.
         console: Where progress is shown, what is about to run, and what that can show.
+        steps: A longer horizon than the study's own, stored apart; trials go on from kept checkpoints.
 
     Returns:
         What it has come to, and the search that it rests on.
 
     Raises:
-        NothingToConfirmError: where the search has tuned fewer than two ranks.
+        NothingToConfirmError: where the search has tuned fewer than two ranks, or nothing is there to go on with.
         TrialsFailedError: where no trial gets through, or a fault stops the study.
         SweepError: where it cannot be run as it stands.
     """
@@ -156,12 +156,17 @@ def run_confirmation(
     search = freeze(summary, config)
     seeds = seeds or config.verdict.seeds
     name = confirmation_name(config.study.name, generation_of(searched))
+    if steps is not None:
+        config, search = lengthened(config, searched, steps)
+        earlier, name = log_folder(opened.url, name), horizon_name(name, steps)
     with open_to_run(config, opened, name=name, schema=schema) as run:
         # From here on what is stored counts: trials of an earlier run rest on it.
         search = store_frozen(run.study, search)
         if len(search.frozen) < 2:
             alone = " and ".join(f"r={rank.r}" for rank in search.frozen) or "none"
             raise NothingToConfirmError(f"confirm compares ranks, and this search has tuned only {alone}")
+        if steps is not None:
+            take_over(run.logs, earlier)
         ended, rule = len(ended_trials(run.study)), rule_of(config, schema)
         for line in plan_lines(search, config, summary, rule=rule, seeds=seeds, ended=ended):
             console.print(line, markup=False)

@@ -83,7 +83,7 @@ class RunningTrials:
         """Stores what a trial has come to."""
         running = self._trials.pop(number)
         reason = running.store(self._study, result)
-        self._end(running)
+        self._end(running, keep=self._config.run.keep_checkpoints and not result.pruned)
         self._progress.trial_ended(running.spec, score=result.held_out.sampled, reason=reason)
 
     def fail(self, running: RunningTrial, reason: str, *, again: bool = False) -> None:
@@ -110,7 +110,8 @@ class RunningTrials:
             return False
         return set(Counter(trial.state.name for trial in ended_trials(self._study))) == {"FAIL"}
 
-    def _end(self, running: RunningTrial) -> None:
-        """Once it is stored how a trial has ended, and not before, nobody will want to go on with it."""
+    def _end(self, running: RunningTrial, *, keep: bool = False) -> None:
+        """Once it is stored how a trial has ended, and not before, nobody goes on with it, but to more steps."""
         self.ended += 1
-        checkpoint_file(self._log_folder, running.spec).unlink(missing_ok=True)
+        if not keep:
+            checkpoint_file(self._log_folder, running.spec).unlink(missing_ok=True)

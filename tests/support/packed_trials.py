@@ -98,6 +98,7 @@ def learners(*, model, policy, vllm_engine, folder):
         engine=None,
         model=model,
         checkpoint_s=60.0,
+        keep_checkpoints=False,
         **learner,
     ):
         engine = Engine(vllm_engine) if engine is None else engine
@@ -109,7 +110,7 @@ def learners(*, model, policy, vllm_engine, folder):
             task=StringOpsSettings(name="string_ops", symbols=1, held_out_prompts=64, train_prompts=20),
             learner=PackedSettings(name="packed", **learner) if kind is PackedLearner else TrlSettings(**learner),
             budget=BudgetSettings(steps=steps, prompts_per_step=8, group_size=4),
-            run=RunSettings(checkpoint_s=checkpoint_s),
+            run=RunSettings(checkpoint_s=checkpoint_s, keep_checkpoints=keep_checkpoints),
             log_folder=folder / "logs",
         )
         evaluator = Evaluator(

@@ -70,6 +70,12 @@ class Checkpoints:
             if run.step and run.step == run.boundary.step and not self._optimizer.updating:
                 self._write(run)
 
+    def keep(self, run: TrialRun) -> None:
+        """Writes a trial that has spent its budget, where the study keeps checkpoints."""
+        if self._settings.run.keep_checkpoints and run.spent and not run.step % self._settings.learner.num_iterations:
+            run.boundary = Counters(step=run.step, tokens=run.tokens)
+            self._write(run)
+
     def _write(self, run: TrialRun) -> None:
         began = time.monotonic()
         with shared_time([run], "checkpoint"):

@@ -223,6 +223,7 @@ class PackTraining:
                 if run.spent or pruned:
                     self._held_out.score(run)
                     base = self._held_out.base_score(run)
+                    self._checkpoints.keep(run)
                     self._feed.finish(run.spec.number, run.result(adapter=self._adapters.keep(run.owner), base=base))
                     self._release(run)
             except RewardError as error:
