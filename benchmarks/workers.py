@@ -141,9 +141,8 @@ def simulated() -> None:
                     workers=SleepingWorkers(count),  # type: ignore[arg-type]
                 )
                 seconds[count] = time.monotonic() - began
-    print(
-        f"simulated: {seconds[1]:.1f} s with one worker, {seconds[4]:.1f} s with four: {seconds[1] / seconds[4]:.2f} times"
-    )
+    ratio = seconds[1] / seconds[4]
+    print(f"simulated: {seconds[1]:.1f} s with one worker, {seconds[4]:.1f} s with four: {ratio:.2f} times")
 
 
 def two() -> None:
@@ -167,9 +166,8 @@ def checkpoints() -> None:
             for name, seconds in trial.user_attrs[attributes.COST]["seconds"].items():
                 spent[name] = spent.get(name, 0.0) + seconds
     share = spent.get("checkpoint", 0.0) / sum(spent.values())
-    print(
-        f"checkpoints: {share:.2%} of the time at one in {INTERVAL_S:g} s, so {share * INTERVAL_S / 60:.3%} at one in 60 s"
-    )
+    usual = share * INTERVAL_S / 60
+    print(f"checkpoints: {share:.2%} of the time at one in {INTERVAL_S:g} s, so {usual:.3%} at one in 60 s")
 
 
 def ray() -> None:
