@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sweep.errors import StorageError
 
-SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - a memory-backed folder, entered only through tempfile
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - a memory-backed folder, entered only through tempfile  # nosec B108
 PREFIX = "rank-sweep-"
 LEAST_FREE = 256 * 2**20
 """Bytes that a folder for temporary files must have free."""
