@@ -6,7 +6,7 @@ PYTHON  ?= $(shell for p in $(PYTHONS); do $$p -c 'import ensurepip, sys, venv; 
 VENV    := .venv
 BIN     := $(VENV)/bin
 
-.PHONY: setup sweep test test-long test-ray faults test-avx2 test-emulated test-light check lock clean
+.PHONY: setup sweep test test-long test-ray faults test-avx2 test-emulated test-light check audit lock clean
 
 setup: $(VENV)/.ready
 
@@ -55,6 +55,11 @@ check: $(VENV)/.ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive sweep objectives studies requirements
+
+# Known vulnerabilities of the locked packages; where the service cannot be reached, it says that nothing was looked up.
+audit: $(VENV)/.ready
+	@$(BIN)/python requirements/audit.py
 
 $(VENV)/.ready: requirements/cpu.lock requirements/install.py pyproject.toml
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.11, 3.12 or 3.13 with venv here; install one (Debian and Ubuntu:" \

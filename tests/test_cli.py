@@ -81,6 +81,15 @@ def test_a_study_that_plain_optuna_made_is_answered_in_one_line(tmp_path):
     assert (listed.returncode, "[/theirs]" in listed.stdout) == (0, True)
 
 
+def test_a_study_that_is_named_to_command_a_terminal_is_listed_letter_by_letter(tmp_path):
+    import optuna
+
+    optuna.create_study(study_name="a\x1b]0;owned\x07\x1b[31m", storage=f"sqlite:///{tmp_path}/rank-sweep.db")
+    listed = sweep("studies", cwd=tmp_path)
+    assert (listed.returncode, "\x1b" in listed.stdout, "\x07" in listed.stdout) == (0, False, False)
+    assert r"a\x1b]0;owned" in listed.stdout
+
+
 def test_a_log_folder_that_is_a_file_is_one_line(tmp_path):
     (tmp_path / "rank-sweep.logs").write_text("")
     done = sweep("run", "tiny", cwd=tmp_path)

@@ -318,17 +318,6 @@ def test_ctrl_c_stops_it_with_nothing_amiss(folder):
     assert said.splitlines()[-1] == "read-only; Ctrl-C stops it"
 
 
-def test_listening_for_others_is_said(folder):
-    command = Running("dashboard", "tiny", "--port", "0", "--host", "0.0.0.0", cwd=folder)
-    try:
-        command.wait_for("Ctrl-C stops it")
-    finally:
-        command.end()
-    said = command.output.read_text()
-    assert "warning: whoever reaches 0.0.0.0 can read every study in this storage" in said
-    assert re.search(r"http://127\.0\.0\.1:\d+/dashboard/studies/1/note", said)
-
-
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

@@ -166,6 +166,21 @@ def test_a_hub_out_of_reach_and_a_browser_that_is_none_are_told(monkeypatch, tmp
     assert "local folders" in hub.remedy
 
 
+@pytest.mark.parametrize(
+    ("address", "found"),
+    [
+        ("file:///etc/hostname", "HF_ENDPOINT=file:///etc/hostname; allowed: an address with http:// or https://"),
+        ("http://me:secret@127.0.0.1:9", "http://me:***@127.0.0.1:9 does not answer"),
+        ("hub", "HF_ENDPOINT=hub; allowed: an address with http:// or https://"),
+    ],
+)
+def test_a_hub_that_is_no_http_address_is_not_opened_and_passwords_are_hidden(monkeypatch, address, found):
+    monkeypatch.setenv("HF_ENDPOINT", address)
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    hub, _ = outside.outside_checks()
+    assert (hub.status, hub.found) == (Status.WARNING, found)
+
+
 def test_a_study_is_looked_at_with_its_model_data_and_code(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert {check.status for check in study.study_checks("tiny", [])} == {Status.OK}

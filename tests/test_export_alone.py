@@ -3,8 +3,10 @@
 import ast
 import json
 import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 
 import pytest
 
@@ -13,6 +15,7 @@ from sweep.export.alone import alone
 from sweep.study.reading import load_study
 from tests.support.command import sweep
 from tests.test_free_text import STUDY
+from tests.test_plots import stored_study
 
 REWARDS = """
 from own_parts import length
@@ -142,3 +145,24 @@ def test_the_script_trains_with_the_studys_settings(folder):
     assert "T=1, top_p=0.9, top_k=50, min_p=0.01, repetition_penalty=1.1, stop=['zz', 'END']" in card
     assert "adamw_torch, betas 0.9 and 0.99, weight decay 0.01" in card
     assert "ratios within 0.8 to 1.28, delta 4, cut completions left out" in card
+
+
+def test_a_storage_from_elsewhere_puts_no_code_of_its_own_into_the_script(tmp_path):
+    stored_study(tmp_path)
+    evil = 'x"""\nevil = 1\n#'
+    with closing(sqlite3.connect(tmp_path / "rank-sweep.db")) as connection, connection:
+        ((config,),) = connection.execute("SELECT value_json FROM study_user_attributes WHERE key = 'config'")
+        config = json.loads(config)
+        config["study"]["description"] = config["model"]["name"] = evil
+        config["task"] = {
+            "name": "dataset", "data": evil, "split": evil, "prompt_column": evil, "chat_template": evil,
+            "system_prompt": evil, "chat": True, "reward": ["own_rewards:short"], "train_prompts": 64,
+            "held_out_prompts": 8,
+        }  # fmt: skip
+        changed = json.dumps(config)
+        connection.execute("UPDATE study_user_attributes SET value_json = ? WHERE key = 'config'", (changed,))
+    done = sweep("export", "tiny", "--trial", 0, "-o", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    script = (tmp_path / "out" / "train.py").read_text()
+    assert "evil = 1" in script
+    assert not [node for node in ast.walk(ast.parse(script)) if isinstance(node, ast.Name) and node.id == "evil"]

@@ -53,8 +53,11 @@ def studies(storage: StorageOption = DEFAULT_STORAGE, as_json: JsonOption = Fals
     from rich.table import Table
     from rich.text import Text
 
+    from sweep.text import printable
+
     table = Table("study", "trials", "ended here", "what it is")
     for row in rows:
         cells = (row["study"], str(row["trials"] or ""), str(row["ended"]), row["description"])
-        table.add_row(*map(Text, cells))
+        # A storage from elsewhere names its studies as it likes.
+        table.add_row(*(Text(printable(cell)) for cell in cells))
     Console().print(table)

@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from sweep.dashboard.access import Access, names_token, without_token
+
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
@@ -23,19 +25,25 @@ PAGE_POLICY = "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 DATA_POLICY = "default-src 'none'; frame-ancestors 'none'; sandbox"
 """For what is no page: an artifact that calls itself HTML may neither run scripts nor be of the dashboard's origin."""
 
+ASKS = "this dashboard asks for a token: open the address with ?token= that it was started with, once in each browser"
+
 
 class Guard:
     """A WSGI application before another one, which it lets answer reads that were addressed to it by its own name."""
 
-    def __init__(self, app: WSGIApplication, host: str, *, any_address: bool = False) -> None:
+    def __init__(
+        self, app: WSGIApplication, host: str, *, any_address: bool = False, access: Access | None = None
+    ) -> None:
         """Stands before an application.
 
         Args:
             app: What is guarded.
             host: The name or address that readers use, besides this machine's names for itself.
             any_address: Any address will do, for a server that listens on all that this machine has.
+            access: The token that every reader has to hold; None where none is asked for.
         """
         self._app = app
+        self._access = access
         self._names = {*LOCAL_NAMES, url_host(host).lower()}
         self._any_address = any_address
 
@@ -45,6 +53,14 @@ class Guard:
             names = ", ".join(sorted(self._names))
             return _refuse(start_response, "403 Forbidden", f"no such host here; allowed: {names}")
         method = environ["REQUEST_METHOD"]
+        if (access := self._access) is not None:
+            shown = names_token(environ)
+            if not (access.is_shown(environ) if shown else access.is_held(environ)):
+                return _refuse(start_response, "401 Unauthorized", ASKS, ("WWW-Authenticate", "Token"))
+            if shown and method in READS:
+                return _let_in(start_response, access.cookie, without_token(environ))
+            # The dashboard has no use for cookies, and cannot write down what it does not get.
+            environ.pop("HTTP_COOKIE", None)
         if method not in READS:
             reason = f"this dashboard is read-only: {method} is not answered; allowed: {', '.join(READS)}"
             return _refuse(start_response, "405 Method Not Allowed", reason, ("Allow", ", ".join(READS)))
@@ -79,9 +95,27 @@ def _is_address(name: str) -> bool:
     return True
 
 
+def _let_in(start_response: StartResponse, cookie: str, address: str) -> Iterable[bytes]:
+    # Not a 303: where the address was a link on another site, browsers follow it without the SameSite cookie that they
+    # have just been given, and are refused. Chromium 156 does. What a page of ours refreshes to is of its own site, and
+    # takes that page's place in the history.
+    headers = [
+        ("Refresh", f"0; url={address}"),
+        ("Set-Cookie", cookie),
+        ("Cache-Control", "no-store"),
+        ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
+    ]
+    return _answer(start_response, "200 OK", "text/plain; charset=utf-8", f"Welcome; go on to {address}", *headers)
+
+
 def _refuse(start_response: StartResponse, status: str, reason: str, *headers: tuple[str, str]) -> Iterable[bytes]:
     # The dashboard shows its reader the `reason` of whatever failed.
-    body = json.dumps({"reason": reason}).encode() + b"\n"
-    length = ("Content-Length", str(len(body)))
-    start_response(status, [("Content-Type", "application/json"), length, *HEADERS, *headers])
+    return _answer(start_response, status, "application/json", json.dumps({"reason": reason}), *headers)
+
+
+def _answer(
+    start_response: StartResponse, status: str, kind: str, text: str, *headers: tuple[str, str]
+) -> Iterable[bytes]:
+    body = text.encode() + b"\n"
+    start_response(status, [("Content-Type", kind), ("Content-Length", str(len(body))), *HEADERS, *headers])
     return [body]

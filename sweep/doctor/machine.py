@@ -135,7 +135,7 @@ def _memory() -> Check:
 
 
 def _shared_memory() -> Check:
-    folder = Path("/dev/shm")  # noqa: S108 - looked at, not written to
+    folder = Path("/dev/shm")  # noqa: S108 - looked at, not written to  # nosec B108
     if not os.access(folder, os.W_OK):
         return ok("shared memory", "none: adapters are handed to the engine through the disk")
     size, noexec = shutil.disk_usage(folder), os.statvfs(folder).f_flag & os.ST_NOEXEC

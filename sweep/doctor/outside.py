@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import shutil
 import urllib.error
@@ -9,6 +10,7 @@ import urllib.request
 from collections.abc import Iterator
 
 from sweep.doctor.check import Check, ok, warning
+from sweep.storage.database import hide_password
 
 HUB = "https://huggingface.co"
 HUB_S = 3
@@ -26,13 +28,17 @@ def _hub() -> Check:
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in {"1", "true", "yes", "on"}:
         return warning("model hub", "HF_HUB_OFFLINE is set", local)
     address = os.environ.get("HF_ENDPOINT", HUB)
+    shown = hide_password(address)
+    if not address.startswith(("http://", "https://")):
+        return warning("model hub", f"HF_ENDPOINT={shown}; allowed: an address with http:// or https://", local)
     try:
-        with urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=HUB_S):  # noqa: S310
-            return ok("model hub", f"{address} answers")
+        request = urllib.request.Request(address, method="HEAD")  # noqa: S310
+        with urllib.request.urlopen(request, timeout=HUB_S):  # noqa: S310  # nosec B310
+            return ok("model hub", f"{shown} answers")
     except urllib.error.HTTPError:
-        return ok("model hub", f"{address} answers")
-    except (OSError, ValueError):
-        return warning("model hub", f"{address} does not answer", local)
+        return ok("model hub", f"{shown} answers")
+    except (OSError, ValueError, http.client.HTTPException):
+        return warning("model hub", f"{shown} does not answer", local)
 
 
 def _browser() -> Check:

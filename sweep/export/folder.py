@@ -104,7 +104,7 @@ def write_export(exported: Exported, study: optuna.Study, folder: Path) -> None:
     if exported.adapter is not None and not (exported.adapter / "adapter_config.json").is_file():
         raise StorageError(f"trial {exported.trial.number}: its adapter is no longer at {exported.adapter}")
     content = _content(exported, study)
-    environment = Environment(  # noqa: S701 - what is written is Python and Markdown
+    environment = Environment(  # noqa: S701 - what is written is Python and Markdown  # nosec B701
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
     try:

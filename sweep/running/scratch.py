@@ -11,7 +11,7 @@ from typing import TextIO
 
 from sweep.errors import StorageError
 
-SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - a memory-backed folder, entered only through tempfile
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - a memory-backed folder, entered only through tempfile  # nosec B108
 PREFIX = "rank-sweep-"
 LOCK = "lock"
 LEAST_FREE = 256 * 2**20
