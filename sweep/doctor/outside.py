@@ -10,7 +10,7 @@ import urllib.request
 from collections.abc import Iterator
 
 from sweep.doctor.check import Check, ok, warning
-from sweep.storage.database import hide_password
+from sweep.storage.address import hide_password
 
 HUB = "https://huggingface.co"
 HUB_S = 3
