@@ -109,12 +109,15 @@ class Study:
         config = self.config.model_copy(update={"search": search})
         return Table(run_search(config, storage=self.storage, console=_console()))
 
-    def confirm(self, *, seeds: int | None = None) -> Verdict:
+    def confirm(self, *, seeds: int | None = None, steps: int | None = None) -> Verdict:
         """Runs every rank on fresh seeds, or goes on with that. See `sweep confirm --help`."""
         from sweep.running.recipe import run_confirmation
 
         _check_number("seeds", seeds, least=2)
-        return Verdict(*run_confirmation(self.config, storage=self.storage, seeds=seeds, console=_console()))
+        _check_number("steps", steps, least=1)
+        return Verdict(
+            *run_confirmation(self.config, storage=self.storage, seeds=seeds, steps=steps, console=_console())
+        )
 
     @property
     def verdict(self) -> Verdict | None:
