@@ -74,3 +74,10 @@ def is_out_of_memory(error: BaseException | None) -> bool:
     # torch has a class for its GPUs alone. It is known by its name here, for torch is slow to import.
     own = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     return own or "DefaultCPUAllocator: can't allocate memory" in str(error) or is_out_of_memory(error.__cause__)
+
+
+def pack_too_large(error: BaseException, slots: int) -> PackTooLargeError | None:
+    """What trials are told that are to run again beside fewer others, if that is what an error calls for."""
+    if slots == 1 or not is_out_of_memory(error):
+        return None
+    return PackTooLargeError(f"out of memory with {slots} trials at once; {slots // 2} from here on")

@@ -135,7 +135,7 @@ def damaged(path, how):
         case "empty":
             path.write_bytes(b"")
         case "another schema":
-            path.write_bytes(content.replace(rb"\"schema\": 1", rb"\"schema\": 9", 1))
+            path.write_bytes(content.replace(rb"\"schema\": 2", rb"\"schema\": 9", 1))
         case "another torch":
             version = torch.__version__.encode()
             path.write_bytes(content.replace(version, b"1" * len(version), 1))
@@ -227,6 +227,75 @@ def test_an_update_that_failed_half_way_is_no_state_to_go_on_from(make, monkeypa
     feed = Feed(spec(0), spec(1))
     make(slots=2, steps=4).serve(feed)
     assert not checkpoint_folder(tmp_path / "logs").exists()
+
+
+@pytest.mark.parametrize("how", ["memory", "reward"])
+def test_a_score_that_fails_leaves_nobody_a_step_ahead_of_its_count(make, monkeypatch, tmp_path, how):
+    """Two trials step together and the first one's score fails: the second one's file must be of a whole step."""
+    from objectives.errors import RewardError
+    from objectives.trial.evaluation import Evaluator
+
+    def failing(self, adapter, *, step, seed):
+        raise torch.OutOfMemoryError("CUDA out of memory") if how == "memory" else RewardError("the judge is down")
+
+    specs = [spec(0), spec(1)]
+    whole = Feed(*specs)
+    make(slots=2, steps=4).serve(whole)
+    with monkeypatch.context() as patch:
+        patch.setattr(Evaluator, "score", failing)
+        try:
+            make(slots=2, steps=4).serve(Feed(*specs))
+        except RewardError:
+            assert how == "reward"
+    resumed = Feed(*(again(each, 10 + each.number) for each in specs))
+    make(slots=2, steps=4).serve(resumed)
+    for number in (0, 1):
+        skipped = resumed.resumed_at.get(10 + number, 0)
+        assert rewards(resumed, 10 + number) == pytest.approx(rewards(whole, number)[skipped:], abs=0.1)
+        first = rewards(resumed, 10 + number)[:1]
+        assert first == rewards(whole, number)[skipped : skipped + 1], "the very weights that it should go on with"
+
+
+def test_an_optimizer_that_passed_over_a_step_goes_on_where_it_was(make, monkeypatch):
+    """A gradient that is not finite is no update: bias correction and schedule count what was."""
+    from objectives.learners.packed.linear import Pack
+
+    collect = Pack.collect_gradients
+
+    def once(fails_at):
+        calls = []
+
+        def collected(self, *arguments):
+            collect(self, *arguments)
+            calls.append(1)
+            if len(calls) == fails_at:
+                self.gradients.fill_(float("nan"))
+
+        return collected
+
+    options = {"slots": 1, "steps": STEPS, "lr_scheduler_type": "cosine"}
+    whole = Feed(spec(0))
+    with monkeypatch.context() as patch:
+        patch.setattr(Pack, "collect_gradients", once(2))
+        make(**options).serve(whole)
+    with monkeypatch.context() as patch:
+        patch.setattr(Pack, "collect_gradients", once(2))
+        make(**options).serve(Feed(spec(0), stop_at=3))
+    resumed = Feed(again(spec(0), 5))
+    make(**options).serve(resumed)
+    assert resumed.resumed_at == {5: 3}
+    assert rewards(resumed, 5) == rewards(whole, 0)[3:]
+    assert resumed.results[5].held_out == whole.results[0].held_out
+
+
+def test_a_trial_that_had_ended_before_anybody_knew_is_scored_and_done(make):
+    whole = Feed(spec(0))
+    make(slots=1, steps=4, keep_checkpoints=True).serve(whole)
+    untold = Feed(again(spec(0), 3))
+    make(slots=1, steps=4, keep_checkpoints=True).serve(untold)
+    assert untold.resumed_at == {3: 4}
+    assert untold.news == []
+    assert untold.results[3].scores == whole.results[0].scores
 
 
 def test_litter_is_removed_and_checkpoints_are_left(make, tmp_path):

@@ -117,6 +117,41 @@ def test_a_trial_that_waits_is_dropped_at_once_and_one_that_ended_is_refused(con
         drop_trial(stored(), 99)
 
 
+def test_a_running_trial_that_is_dropped_and_then_lost_leaves_as_many_trials_as_were_declared(
+    config, supervise, stored
+):
+    from sweep.running.worker_process import WorkerDiedError
+
+    class Dies(Asked):
+        died = False
+
+        def receive(self, timeout_s):
+            if self.ask is None and not self.died:
+                self.died = True
+                self._specs.clear()
+                return 0, WorkerDiedError("it died", reward=None, loading=False)
+            return super().receive(timeout_s)
+
+    study = supervise(config, Dies(reward, slots=1, at=2, ask=lambda: drop_trial(stored(), 0)))
+    assert len([trial for trial in study.trials if attributes.REDONE not in trial.user_attrs]) == 6
+
+
+def test_a_confirmation_trial_that_waits_and_is_dropped_is_done_without(config, supervise, stored):
+    from sweep.confirmation.schedule import ConfirmSchedule
+    from sweep.statistics.smoothing import FrozenConfiguration
+
+    frozen = [
+        FrozenConfiguration(r=r, alpha=64, learning_rate=1e-3, smoothed=0.5, search_mean=0.5, n_search_trials=3)
+        for r in (1, 16)
+    ]
+    schedule = ConfirmSchedule(config, frozen, seeds=3)
+    worker = Asked(reward, slots=1, at=2, ask=lambda: drop_trial(stored(), 5))
+    study = supervise(config, worker, schedule=schedule)
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 5 + ["FAIL"]
+    schedule.queue(study)
+    assert len(study.trials) == 6, "it is not queued again"
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

@@ -84,7 +84,8 @@ def test_a_worker_that_always_dies_is_given_up_and_the_others_go_on(config, supe
     crew = Dying(reward, count=2, victim=1, times=99)
     study = supervise(config, crew)
     assert crew.started == [0, 1, 1, 1]
-    assert len([trial for trial in study.trials if trial.state.name == "COMPLETE"]) >= 11
+    assert len([trial for trial in study.trials if trial.state.name == "COMPLETE"]) == 12, "others run what it held"
+    assert len(ended_trials(study)) == 12
 
 
 @pytest.mark.parametrize("how", [{"loading": True}, {}])
@@ -93,10 +94,71 @@ def test_the_last_worker_that_cannot_go_on_ends_the_study(config, supervise, how
         supervise(config, Dying(reward, count=1, victim=0, times=99, how=how))
 
 
-def test_a_reward_that_kills_its_worker_ends_the_study_at_once(config, supervise):
+def test_a_reward_that_ends_its_worker_ends_the_study_at_once(config, supervise):
     crew = Dying(reward, count=2, victim=1, times=1, how={"reward": "mine"})
     with pytest.raises(TrialsFailedError, match="it died"):
         supervise(config, crew)
+
+
+def test_a_kill_in_a_reward_may_have_been_anybodys_and_two_are_the_rewards(config, supervise):
+    how = {"reward": "mine", "killed": True}
+    assert len(ended_trials(supervise(config, Dying(reward, count=2, victim=1, times=1, how=how)))) == 12
+    with pytest.raises(TrialsFailedError, match="it died"):
+        supervise(
+            load_study("tiny", [*OVERRIDES, "study.name=twice"]), Dying(reward, count=1, victim=0, times=2, how=how)
+        )
+
+
+def test_a_worker_whose_trials_get_further_between_its_deaths_is_not_given_up(config, supervise):
+    """Killed ten times, as where memory is short once an hour; each time the trial goes on above where it was."""
+    from objectives.trial.messages import Resumed, Start
+
+    class Surviving(Dying):
+        reached = 0
+
+        def send(self, k, message):
+            if isinstance(message, Start) and self.times:
+                self.reached += 1
+                self.members[k]._out.append(Resumed(number=message.spec.number, step=self.reached, curve=()))
+            super().send(k, message)
+
+        def receive(self, timeout_s):
+            heard = None
+            if self.deaths and self.members[self.victim]._out:
+                heard = self._hear(self.victim)
+            return heard or super().receive(timeout_s)
+
+    crew = Surviving(reward, count=1, victim=0, times=10)
+    study = supervise(config, crew)
+    assert len(crew.started) == 11
+    assert len([trial for trial in study.trials if trial.state.name == "COMPLETE"]) == 12
+
+
+def test_what_a_given_up_worker_still_says_nobody_hears(config, supervise):
+    """Refused when it said that it was ready, in one batch with a slot to fill."""
+    facts = {0: {"versions": {"vllm": "1"}}, 1: {"versions": {"vllm": "2"}}}
+
+    class Talking(ScriptedCrew):
+        def stop(self, k):
+            return  # it has messages under way
+
+    study = supervise(config, Talking(reward, count=2, facts=facts))
+    assert len([trial for trial in study.trials if trial.state.name == "COMPLETE"]) == 12
+
+
+def test_a_machine_that_comes_back_gets_a_worker_again():
+    roster = Roster(2, slots=1)
+    assert list(roster.wanted(trials=9, count=2)) == [1]
+    assert roster.give_up(1) == 1
+    assert list(roster.wanted(trials=9, count=2)) == []
+    assert list(roster.wanted(trials=9, count=1)) == []
+    assert list(roster.wanted(trials=9, count=2)) == [1]
+
+
+@pytest.mark.parametrize("count", ["0", "-1", "two", "true", "1.5"])
+def test_what_is_no_number_of_workers_is_told_in_one_line(count):
+    with pytest.raises(StudyFileError, match=r"allowed: 'auto', or a whole number from 1"):
+        load_study("tiny", [f"run.workers={count}"])
 
 
 @pytest.mark.parametrize(

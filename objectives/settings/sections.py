@@ -139,6 +139,13 @@ class RunSettings(Section):
     workers: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
     """Worker processes, which run trials at the same time: `auto` is one per GPU or, without any, one per machine."""
 
+    @field_validator("workers", mode="before")
+    @classmethod
+    def _count_of_workers(cls, workers: Any) -> Any:
+        if workers != "auto" and (not isinstance(workers, int) or isinstance(workers, bool) or workers < 1):
+            raise ValueError(f"workers={workers!r}; allowed: 'auto', or a whole number from 1")
+        return workers
+
     ray: str | None = None
     """The address of a Ray cluster whose machines run the workers, one per GPU; `auto` is the one that this machine
     belongs to. Default: this machine alone."""

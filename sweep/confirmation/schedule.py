@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from sweep.confirmation.naming import FIRST_SEED
 from sweep.confirmation.outcome import horizon_steps
-from sweep.search.schedule import ask
+from sweep.search.schedule import ask, waiting_trials
 from sweep.statistics.smoothing import FrozenConfiguration
-from sweep.storage.attributes import COLLAPSED, REDONE, SEED
+from sweep.storage.attributes import COLLAPSED, DROPPED, REDONE, SEED
 from sweep.study.file import StudyFile
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class ConfirmSchedule:
         for trial in study.get_trials(deepcopy=False):
             if REDONE in trial.user_attrs:
                 continue
-            if trial.state.name == "FAIL" and not trial.user_attrs.get(COLLAPSED):
+            if trial.state.name == "FAIL" and not {COLLAPSED, DROPPED} & {k for k, v in trial.user_attrs.items() if v}:
                 failed += 1
             else:
                 held.add((trial.system_attrs.get("fixed_params", {}).get("r"), trial.user_attrs.get(SEED)))
@@ -56,6 +56,6 @@ class ConfirmSchedule:
                     point = names | {"learning_rate": frozen.learning_rate}
                     study.enqueue_trial(point, user_attrs={SEED: seed})
 
-    def next_trial(self, study: optuna.Study) -> optuna.Trial:
-        """See `TrialSchedule.next_trial`."""
-        return ask(study, self._config)
+    def next_trial(self, study: optuna.Study) -> optuna.Trial | None:
+        """See `TrialSchedule.next_trial`. Where nothing waits any more, nothing is made up."""
+        return ask(study, self._config) if waiting_trials(study) else None

@@ -42,6 +42,7 @@ class Death:
     message: str
     reward: str | None
     loading: bool
+    killed: bool = False
 
 
 class Host:
@@ -90,7 +91,8 @@ class Host:
         except WorkerDiedError as death:
             self._worker = None
             worker.stop(grace_s=0)
-            said.append(Death(message=str(death), reward=death.reward, loading=death.loading))
+            told = Death(message=str(death), reward=death.reward, loading=death.loading, killed=death.killed)
+            said.append(told)
         return said
 
     async def send(self, message: ToWorker) -> None:
@@ -98,6 +100,10 @@ class Host:
         self._called = time.monotonic()
         if self._worker is not None:
             self._worker.send(message)
+
+    async def renew(self) -> None:
+        """Says that the driver lives, whatever else it waits for."""
+        self._called = time.monotonic()
 
     async def stop(self, grace_s: float) -> None:
         """Ends the worker."""

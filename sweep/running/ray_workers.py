@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ SILENCE_S = 60.0
 """How much later than it should a machine may answer, before it counts as dead."""
 AGAIN = 3
 """How often a host is asked for anew that died before it ran: just after a death, Ray may choose the dead machine."""
+RENEW_S = 20.0
+"""Between two signs of life to each host."""
 COUNT_S = 5.0
 """How long a count of the cluster's machines holds."""
 
@@ -60,7 +63,7 @@ class RayWorkers:
         self._workers: dict[int, _Worker] = {}
         self._places: dict[int, Place] = {}
         self._inbox: deque[tuple[int, FromWorker | Preview | WorkerDiedError]] = deque()
-        self._interrupts = Deferred()
+        self._interrupts, self._left = Deferred(), threading.Event()
         self._share, self._counted = shares(on_gpu=on_gpu), time.monotonic()
 
     @property
@@ -97,7 +100,9 @@ class RayWorkers:
         self._interrupts.check()
         if not self._inbox and self._workers:
             asked = {worker.asked: k for k, worker in self._workers.items()}
-            answered, _ = ray.wait(list(asked), num_returns=1, timeout=timeout_s)
+            ray.wait(list(asked), num_returns=1, timeout=timeout_s)
+            # All that have answered: whoever waits here has not been silent, however long this process was away.
+            answered, _ = ray.wait(list(asked), num_returns=len(asked), timeout=0)
             for reference in answered:
                 self._take(asked[reference])
             self._bury_the_silent()
@@ -110,12 +115,19 @@ class RayWorkers:
         worker = self._workers[k]
         try:
             answer = ray.get(worker.asked)
-        except ray.exceptions.RayActorError as error:
+        except ray.exceptions.RayError as error:
             if worker.place is None and worker.attempts < AGAIN:
                 self._workers[k] = self._ask_for_host(k, attempts=worker.attempts + 1)
             else:
                 where = worker.place.machine if worker.place else "the cluster"
-                self._lost(k, f"the worker on {where} is gone, or its machine ({type(error).__name__})")
+                self._lost(
+                    k,
+                    WorkerDiedError(
+                        f"the worker on {where} is gone, or its machine ({type(error).__name__})",
+                        reward=None,
+                        loading=False,
+                    ),
+                )
             return
         said = [answer] if isinstance(answer, Place | Death) else answer
         worker.asked, worker.since = worker.host.receive.remote(), time.monotonic()
@@ -125,7 +137,13 @@ class RayWorkers:
                     worker.place = self._places[k] = message
                 case Death():
                     machine = f" (on {worker.place.machine})" if worker.place else ""
-                    self._lost(k, message.message + machine, reward=message.reward, loading=message.loading)
+                    told = WorkerDiedError(
+                        message.message + machine,
+                        reward=message.reward,
+                        loading=message.loading,
+                        killed=message.killed,
+                    )
+                    self._lost(k, told)
                 case _:
                     worker.ready |= isinstance(message, Ready)
                     self._inbox.append((k, message))
@@ -134,20 +152,22 @@ class RayWorkers:
         for k, worker in list(self._workers.items()):
             silent_s = time.monotonic() - worker.since
             if worker.place is None and silent_s > ROOM_S:
-                self._lost(k, f"no machine of the cluster had room for a worker within {ROOM_S:g} s", loading=True)
+                told = f"no machine of the cluster had room for a worker within {ROOM_S:g} s"
+                self._lost(k, WorkerDiedError(told, reward=None, loading=True))
             elif worker.place is not None and silent_s > POLL_S + SILENCE_S:
-                self._lost(k, f"{worker.place.machine} has not answered for {silent_s:.0f} s")
+                self._lost(
+                    k,
+                    WorkerDiedError(
+                        f"{worker.place.machine} has not answered for {silent_s:.0f} s", reward=None, loading=False
+                    ),
+                )
 
-    def _lost(self, k: int, message: str, *, reward: str | None = None, loading: bool | None = None) -> None:
+    def _lost(self, k: int, death: WorkerDiedError) -> None:
         """Worker k is dead, or counts as dead: what its host may still say nobody will ask for."""
         import ray
 
-        worker = self._workers.pop(k)
-        ray.kill(worker.host)
-        while_loading = not worker.ready if loading is None else loading
-        # A machine that is gone while it loads says nothing of what others would do: it may be tried elsewhere.
-        while_loading &= reward is not None or loading is not None
-        self._inbox.append((k, WorkerDiedError(message, reward=reward, loading=while_loading)))
+        ray.kill(self._workers.pop(k).host)
+        self._inbox.append((k, death))
 
     def send(self, k: int, message: ToWorker) -> None:
         """See `Workers`."""
@@ -162,6 +182,7 @@ class RayWorkers:
         import ray
 
         workers = [self._workers.pop(k) for k in numbers if k in self._workers]
+        self._inbox = deque((k, said) for k, said in self._inbox if k not in numbers)
         ends = [worker.host.stop.remote(grace_s) for worker in workers if worker.place is not None]
         if ends:
             ray.wait(ends, num_returns=len(ends), timeout=grace_s + 5)
@@ -184,7 +205,15 @@ class RayWorkers:
 
     def __enter__(self) -> Self:
         self._interrupts.begin()
+        threading.Thread(target=self._renew_leases, daemon=True).start()
         return self
+
+    def _renew_leases(self) -> None:
+        """Keeps hosts alive while this process waits for a storage: to be busy is not to be gone."""
+        while not self._left.wait(RENEW_S):
+            for worker in list(self._workers.values()):
+                if worker.place is not None:
+                    worker.host.renew.remote()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -192,6 +221,7 @@ class RayWorkers:
         """Stops all at once, and leaves the cluster."""
         import ray
 
+        self._left.set()
         try:
             self._stop(list(self._workers), grace_s=30 if kind is None else 5)
             ray.shutdown()

@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Iterator
 
 from objectives.trial.messages import HeldOutScore, Ready
+from sweep.running.worker_process import WorkerDiedError
 
 MAX_DEATHS = 3
-"""Deaths of one worker in a row, with none of its trials finished between, after which it is not started again."""
+"""Deaths of one worker in a row, with none of its trials getting further between, after which it is done without."""
 NOISE = 5.0
 """Standard errors by which two workers' scores of the base policy may differ: seeds are the same, rounding is not."""
 
@@ -27,8 +28,8 @@ class Roster:
         self.free: Counter[int] = Counter()
         """Slots that each worker has offered and that hold no trial."""
         self.deaths: Counter[int] = Counter()
-        """Of each worker, since one of its trials last finished."""
-        self._count, self._slots = count, slots
+        """Of each worker, since one of its trials last finished, or went on above where it had gone on before."""
+        self._count, self._slots, self._seen = count, slots, count
         self._at_work = {0}
         self._given_up: set[int] = set()
         self._first: Ready | None = None
@@ -44,12 +45,18 @@ class Roster:
             trials: That are left to run, or running.
             count: How many workers there may be now; more than before, where a machine has joined.
         """
-        self._count = max(self._count, count)
+        if count > self._seen:  # a machine has joined, or is back
+            self._given_up.clear()
+        self._count, self._seen = max(self._count, count), count
         enough = min(count, math.ceil(trials / self._slots))
         for k in range(enough):
             if k not in self._at_work and k not in self._given_up:
                 self._at_work.add(k)
                 yield k
+
+    def is_at_work(self, k: int) -> bool:
+        """Whether anybody should listen to worker k."""
+        return k in self._at_work
 
     def with_free_slots(self) -> list[int]:
         """Workers that have room for a trial, the emptiest first, so that few trials are spread over all."""
@@ -60,9 +67,19 @@ class Roster:
         self.deaths[k] += 1
         self.free[k] = 0
 
-    def dies_too_often(self, k: int) -> bool:
-        """Whether worker k is not worth another start."""
-        return self.deaths[k] >= MAX_DEATHS
+    def is_worth_a_start(self, k: int, death: WorkerDiedError) -> bool:
+        """Whether another is to be started in the place of worker k.
+
+        Not where it died while it loaded, nor in a reward of the user's: others would too. But whoever is killed may
+        have been killed by anybody, wherever it was: that takes a second time.
+        """
+        if death.reward is not None and not (death.killed and self.deaths[k] == 1):
+            return False
+        return not death.loading and self.deaths[k] < MAX_DEATHS
+
+    def has_others(self, k: int) -> bool:
+        """Whether workers besides k are at work."""
+        return bool(self._at_work - {k})
 
     def give_up(self, k: int) -> int:
         """Does without worker k; how many are left."""

@@ -28,6 +28,7 @@ class RunningTrials:
         """Trials of the study that have ended for good, counted here: asking the storage takes long in a long study."""
         self._study, self._config, self._log_folder, self._progress = study, config, log_folder, progress
         self._trials: dict[int, RunningTrial] = {}
+        self._furthest: dict[str, int] = {}
         self._pruner = study.pruner if isinstance(study.pruner, SearchPruner) else None
 
     def __len__(self) -> int:
@@ -89,7 +90,7 @@ class RunningTrials:
     def fail(self, running: RunningTrial, reason: str, *, again: bool = False) -> None:
         """Stores a trial as failed; with `again`, it is run again and goes on from its checkpoint."""
         del self._trials[running.trial.number]
-        record_failure(self._study, running.trial.number, reason, again=again)
+        again = record_failure(self._study, running.trial.number, reason, again=again)
         if not again:
             self._end(running)
         self._progress.trial_ended(running.spec, score=None, reason=reason, again=again)
@@ -99,6 +100,12 @@ class RunningTrials:
         for running in list(self._trials.values()):
             if worker in (None, running.worker):
                 self.fail(running, cause, again=again)
+
+    def goes_further(self, running: RunningTrial, step: int) -> bool:
+        """Whether a trial goes on above where it, or what was lost of it, has gone on before."""
+        name = checkpoint_file(self._log_folder, running.spec).name
+        before, self._furthest[name] = self._furthest.get(name, 0), max(step, self._furthest.get(name, 0))
+        return step > before
 
     def forget(self) -> None:
         """Stores nothing of those that run: the storage is gone, and whoever finds it again finds them running."""

@@ -22,13 +22,13 @@ class StorageWatch:
     def __init__(self, study: optuna.Study) -> None:
         self._study, self._file, self._looked = study, FileWatch(study), -math.inf
 
-    def look(self) -> Requests | None:
-        """What other processes ask for; None where it is not yet time to look.
+    def look(self, *, now: bool = False) -> Requests | None:
+        """What other processes ask for; None where it is not yet time to look, unless it is to be looked at now.
 
         Raises:
             StorageError: where the storage's file is gone.
         """
-        if time.monotonic() < self._looked + LOOK_S:
+        if not now and time.monotonic() < self._looked + LOOK_S:
             return None
         self._file.check()
         self._looked = time.monotonic()

@@ -24,7 +24,7 @@ from objectives.trial.messages import (
     Start,
     StepMetrics,
 )
-from sweep.errors import StorageError, TrialsFailedError
+from sweep.errors import TrialsFailedError
 from sweep.live_display.display import ProgressDisplay
 from sweep.running.roster import Roster
 from sweep.running.running_trial import RunningTrial
@@ -34,9 +34,11 @@ from sweep.running.trial_schedule import TrialSchedule
 from sweep.running.worker_process import WorkerDiedError
 from sweep.running.workers import Workers
 from sweep.storage import attributes
+from sweep.storage.faults import is_storage_fault
 from sweep.storage.requests import read_requests
 from sweep.storage.schema import base_of
 from sweep.study.file import StudyFile
+from sweep.study.sources import check_unchanged, source_hashes
 from sweep.text import printable
 
 if TYPE_CHECKING:
@@ -53,7 +55,7 @@ USER_FAULTS = {"reward", "task"}
 class Supervisor:
     """Runs a study until it holds all its trials. Whoever makes one holds the study's lock.
 
-    It alone writes to the storage: what a worker says that counts as dead changes nothing.
+    It alone writes: what a worker says that counts as dead changes nothing.
     """
 
     def __init__(
@@ -72,13 +74,13 @@ class Supervisor:
         self._trials = RunningTrials(study, config, log_folder=log_folder, progress=progress)
         self._log_folder, self._progress, self._after_trial = log_folder, progress, after_trial
         self._base: HeldOutScore | None = None
-        self._added, self._watch = 0, StorageWatch(study)
+        self._added, self._watch, self._sources = 0, StorageWatch(study), source_hashes(config)
 
     def run(self) -> None:
         """Runs what is left of the study.
 
         Raises:
-            TrialsFailedError: where no worker can load, a reward is broken, or no trial gets through.
+            TrialsFailedError: where no worker can load, a reward is broken, or none gets through.
         """
         self._trials.requeue_orphans()
         remove_litter(self._log_folder)
@@ -89,12 +91,15 @@ class Supervisor:
         try:
             if self._left > 0:
                 self._serve()
-        except StorageError:
-            self._trials.forget()
+        except Exception as error:
+            if is_storage_fault(error):
+                self._trials.forget()
             raise
         finally:
-            self._trials.lose("interrupted")
-            self._progress.end()
+            try:
+                self._trials.lose("interrupted")
+            finally:
+                self._progress.end()
 
     def _serve(self) -> None:
         """Serves workers until the study is done. The first loads alone: what it finds, others would find too."""
@@ -104,9 +109,10 @@ class Supervisor:
                 heard = workers.receive(timeout_s=0.5)
                 if heard is not None:
                     k, said = heard
-                    self._bury(k, said) if isinstance(said, WorkerDiedError) else self._handle(k, said)
-                    self._fill_slots()
+                    if self._roster.is_at_work(k):
+                        self._bury(k, said) if isinstance(said, WorkerDiedError) else self._handle(k, said)
                 self._look_for_requests()
+                self._fill_slots()
                 self._progress.tick()
 
     def _handle(self, k: int, message: FromWorker | Preview) -> None:
@@ -148,14 +154,15 @@ class Supervisor:
         self._start_others()
 
     def _start_others(self) -> None:
-        if self._base is not None:
-            for k in self._roster.wanted(trials=self._left + len(self._trials), count=self._workers.count):
-                self._workers.start(k)
+        trials = self._left + len(self._trials) if self._base is not None else 0
+        for k in self._roster.wanted(trials=trials, count=self._workers.count):
+            self._workers.start(k)
 
-    def _look_for_requests(self) -> None:
-        """Takes in what other processes ask for, every few seconds."""
-        if (requests := self._watch.look()) is None:
+    def _look_for_requests(self, *, now: bool = False) -> None:
+        """Takes in what other processes ask for, every few seconds and before a trial is asked for."""
+        if (requests := self._watch.look(now=now)) is None:
             return
+        self._trials.ended = requests.ended
         for number in requests.dropped:
             running = self._trials[number]
             if not running.dropped:
@@ -164,16 +171,19 @@ class Supervisor:
         if requests.added > self._added:
             self._added = requests.added
             self._progress.added(trials=self._schedule.trials + self._added)
-            self._fill_slots()
         self._start_others()
 
     def _fill_slots(self) -> None:
         for k in self._roster.with_free_slots():
             while self._roster.free[k] and self._left > 0:
-                self._start_trial(k)
+                self._look_for_requests(now=True)
+                if self._left <= 0 or not self._start_trial(k):
+                    return
 
     def _on_resumed(self, running: RunningTrial, message: Resumed) -> None:
-        """Takes in again what an earlier run of the trial has measured."""
+        """Takes in again what was measured of the trial."""
+        if self._trials.goes_further(running, message.step):
+            self._roster.deaths[running.worker] = 0
         self._progress.resumed(running.spec, message.step, message.curve)
         ends = [running.observe(metrics) for metrics in message.curve]
         if any(ends):
@@ -201,44 +211,38 @@ class Supervisor:
     def _bury(self, k: int, death: WorkerDiedError) -> None:
         """Stores the trials that a dead worker held as lost, so that they are run again, and starts another."""
         cause, log = printable(str(death)), self._workers.log(k)
-        if death.reward is not None:  # the next one would fare no better
-            self._trials.lose(cause, worker=k)
-            raise TrialsFailedError(f"{cause} (log: {log})")
         self._roster.died(k)
-        if death.loading:
-            self._trials.lose(cause, worker=k)
-            self._give_up(k, f"{cause} (log: {log})")
-        elif self._roster.dies_too_often(k):
-            self._trials.lose(cause, worker=k, again=False)
-            self._give_up(k, f"{self._roster.deaths[k]} workers died one after another: {cause} (log: {log})")
-        else:
+        again = self._roster.is_worth_a_start(k, death)
+        # Else for good: what ends its last worker time and again would do so for ever.
+        wanted = again or death.loading or bool(death.reward) or self._roster.has_others(k)
+        self._trials.lose(cause, worker=k, again=wanted)
+        if death.reward is not None and not again:  # another worker would fare no better
+            raise TrialsFailedError(f"{cause} (log: {log})")
+        if again:
+            check_unchanged(self._sources, self._config)  # the next one loads files as they are now
             self._progress.note(self._roster.by(k, f"{cause}; starting another"))
-            self._trials.lose(cause, worker=k)
             self._workers.start(k)
+        else:
+            times = "" if death.loading else f"{self._roster.deaths[k]} workers died one after another: "
+            self._give_up(k, f"{times}{cause} (log: {log})")
 
     def _give_up(self, k: int, why: str) -> None:
-        """Goes on without worker k, if there are others.
-
-        Raises:
-            TrialsFailedError: where it was the last.
-        """
+        """Goes on without worker k, if there are others, else raises."""
         others = self._roster.give_up(k)
         if not others:
             raise TrialsFailedError(why)
         self._progress.note(self._roster.by(k, f"{why}; going on with {others} of {self._workers.count} workers"))
 
-    def _start_trial(self, k: int) -> None:
-        trial = self._schedule.next_trial(self._study)
-        assert self._base is not None  # noqa: S101 - a worker is ready before it has a free slot
+    def _start_trial(self, k: int) -> bool:
+        """Gives worker k a trial, if there is one to be had."""
+        if self._base is None or (trial := self._schedule.next_trial(self._study)) is None:
+            return False
         running = self._trials.begin(
-            trial,
-            base=self._base,
-            score_after=self._schedule.score_after,
-            worker=k,
-            identity=self._workers.identity(k),
+            trial, base=self._base, score_after=self._schedule.score_after, worker=k, identity=self._workers.identity(k)
         )
         self._roster.free[k] -= 1
         self._workers.send(k, Start(spec=running.spec))
+        return True
 
     @property
     def _left(self) -> int:

@@ -23,6 +23,6 @@ class TrialSchedule(Protocol):
         """Queues what is known beforehand and not held yet."""
         ...
 
-    def next_trial(self, study: optuna.Study) -> optuna.Trial:
-        """Asks for the next one: its parameters and its seed are set."""
+    def next_trial(self, study: optuna.Study) -> optuna.Trial | None:
+        """Asks for the next one: its parameters and its seed are set. None where somebody has dropped it."""
         ...

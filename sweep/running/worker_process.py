@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -161,7 +162,8 @@ class WorkerProcess:
             memory=self._memory,
             limit=total_memory(),
         )
-        return WorkerDiedError(message, reward=reward, loading=not self.watch.ready)
+        killed = self._process.exitcode == -signal.SIGKILL
+        return WorkerDiedError(message, reward=reward, loading=not self.watch.ready, killed=killed)
 
     def _kill(self) -> None:
         self._process.kill()
@@ -213,8 +215,9 @@ class WorkerDiedError(Exception):
     Args:
         reward: The reward function that it was in: the user's to mend, so another worker would not help.
         loading: Whether it had not loaded everything yet.
+        killed: Whether by SIGKILL: that may have been anybody, or the system for want of memory.
     """
 
-    def __init__(self, message: str, *, reward: str | None, loading: bool) -> None:
+    def __init__(self, message: str, *, reward: str | None, loading: bool, killed: bool = False) -> None:
         super().__init__(message)
-        self.reward, self.loading = reward, loading
+        self.reward, self.loading, self.killed = reward, loading, killed

@@ -111,16 +111,22 @@ def queue_again(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
         study.enqueue_trial(point, user_attrs=keep)
 
 
-def record_failure(study: optuna.Study, number: int, reason: str, *, again: bool) -> None:
-    """Stores a running trial as failed; with `again`, its point is queued first, if anybody wants it still."""
+def record_failure(study: optuna.Study, number: int, reason: str, *, again: bool) -> bool:
+    """Stores a running trial as failed; with `again`, its point is queued first, if anybody wants it.
+
+    Returns:
+        Whether it was.
+    """
     from optuna.trial import TrialState
 
     trial = study.get_trials(deepcopy=False)[number]
     set_attribute(study, trial, REASON, reason)
-    if again and DROPPED not in trial.user_attrs:
+    again = again and DROPPED not in trial.user_attrs
+    if again:
         queue_again(study, trial)
         set_attribute(study, trial, REDONE, True)
     study.tell(number, state=TrialState.FAIL)
+    return again
 
 
 def next_trial(study: optuna.Study, config: StudyFile, points: PointCount) -> optuna.Trial:

@@ -50,8 +50,20 @@ def set_attribute(study: optuna.Study, trial: optuna.trial.FrozenTrial, key: str
     storage_of(study).set_trial_user_attr(trial_id(trial), key, value)
 
 
-def end_unasked(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
-    """Ends a trial that still waits in the queue, as failed: `Study.tell` takes running ones alone."""
-    from optuna.trial import TrialState
+def end_unasked(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> bool:
+    """Ends a trial as failed if it still waits in the queue; whether it did. `Study.tell` takes running ones alone."""
+    from datetime import UTC, datetime
 
-    storage_of(study).set_trial_state_values(trial_id(trial), state=TrialState.FAIL)
+    from optuna.trial import TrialState
+    from sqlalchemy import update
+
+    storage = relational_storage(study)
+    if storage is None:
+        storage_of(study).set_trial_state_values(trial_id(trial), state=TrialState.FAIL)
+        return True
+    # In one statement: whoever runs the study may ask for it at this very moment.
+    model = tables().TrialModel
+    waits = update(model).where(model.trial_id == trial_id(trial), model.state == TrialState.WAITING)
+    ended = waits.values(state=TrialState.FAIL, _datetime_complete_utc=datetime.now(UTC).replace(tzinfo=None))
+    with storage.engine.begin() as connection:
+        return connection.execute(ended).rowcount == 1

@@ -126,20 +126,20 @@ class PatientStorage(BulkStorage):
     def _create_new_trial(
         self, study_id: int, template_trial: optuna.trial.FrozenTrial | None = None
     ) -> optuna.trial.FrozenTrial:
-        """See `RDBStorage`. Trials that are there after a fault, and were not before, are ours: one is enough."""
+        """See `RDBStorage`. Trials like it that are there after a fault, and not before, are ours: one is enough."""
         before = self._newest if self._newest is not None else self._newest_trial()
 
         def make() -> optuna.trial.FrozenTrial:
             return super(PatientStorage, self)._create_new_trial(study_id, template_trial)
 
         def make_again() -> optuna.trial.FrozenTrial:
-            made = self._made_since(study_id, before)
+            made = self._made_since(study_id, before, template_trial)
             return made[-1] if made else make()
 
         trial = self.patiently(make, again=make_again)
         # Optuna 5.0 tries up to five times by itself, and does not look.
-        for other in self._made_since(study_id, before):
-            if trial_id(other) != trial_id(trial) and not other.state.is_finished():
+        for other in self._made_since(study_id, before, template_trial):
+            if trial_id(other) != trial_id(trial):
                 self._discard(other)
         self._newest = max(before, trial_id(trial))
         return trial
@@ -150,10 +150,21 @@ class PatientStorage(BulkStorage):
         newest = select(func.max(tables().TrialModel.trial_id))
         return self.read(lambda connection: connection.execute(newest).scalar()) or 0
 
-    def _made_since(self, study_id: int, trial_id: int) -> list[optuna.trial.FrozenTrial]:
-        return self.read(
+    def _made_since(
+        self, study_id: int, trial_id: int, template: optuna.trial.FrozenTrial | None
+    ) -> list[optuna.trial.FrozenTrial]:
+        """Trials that this process may have made: of the template's kind, and with all that it has.
+
+        Others may add points meanwhile: theirs wait and are marked, where ours run, or wait without a mark.
+        """
+        from optuna.trial import TrialState
+
+        state = TrialState.RUNNING if template is None else template.state
+        own = ({}, {}) if template is None else (template.user_attrs, template.system_attrs)
+        found = self.read(
             lambda connection: select_trials(connection, study_id, tables().TrialModel.trial_id > trial_id)
         )
+        return [trial for trial in found if trial.state == state and (trial.user_attrs, trial.system_attrs) == own]
 
     def _discard(self, trial: optuna.trial.FrozenTrial) -> None:
         from optuna.trial import TrialState

@@ -27,6 +27,8 @@ class Requests:
     """Trials besides those that the study declares."""
     dropped: frozenset[int]
     """Running trials that are to end."""
+    ended: int
+    """Trials that count as ended, those among them that were dropped before they ran."""
 
 
 def add_point(study: optuna.Study, point: Point) -> int:
@@ -48,11 +50,11 @@ def drop_trial(study: optuna.Study, number: int) -> str:
     if trial.state.is_finished():
         raise UsageError(f"trial {number} has ended ({trial.state.name.lower()}); allowed: one that runs or waits")
     set_attribute(study, trial, DROPPED, True)
-    if trial.state.name == "RUNNING":
-        return f"trial {number} ends at its next step"
-    set_attribute(study, trial, REASON, ON_REQUEST)
-    end_unasked(study, trial)
-    return f"trial {number} will not be run"
+    if trial.state.name == "WAITING":
+        set_attribute(study, trial, REASON, ON_REQUEST)
+        if end_unasked(study, trial):
+            return f"trial {number} will not be run"
+    return f"trial {number} ends at its next step"
 
 
 def read_requests(study: optuna.Study) -> Requests:
@@ -65,6 +67,7 @@ def read_requests(study: optuna.Study) -> Requests:
     return Requests(
         added=sum(ADDED in trial.user_attrs and REDONE not in trial.user_attrs for trial in trials),
         dropped=frozenset(t.number for t in trials if t.state.name == "RUNNING" and DROPPED in t.user_attrs),
+        ended=sum(trial.state.is_finished() and REDONE not in trial.user_attrs for trial in trials),
     )
 
 
@@ -82,7 +85,17 @@ def _select_requests(connection: Connection, of_study: int) -> Requests:
         .join(attribute, attribute.trial_id == trial.trial_id)
         .where(trial.study_id == of_study, attribute.key == DROPPED, trial.state == TrialState.RUNNING)
     )
+    ended = (
+        select(func.count())
+        .select_from(trial)
+        .where(
+            trial.study_id == of_study,
+            trial.state.in_([state for state in TrialState if state.is_finished()]),
+            trial.trial_id.not_in(again),
+        )
+    )
     return Requests(
         added=connection.execute(added).scalar_one(),
         dropped=frozenset(number for (number,) in connection.execute(dropped)),
+        ended=connection.execute(ended).scalar_one(),
     )

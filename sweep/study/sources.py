@@ -10,6 +10,7 @@ from objectives.errors import TaskError
 from objectives.tasks.user_files import own_files, own_modules
 from objectives.user_code.modules import find_file
 from objectives.user_code.sources import own_sources
+from sweep.errors import StudyMismatchError
 from sweep.study.file import StudyFile
 
 
@@ -38,6 +39,16 @@ def changed_files(stored: Mapping[str, str], current: Mapping[str, str]) -> list
         elif stored[name] != current[name]:
             changes.append(f"{name} has changed")
     return changes
+
+
+def check_unchanged(stored: Mapping[str, str], config: StudyFile) -> None:
+    """Checks that the user's files are what they were when the study was started.
+
+    Raises:
+        StudyMismatchError: naming each that is not.
+    """
+    if changes := changed_files(stored, source_hashes(config)):
+        raise StudyMismatchError(f"while the study ran, {'; '.join(changes)}: undo that, or name another study")
 
 
 def _name(path: Path, folders: Iterable[Path]) -> str:

@@ -203,8 +203,12 @@ def _kill(study: FaultStudy, running: Running, whom: str) -> None:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
             continue
-    if whom == "worker":  # another is started for it: the study goes on, and is killed a little later
-        time.sleep(3)
+    if whom == "worker":  # another is started for it, and goes on; then the supervisor is killed as well
+        before, deadline = running.output.read_text().count("going on at step"), time.monotonic() + 25
+        while time.monotonic() < deadline and running.process.poll() is None:
+            if running.output.read_text().count("going on at step") > before:
+                break
+            time.sleep(0.2)
         running.kill()
     study.outputs.append(running.output.read_text())
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
-import re
 import subprocess
 import sys
+import time
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sweep.running.scratch import remove_abandoned
+from sweep.running.scratch import LOCK
 from sweep.storage import attributes
 from sweep.storage.database import open_storage, open_study
 from tests.support.command import Running, is_alive
@@ -42,6 +43,7 @@ class FaultStudy:
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._began = time.time()
         self.storage = self.storage or f"sqlite:///{self.folder}/faults.db"
 
     @property
@@ -140,29 +142,24 @@ class FaultStudy:
             assert abs(scores[key] - value) <= allowed, f"{key}: {scores[key]}, undisturbed {value}"
         self.check_tidy()
 
+    def _is_left_of_ours(self, folder: Path) -> bool:
+        """Whether a folder in memory was made since this study began, and nobody holds it any more."""
+        try:
+            with (folder / LOCK).open("r+") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return folder.stat().st_mtime > self._began
+        except OSError:
+            return False
+
     def check_tidy(self, *, checkpoints: bool = True) -> None:
         """Asserts that nothing is left behind, and nobody saw a traceback."""
         assert not self.processes()
         assert not list((self.folder / "tmp").glob("rank-sweep-*"))
-        remove_abandoned(MEMORY)  # as whoever runs next does
-        assert not [folder for folder in MEMORY.glob("rank-sweep-*") if self.mark in owners(folder)]
+        assert not [folder for folder in MEMORY.glob("rank-sweep-*") if self._is_left_of_ours(folder)]
         for output in self.outputs:
             assert "Traceback" not in output, output[-2000:]
         for logs in self.folder.glob("*.logs/*/checkpoints") if checkpoints else ():
             assert not list(logs.iterdir()), "a checkpoint outlived its trial"
-
-
-def owners(folder: Path) -> set[str]:
-    """The marks of the processes that have a file in a folder open."""
-    marks = set()
-    for descriptors in Path("/proc").glob("[0-9]*/fd"):
-        try:
-            if any(str(link.readlink()).startswith(str(folder)) for link in descriptors.iterdir()):
-                environment = (descriptors.parent / "environ").read_bytes()
-                marks |= set(re.findall(r"FAULT_MARK=(\w+)", environment.decode(errors="replace")))
-        except OSError:
-            continue
-    return marks
 
 
 def in_python(code: str, *, study: FaultStudy) -> subprocess.CompletedProcess[str]:

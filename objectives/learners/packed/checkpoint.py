@@ -21,7 +21,7 @@ from torch import Tensor
 from objectives.settings.sections import WorkerSettings
 from objectives.trial.messages import HeldOutScore, StepMetrics, TrialSpec
 
-SCHEMA = 1
+SCHEMA = 2
 """Of the file; one of another number is not read."""
 MANIFEST = "rank-sweep"
 """The key of safetensors' metadata that holds everything but tensors, as JSON."""
@@ -43,6 +43,8 @@ class Counters:
     step: int
     tokens: int
     """Completion tokens sampled so far."""
+    updates: int = 0
+    """Of the optimizer: fewer than steps where a gradient was not finite."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,20 +47,20 @@ class Checkpoints:
             self._feed.note(f"trial {run.spec.number} starts anew, its checkpoint is of no use: {error}")
             return
         steps = saved.counters.step
-        if steps >= self._settings.budget.steps:
+        if steps > self._settings.budget.steps:
             self._feed.note(f"trial {run.spec.number} starts anew: its checkpoint is of step {steps}")
             return
         with torch.no_grad():
             for name, view in self._views(run):
                 view.copy_(saved.tensors[name])
-        self._optimizer.steps[run.slot] = steps
+        self._optimizer.steps[run.slot] = saved.counters.updates
         run.resume(saved, rollouts=steps // self._settings.learner.num_iterations)
         self._feed.resumed(run.spec.number, steps, saved.curve)
 
     def between_rollouts(self, runs: Iterable[TrialRun]) -> None:
         """To be called when trials have done all steps on a rollout and not asked for the next: writes what is due."""
         for run in runs:
-            run.boundary = Counters(step=run.step, tokens=run.tokens)
+            run.boundary = self._counters(run)
             if time.monotonic() - self._saved[run.spec.number] >= self._interval_s:
                 self._write(run)
 
@@ -73,8 +73,11 @@ class Checkpoints:
     def keep(self, run: TrialRun) -> None:
         """Writes a trial that has spent its budget, where the study keeps checkpoints."""
         if self._settings.run.keep_checkpoints and run.spent and not run.step % self._settings.learner.num_iterations:
-            run.boundary = Counters(step=run.step, tokens=run.tokens)
+            run.boundary = self._counters(run)
             self._write(run)
+
+    def _counters(self, run: TrialRun) -> Counters:
+        return Counters(step=run.step, tokens=run.tokens, updates=self._optimizer.steps[run.slot])
 
     def _write(self, run: TrialRun) -> None:
         began = time.monotonic()

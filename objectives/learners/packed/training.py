@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -16,6 +15,7 @@ from objectives.errors import (
     RewardError,
     UnrewardedError,
     is_out_of_memory,
+    pack_too_large,
 )
 from objectives.learners.packed.alternation import Rollout, Rollouts
 from objectives.learners.packed.checkpoints import Checkpoints
@@ -23,7 +23,7 @@ from objectives.learners.packed.held_out import HeldOut
 from objectives.learners.packed.rollouts import Samples
 from objectives.learners.packed.scoring import Scored, metrics, score, to_batch
 from objectives.learners.packed.step import Batch, Stepper
-from objectives.learners.packed.trial_run import TrialRun, begin_run, shared_time
+from objectives.learners.packed.trial_run import TrialRun, begin_run, shared_time, write_error
 from objectives.learners.protocol import TrialFeed
 from objectives.rewards.calling import from_trainer
 from objectives.settings.sections import WorkerSettings
@@ -51,12 +51,12 @@ class PackTraining:
 
         Args:
             feed: Where trials come from.
-            settings: What trials share.
+            settings: What they share.
             loaded: The same, loaded.
-            adapters: Where adapters are handed to the engine.
+            adapters: Where they are handed to the engine.
             stepper: Trains the pack.
             rollouts: The engine's side of it.
-            prompts: How many there are to train on.
+            prompts: There are to train on.
         """
         self._feed, self._settings, self._loaded, self._adapters = feed, settings, loaded, adapters
         self._stepper, self._rollouts, self._prompts = stepper, rollouts, prompts
@@ -68,9 +68,7 @@ class PackTraining:
     def serve(self) -> None:
         """Trains until the feed has no more trials. The slots are empty then, however it ends.
 
-        Raises:
-            RewardError: where a reward function breaks its contract.
-            PackTooLargeError: where memory is too short for so many trials at once, which have been told.
+        Raises what `_blaming` and rewards do, once trials have been told.
         """
         try:
             with self._rollouts:
@@ -116,6 +114,10 @@ class PackTraining:
                 break
             if run := self._filled(min(free), spec):
                 self._runs[run.slot] = run
+                if run.spent:  # it was, and its supervisor was killed before it knew
+                    with self._blaming([run]), self._failing(run):
+                        self._adapters.publish(run.owner, run.adapter, run.spec.lora.r)
+                        self._end(run)
         return [self._runs[k] for k in slots if k in self._runs]
 
     def _filled(self, k: int, spec: TrialSpec) -> TrialRun | None:
@@ -125,10 +127,8 @@ class PackTraining:
             run = begin_run(k, spec, settings=self._settings, stepper=self._stepper, prompts=self._prompts)
             self._checkpoints.resume(run)
         except Exception as error:
-            log = trial_log(self._settings.log_folder, spec.number)
-            log.parent.mkdir(parents=True, exist_ok=True)
-            log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
-            told = self._too_large(error)
+            write_error(trial_log(self._settings.log_folder, spec.number), error)
+            told = pack_too_large(error, self._stepper.pack.slots)
             self._feed.fail(spec.number, told or error)
             if told:
                 raise told from error
@@ -147,18 +147,11 @@ class PackTraining:
         except RewardError:
             raise
         except Exception as error:
-            if told := self._too_large(error):
+            if told := pack_too_large(error, self._stepper.pack.slots):
                 raise told from error
             for run in runs:
                 if self._runs.get(run.slot) is run:
                     self._fail(run, error)
-
-    def _too_large(self, error: BaseException) -> PackTooLargeError | None:
-        """What trials are told that are to run again beside fewer others, if that is what an error calls for."""
-        slots = self._stepper.pack.slots
-        if slots == 1 or not is_out_of_memory(error):
-            return None
-        return PackTooLargeError(f"out of memory with {slots} trials at once; {slots // 2} from here on")
 
     def _round(self, rollout: Rollout) -> None:
         """The optimizer steps that are taken on a rollout."""
@@ -208,9 +201,10 @@ class PackTraining:
         with shared_time(runs, "train"):
             draws = [(run.spec.seed, run.step) for run in runs]
             measured = self._stepper.step([run.slot for run in runs], batch, draws)
-        for i, run in enumerate(runs):
+        for run in runs:  # all before any is scored: should that fail, nobody's weights are ahead of their count
             run.step += 1
-            try:
+        for i, run in enumerate(runs):
+            with self._failing(run):
                 if run.due:
                     self._held_out.score(run)
                 pruned = False
@@ -221,18 +215,28 @@ class PackTraining:
                     self._feed.progress(run.spec.number, told)
                     pruned = self._feed.pruned(run.spec.number)
                 if run.spent or pruned:
-                    self._held_out.score(run)
-                    base = self._held_out.base_score(run)
-                    self._checkpoints.keep(run)
-                    self._feed.finish(run.spec.number, run.result(adapter=self._adapters.keep(run.owner), base=base))
-                    self._release(run)
-            except RewardError as error:
-                self._fail(run, error)
+                    self._end(run)
+
+    @contextmanager
+    def _failing(self, run: TrialRun) -> Iterator[None]:
+        """What goes wrong in this context is this trial's."""
+        try:
+            yield
+        except RewardError as error:
+            self._fail(run, error)
+            raise
+        except (DroppedError, EngineError, UnrewardedError) as error:
+            if is_out_of_memory(error):
                 raise
-            except (DroppedError, EngineError, UnrewardedError) as error:
-                if is_out_of_memory(error):
-                    raise
-                self._fail(run, error)
+            self._fail(run, error)
+
+    def _end(self, run: TrialRun) -> None:
+        """Scores a trial for the last time, tells what it has come to, and frees its slot."""
+        self._held_out.score(run)
+        base = self._held_out.base_score(run)
+        self._checkpoints.keep(run)
+        self._feed.finish(run.spec.number, run.result(adapter=self._adapters.keep(run.owner), base=base))
+        self._release(run)
 
     def _fail(self, run: TrialRun, error: BaseException) -> None:
         run.log_error(error)

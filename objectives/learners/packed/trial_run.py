@@ -149,6 +149,12 @@ def begin_run(k: int, spec: TrialSpec, *, settings: WorkerSettings, stepper: Ste
     return run
 
 
+def write_error(log: Path, error: BaseException) -> None:
+    """Has a traceback in the log of a trial that never came to run."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+
+
 @contextmanager
 def shared_time(runs: Sequence[TrialRun], name: str) -> Iterator[None]:
     """Charges each trial its share of what they spend together, so that shares add up to the worker's time."""
