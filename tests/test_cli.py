@@ -49,7 +49,7 @@ def test_every_subcommand_teaches(command, tmp_path):
         (["run", "tiny", "--set", "space.r=[96]"], 2, "r=96 exceeds max_lora_rank=64; allowed: 1 to 64"),
         (["run", "tiny", "--set", "steps"], 2, "allowed: section.key=value"),
         (["run", "tiny", "--trials", "0"], 2, "Invalid value for '--trials'"),
-        (["run", "tiny", "--storage", "nonsense"], 4, "cannot open nonsense"),
+        (["run", "tiny", "--storage", "nonsense"], 4, "cannot open 'nonsense'"),
         (["show", "tiny"], 4, "no storage at rank-sweep.db"),
         (["report", "tiny", "--storage", "sqlite:///none.db"], 4, "no storage at none.db"),
         (["frobnicate"], 2, "frobnicate"),

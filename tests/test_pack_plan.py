@@ -169,14 +169,12 @@ def test_a_size_that_the_study_names_stands():
     assert (pack.slots, pack.reason) == (11, "as learner.pack_size says")
 
 
-def test_a_study_is_run_with_the_size_that_is_planned(monkeypatch):
-    monkeypatch.setattr("sweep.planning.pack.device_here", lambda: None)
+def test_a_study_is_run_with_the_size_that_is_planned():
     assert sized_pack(load(), None).learner.pack_size == 4
     assert sized_pack(load("learner.pack_size=7"), None).learner.pack_size == 7
     assert sized_pack(load("learner.name=trl"), None).learner.slots == 1
     device = Device(name="GPU", memory_bytes=100 * GIB, source="nvidia-smi")
-    monkeypatch.setattr("sweep.planning.pack.device_here", lambda: device)
-    assert sized_pack(load("search.trials=100"), None).learner.pack_size == 8
+    assert sized_pack(load("search.trials=100"), device).learner.pack_size == 8
 
 
 def test_a_model_that_cannot_be_planned_for_is_packed_as_on_a_cpu():

@@ -36,7 +36,7 @@ def add(
     chosen = read_point(point, stored_config(stored).search_space())
     number = add_point(stored, chosen)
     said = " ".join(f"{name}={value:g}" for name, value in chosen.items())
-    typer.echo(f"queued as trial {number}: {said}; a study that does not run needs `sweep run`")
+    typer.echo(f"queued as trial {number}: {said}; whoever runs the study takes it next, else `sweep run` does")
 
 
 def read_point(words: list[str], space: SearchSpace) -> Point:

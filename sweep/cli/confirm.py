@@ -69,6 +69,8 @@ def confirm(
     except NothingToConfirmError as error:
         again = sweep_command("run", study, storage=storage, overrides=overrides)
         raise NothingToConfirmError(f"{error}; `{again}` continues it") from error
+    if steps is not None:
+        console.print(f"after {steps} steps, where the study declares {config.budget.steps}:", markup=False)
     console.print(verdict_report(confirmed, summary))
     if confirmed.verdict.r is not None:
         command = sweep_command("report", config.study.name, storage=storage)

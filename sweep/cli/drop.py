@@ -19,8 +19,8 @@ def drop(
 ) -> None:
     """End a trial that runs or waits, from any terminal; the study goes on without it.
 
-    One that runs ends at its next step, within seconds of a step's end. It counts as failed, with the reason, and is
-    not run again; a rank that misses a point of its design is not compared with the others.
+    One that runs ends at its next step. It counts as failed, with the reason, and is not run again; a rank that is left
+    with fewer points than `search.points_per_rank` is not compared with the others.
 
     Examples: `sweep drop tiny 3`, `sweep drop tiny 12 --confirm`
     """

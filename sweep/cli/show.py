@@ -23,7 +23,9 @@ def show(study: StoredStudyArgument, storage: StorageOption = DEFAULT_STORAGE, a
 
     Examples: `sweep show tiny`, `sweep show tiny --json > tiny.json`
     """
+    from sweep.confirmation.naming import longer_horizons
     from sweep.confirmation.outcome import earlier_verdicts, stored_confirmation
+    from sweep.search.schedule import missing_design
     from sweep.storage.summary import summarize
 
     stored = open_stored(study, storage)
@@ -47,7 +49,12 @@ def show(study: StoredStudyArgument, storage: StorageOption = DEFAULT_STORAGE, a
     for name, was in earlier.items():
         console.print(f"earlier, before the ladders were made longer ({name}): {was.verdict.reason}", style="dim")
     console.print(study_table(summary))
-    if confirmed is None and summary.ranks:
+    for steps in longer_horizons(stored):
+        console.print(f"confirmed at {steps} steps too: `sweep confirm` with --steps {steps} shows it", markup=False)
+    if missing := missing_design(stored, summary.config):
+        told = f"{len(missing)} points of the design have not been run: `sweep run` first, to judge every rank"
+        console.print(told, style="dim", markup=False, soft_wrap=True)
+    elif confirmed is None and summary.ranks:
         from sweep.cli.pasted import confirm_command
 
         command = confirm_command(study, summary.config, storage=storage)

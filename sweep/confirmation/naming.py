@@ -70,6 +70,13 @@ def family(search: optuna.Study) -> list[str]:
     return [search.study_name, *names, *longer]
 
 
+def longer_horizons(search: optuna.Study) -> list[int]:
+    """The numbers of steps that a search's newest confirmation was taken on to."""
+    own = re.escape(confirmation_name(search.study_name, generation_of(search)))
+    names = [study.study_name for study in storage_of(search).get_all_studies()]
+    return sorted(int(found[1]) for name in names if (found := re.fullmatch(rf"{own}\.(\d+)-steps", name)))
+
+
 def _stored(search: optuna.Study, generation: int) -> optuna.Study | None:
     import optuna
 

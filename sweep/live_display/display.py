@@ -124,7 +124,7 @@ class LineProgress:
     def trial_ended(self, spec: TrialSpec, *, score: float | None, reason: str | None, again: bool = False) -> None:
         """See `ProgressDisplay`."""
         self._steps.pop(spec.number, None)
-        self._pace.ended += score is not None
+        self._pace.ended += not again
         self._print(
             f"[{self._pace.ended}/{self._pace.trials}] {ended_line(spec, score, reason, self._decimals, again=again)}"
         )

@@ -104,7 +104,7 @@ class LiveProgress:
     def trial_ended(self, spec: TrialSpec, *, score: float | None, reason: str | None, again: bool = False) -> None:
         """See `ProgressDisplay`."""
         self._trials.pop(spec.number)
-        self._pace.ended += score is not None
+        self._pace.ended += not again
         self._print(ended_line(spec, score, reason, self._decimals, again=again))
 
     def tick(self) -> None:

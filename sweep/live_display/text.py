@@ -92,6 +92,6 @@ def resumed_line(spec: TrialSpec, done: int, steps: int) -> str:
 def ended_line(spec: TrialSpec, score: float | None, reason: str | None, places: int, *, again: bool) -> str:
     """How a trial has ended: with a held-out score, or with the reason why it has none."""
     if again:
-        return f"{describe(spec)}: {reason}; it will be run again"
+        return f"{describe(spec)}: {reason}; it will be run again, from its checkpoint if it has one"
     outcome = "failed" if score is None else f"held-out reward {score:.{places}f}"
     return f"{describe(spec)}: {outcome}" + (f" ({reason})" if reason else "")

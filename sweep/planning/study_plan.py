@@ -18,7 +18,7 @@ from sweep.planning.verdict import VerdictPlan, plan_verdict
 from sweep.preflight.devices import Device
 from sweep.preflight.placement import place
 from sweep.preflight.prompts import PromptPlan
-from sweep.preflight.worker_places import planned_workers
+from sweep.preflight.worker_places import planned_workers, workers_note
 from sweep.study.file import StudyFile
 from sweep.study.provenance import Setting
 
@@ -158,6 +158,7 @@ def plan_study(config: StudyFile, *, device: Device | None, settings: tuple[Sett
         in_all=_spending(config, trials=config.search.trials),
         verdict=plan_verdict(config),
         notes=unknown
+        + tuple(note for note in (workers_note(config, device),) if note)
         + plan_notes(
             config,
             device=device,

@@ -39,6 +39,17 @@ def planned_workers(config: StudyFile, device: Device | None) -> int:
     return max(1, len(visible_gpus())) if here and uses_gpu_here() else 1
 
 
+def workers_note(config: StudyFile, device: Device | None) -> str:
+    """Why this machine cannot have the workers that a study asks for; empty where it can, or is not planned for."""
+    if config.run.ray is not None or (device is not None and device.source == "--device"):
+        return ""
+    try:
+        worker_places(config)
+    except StudyFileError as error:
+        return str(error)
+    return ""
+
+
 def visible_gpus() -> tuple[str, ...]:
     """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them: by number, or by id."""
     mask = os.environ.get(VISIBLE)

@@ -58,7 +58,7 @@ def hide_password(url: str) -> str:
     scheme, separator, rest = url.partition("://")
     address, question, query = rest.partition("?")
     credentials, at, host = address.rpartition("@")
-    if at:
+    if at and ":" in credentials:
         address = f"{credentials.partition(':')[0]}:***@{host}"
     query = re.sub(r"(?i)([^&=]*(?:pass|pwd|secret|token|key)[^&=]*=)[^&]*", r"\1***", query)
     return f"{scheme}{separator}{address}{question}{query}"

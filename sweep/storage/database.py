@@ -48,7 +48,8 @@ def open_storage(url: str, *, create: bool, curves: bool = True) -> BulkStorage:
         raise StorageError(f"no storage at {path}; `sweep run` makes one, --storage names another")
     if "://" not in url:
         raise StorageError(
-            f"cannot open {url}: not a URL; allowed: sqlite:/// and a file, as in sqlite:///{url or 'rank-sweep.db'}"
+            f"cannot open {url!r}: not a URL; allowed: sqlite:/// and a file, as in sqlite:///{url or 'rank-sweep.db'}"
+            ", or postgresql://..."
         )
     patience = patience_s(url)
     try:

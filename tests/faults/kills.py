@@ -189,7 +189,7 @@ def lost_seconds(study: FaultStudy, command: str) -> list[float]:
             continue
         steps = re.findall(r"^step (\d+)/.* ([\d.]+) s$", trial_log(logs, trial.number).read_text(), re.MULTILINE)
         on = re.search(r"^going on at step (\d+)", trial_log(logs, then.number).read_text(), re.MULTILINE)
-        reached = int(on[1]) if on else 0
+        reached = int(on[1]) - 1 if on else 0
         found.append(sum(float(seconds) for step, seconds in steps if int(step) > reached))
     return found or [0.0]
 

@@ -181,7 +181,7 @@ STORAGES = [
         "tiny",
         "--storage",
         "mine.db",
-        says=("cannot open mine.db: not a URL", "as in sqlite:///mine.db"),
+        says=("cannot open 'mine.db': not a URL", "as in sqlite:///mine.db"),
         code=4,
     ),
     flags("run", "tiny", "--storage", "sqlite:////no/such/folder/x.db", says=("cannot open",), code=4),

@@ -96,7 +96,7 @@ class TrialRun:
         self.seconds.update(saved.seconds)
         for _ in range(rollouts):
             next(self.order)
-        self.log(f"going on at step {self.step} of {self._budget}")
+        self.log(f"going on at step {self.step + 1} of {self._budget}")
 
     def reported(self, metrics: StepMetrics) -> None:
         """Keeps a step, and writes its line to the trial's log."""
