@@ -113,7 +113,7 @@ def shares(*, on_gpu: bool) -> Share:
     """
     import ray
 
-    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     gpus = [machine for machine in machines if machine.get("GPU", 0) >= 1]
     if gpus:
         cpus = min(int(machine.get("CPU", 0)) // int(machine["GPU"]) for machine in gpus)
