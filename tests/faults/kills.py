@@ -35,7 +35,7 @@ def random_kills(folder: Path, references: References, kills: int) -> str:
                 break
             _kill(study, running, draw.choice(["supervisor", "worker", "both"]))
             done += 1
-            _all_gone(study)
+            study.wait_until_gone()
             if _is_stored(study, command):
                 study.check_stand(before, command)
         study.finish(command)
@@ -133,7 +133,7 @@ def interrupts(folder: Path, references: References) -> str:
             if running.process.poll() != 0:
                 raise
         study.outputs.append(running.output.read_text())
-        assert not study.processes()
+        study.wait_until_gone()
     study.finish()
     study.check(references.of(study))
     went_on = sum("going on at step" in output for output in study.outputs)
@@ -211,13 +211,6 @@ def _kill(study: FaultStudy, running: Running, whom: str) -> None:
             time.sleep(0.2)
         running.kill()
     study.outputs.append(running.output.read_text())
-
-
-def _all_gone(study: FaultStudy, within_s: float = 20.0) -> None:
-    deadline = time.monotonic() + within_s
-    while study.processes():
-        assert time.monotonic() < deadline, f"still there: {study.processes()}"
-        time.sleep(0.2)
 
 
 def _is_stored(study: FaultStudy, command: str) -> bool:

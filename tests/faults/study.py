@@ -23,7 +23,7 @@ SETTINGS = (
     "run.checkpoint_s=1", "verdict.seeds=2",
 )  # fmt: skip
 ROUNDING = 0.1
-"""By which scores of packed trials may differ: on 64 prompts, with neighbours that came at other times."""
+"""By which scores of packed trials may differ, and of workers with fewer threads: they are of 64 prompts."""
 MEMORY = Path("/dev/shm")
 
 
@@ -114,6 +114,13 @@ class FaultStudy:
                 found.append(int(path.name))
         return found
 
+    def wait_until_gone(self, within_s: float = 20.0) -> None:
+        """Asserts that its processes end by themselves, those that clean up after the killed among them."""
+        deadline = time.monotonic() + within_s
+        while left := self.processes():
+            assert time.monotonic() < deadline, f"still there: {left}"
+            time.sleep(0.2)
+
     def worker_pids(self) -> list[int]:
         """The workers of trials that run."""
         running = [trial for trial in self.stored().trials if trial.state.name == "RUNNING"]
@@ -138,7 +145,8 @@ class FaultStudy:
         assert {trial.state.name for trial in self.stored(command).trials} <= {"COMPLETE", "PRUNED", "FAIL"}
         assert scores.keys() == reference.keys(), "every point and seed has finished, and no other"
         for key, value in reference.items():
-            allowed = 0.0 if self.slots == 1 else ROUNDING
+            # Workers that share the cores have fewer threads each, and sums come out in another order.
+            allowed = 0.0 if self.slots == self.workers == 1 else ROUNDING
             assert abs(scores[key] - value) <= allowed, f"{key}: {scores[key]}, undisturbed {value}"
         self.check_tidy()
 
@@ -153,7 +161,7 @@ class FaultStudy:
 
     def check_tidy(self, *, checkpoints: bool = True) -> None:
         """Asserts that nothing is left behind, and nobody saw a traceback."""
-        assert not self.processes()
+        self.wait_until_gone()
         assert not list((self.folder / "tmp").glob("rank-sweep-*"))
         assert not [folder for folder in MEMORY.glob("rank-sweep-*") if self._is_left_of_ours(folder)]
         for output in self.outputs:
