@@ -169,16 +169,14 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(second_trial, tmp_pat
     assert complete[1].user_attrs["seed"] == lost[0].user_attrs["seed"]
 
 
-def test_a_worker_killed_in_a_reward_stops_the_study_and_names_it(second_trial, tmp_path):
+def test_a_worker_killed_in_a_reward_once_may_have_been_anybodys_and_the_study_goes_on(second_trial, tmp_path):
     command, worker = second_trial()
     os.kill(worker, signal.SIGKILL)
-    assert command.process.wait(240) == 5
-    told = command.output.read_text().splitlines()[-1]
-    assert "killed by SIGKILL while calling the reward reward, in step 1 of trial 1" in told
-    assert "It had reached" in told
-    assert states(tmp_path) == ["COMPLETE", "FAIL", "WAITING"]
-    second_trial.gate.open()
-    assert second_trial.again().process.wait(180) == 0
+    assert command.process.wait(240) == 0
+    output = " ".join(command.output.read_text().split())
+    assert "killed by SIGKILL while calling the reward reward, in step 1 of trial 1" in output
+    assert "It had reached" in output
+    assert "starting another" in output
     assert states(tmp_path) == ["COMPLETE", "FAIL", "COMPLETE"]
 
 
