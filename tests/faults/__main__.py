@@ -25,7 +25,7 @@ Fault = Callable[[Path, References], str]
 def faults(number_of_kills: int) -> dict[str, Fault]:
     """Every fault, by what is done."""
     return {
-        f"{number_of_kills} random SIGKILLs of supervisor, worker or both": functools.partial(
+        f"{number_of_kills} random SIGKILLs of supervisor or worker": functools.partial(
             kills.random_kills, kills=number_of_kills
         ),
         **{f"worker killed in {stage}": functools.partial(kills.stage_kills, stage=stage) for stage in kills.STAGES},

@@ -45,7 +45,7 @@ def random_kills(folder: Path, references: References, kills: int) -> str:
     assert done >= 0.8 * kills, f"the study ended after {done} of {kills} kills"
     assert resumed >= done / 2, f"{resumed} trials went on above step 0, after {done} kills"
     assert max(lost) <= LOST_S, f"{max(lost):.1f} s of finished steps were done again"
-    return f"{done} kills; {resumed} trials went on from a checkpoint; at most {max(lost):.1f} s of steps done again"
+    return f"{resumed} trials went on; at most {max(lost):.1f} s of steps were done again"
 
 
 def stage_kills(folder: Path, references: References, stage: str) -> str:
