@@ -8,7 +8,7 @@ from typing import Protocol
 from rich.console import Console
 
 from objectives.trial.messages import Ready, StepMetrics, TrialSpec
-from sweep.live_display.text import Pace, describe, ended_line, places_of, ready_line, resumed_line
+from sweep.live_display.text import Pace, added_line, describe, ended_line, places_of, ready_line, resumed_line
 
 
 class ProgressDisplay(Protocol):
@@ -80,7 +80,7 @@ class LineProgress:
     def added(self, *, trials: int) -> None:
         """See `ProgressDisplay`."""
         self._pace.trials = trials
-        self._print(f"a point was added: {trials} trials in all")
+        self._print(added_line(trials))
 
     def note(self, text: str) -> None:
         """See `ProgressDisplay`."""

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from objectives.trial.messages import Ready, StepMetrics, TrialSpec
 from sweep.live_display.notebook import NotebookLive
-from sweep.live_display.text import Pace, ended_line, places_of, ready_line, resumed_line
+from sweep.live_display.text import Pace, added_line, ended_line, places_of, ready_line, resumed_line
 from sweep.text import count
 
 SPARKS = "\u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"
@@ -60,7 +60,7 @@ class LiveProgress:
     def added(self, *, trials: int) -> None:
         """See `ProgressDisplay`."""
         self._pace.trials = trials
-        self._print(f"a point was added: {trials} trials in all")
+        self._print(added_line(trials))
 
     def note(self, text: str) -> None:
         """See `ProgressDisplay`."""

@@ -84,6 +84,11 @@ def places_of(ready: Ready) -> int:
     return decimals(ready.baseline.spread or 0.0)
 
 
+def added_line(trials: int) -> str:
+    """Somebody has added a point: how many trials there are now."""
+    return f"a point was added: {trials} trials in all"
+
+
 def resumed_line(spec: TrialSpec, done: int, steps: int) -> str:
     """Where a trial goes on from its checkpoint."""
     return f"trial {spec.number}  going on at step {done + 1} of {steps}"

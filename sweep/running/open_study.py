@@ -16,12 +16,12 @@ from sweep.running.supervisor import Supervisor
 from sweep.running.trial_schedule import TrialSchedule
 from sweep.running.where import make_workers
 from sweep.running.workers import Workers
+from sweep.storage.attributes import SOURCES
 from sweep.storage.bulk import BulkStorage
 from sweep.storage.database import create_or_match_study, log_folder
 from sweep.storage.schema import CURRENT
 from sweep.storage.writer import sole_writer
 from sweep.study.file import StudyFile
-from sweep.study.sources import source_hashes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +49,7 @@ class OpenStudy:
                 study says.
             after_trial: Called when a trial has been stored.
         """
-        settings = self.config.worker_settings(self.logs, sources=source_hashes(self.config))
+        settings = self.config.worker_settings(self.logs, sources=self.study.user_attrs[SOURCES])
         here = functools.partial(make_workers, self.config)
         Supervisor(
             self.study,

@@ -12,14 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from objectives.errors import TaskError
-from objectives.tasks.user_files import own_files, own_modules
-from objectives.user_code.modules import find_file
-from objectives.user_code.sources import own_sources
 from sweep.errors import ClusterError, MissingExtraError
 from sweep.preflight.devices import Device
 from sweep.preflight.placement import device_here
 from sweep.study.file import StudyFile
+from sweep.study.sources import own_paths
 
 STAYS = ("*.db", "*.db-wal", "*.db-shm", "*.logs", "*.html", ".git", ".venv", "__pycache__")
 """What lies in a study's folder and is not sent along."""
@@ -47,11 +44,11 @@ def join(config: StudyFile) -> None:
         import ray
     except ImportError as error:
         raise MissingExtraError("--ray needs Ray; `pip install 'rank-sweep[ray]'` brings it") from error
+    if ray.is_initialized():
+        return
     runtime: dict[str, Any] = {}
     if (travels := travelling_folder(config)) is not None:
         runtime = {"working_dir": str(travels), "excludes": list(STAYS)}
-    if ray.is_initialized():
-        return
     try:
         with _without_stderr():
             ray.init(address=address, runtime_env=runtime, log_to_driver=False, logging_level=logging.CRITICAL)
@@ -146,17 +143,11 @@ def travelling_folder(config: StudyFile) -> Path | None:
     Raises:
         ClusterError: where some of it lies elsewhere.
     """
-    folders = config.code_folders
-    found = list(own_sources(own_modules(config.task), folders).values())
-    for name in own_files(config.task, folders):
-        try:
-            found.append(find_file(name, folders))
-        except TaskError:  # a file of the hub, or one that every machine has
-            continue
+    folder, found = config.code_folders[0], own_paths(config).values()
     for path in found:
-        if not path.is_relative_to(folders[0]):
-            raise ClusterError(f"{path} lies outside {folders[0]}: only that folder is sent to machines")
-    return folders[0] if found else None
+        if not path.is_relative_to(folder):
+            raise ClusterError(f"{path} lies outside {folder}: only that folder is sent to machines")
+    return folder if found else None
 
 
 def _first_line(error: BaseException) -> str:

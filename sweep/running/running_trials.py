@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,11 +35,6 @@ class RunningTrials:
 
     def __getitem__(self, number: int) -> RunningTrial:
         return self._trials[number]
-
-    def count_ended(self) -> int:
-        """Counts the trials that have ended for good, from the storage."""
-        self.ended = len(ended_trials(self._study))
-        return self.ended
 
     def requeue_orphans(self) -> None:
         """A trial that runs in storage while we hold the lock was lost with its supervisor: it is run again."""
@@ -115,7 +109,7 @@ class RunningTrials:
         """Whether three trials or more have ended, and every one failed."""
         if self.ended < 3:
             return False
-        return set(Counter(trial.state.name for trial in ended_trials(self._study))) == {"FAIL"}
+        return {trial.state.name for trial in ended_trials(self._study)} == {"FAIL"}
 
     def _end(self, running: RunningTrial, *, keep: bool = False) -> None:
         """Once it is stored how a trial has ended, and not before, nobody goes on with it, but to more steps."""

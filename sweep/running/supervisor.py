@@ -38,7 +38,7 @@ from sweep.storage.faults import is_storage_fault
 from sweep.storage.requests import read_requests
 from sweep.storage.schema import base_of
 from sweep.study.file import StudyFile
-from sweep.study.sources import check_unchanged, source_hashes
+from sweep.study.sources import check_unchanged
 from sweep.text import printable
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Supervisor:
         self._trials = RunningTrials(study, config, log_folder=log_folder, progress=progress)
         self._log_folder, self._progress, self._after_trial = log_folder, progress, after_trial
         self._base: HeldOutScore | None = None
-        self._added, self._watch, self._sources = 0, StorageWatch(study), source_hashes(config)
+        self._added, self._watch = 0, StorageWatch(study)
 
     def run(self) -> None:
         """Runs what is left of the study.
@@ -85,9 +85,10 @@ class Supervisor:
         self._trials.requeue_orphans()
         remove_litter(self._log_folder)
         self._schedule.queue(self._study)
-        self._added = read_requests(self._study).added
-        trials, ended = self._schedule.trials + self._added, self._trials.count_ended()
-        self._progress.begin(done=ended, trials=trials, steps=self._config.budget.steps)
+        requests = read_requests(self._study)
+        self._added, self._trials.ended = requests.added, requests.ended
+        trials = self._schedule.trials + self._added
+        self._progress.begin(done=requests.ended, trials=trials, steps=self._config.budget.steps)
         try:
             if self._left > 0:
                 self._serve()
@@ -219,7 +220,7 @@ class Supervisor:
         if death.reward is not None and not again:  # another worker would fare no better
             raise TrialsFailedError(f"{cause} (log: {log})")
         if again:
-            check_unchanged(self._sources, self._config)  # the next one loads files as they are now
+            check_unchanged(self._study.user_attrs[attributes.SOURCES], self._config)  # it loads files as they are now
             self._progress.note(self._roster.by(k, f"{cause}; starting another"))
             self._workers.start(k)
         else:
@@ -228,8 +229,7 @@ class Supervisor:
 
     def _give_up(self, k: int, why: str) -> None:
         """Goes on without worker k, if there are others, else raises."""
-        others = self._roster.give_up(k)
-        if not others:
+        if not (others := self._roster.give_up(k)):
             raise TrialsFailedError(why)
         self._progress.note(self._roster.by(k, f"{why}; going on with {others} of {self._workers.count} workers"))
 

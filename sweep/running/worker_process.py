@@ -187,7 +187,7 @@ class WorkerProcess:
         """
         with suppress(EOFError, OSError):
             while (left_s := deadline - time.monotonic()) > 0 and self._process.is_alive():
-                wait(self.sources, timeout=left_s)
+                self.listen(left_s)
                 while self.connection.poll():
                     self.connection.recv()
         self._process.join(timeout=max(0.0, deadline - time.monotonic()))

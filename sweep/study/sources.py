@@ -14,16 +14,23 @@ from sweep.errors import StudyMismatchError
 from sweep.study.file import StudyFile
 
 
-def source_hashes(config: StudyFile) -> dict[str, str]:
-    """The SHA-256 of each reward or task module, of the user's modules that it imports, and of each data file."""
+def own_paths(config: StudyFile) -> dict[str, Path]:
+    """Each reward or task module, the user's modules that it imports, and each data file or folder, by its name."""
     folders = config.code_folders
     modules = own_sources(own_modules(config.task), folders)
-    hashes = dict(config.sources_by_value) | {_name(path, folders): _digest([path]) for path in modules.values()}
+    paths = {_name(path, folders): path for path in modules.values()}
     for name in own_files(config.task, folders):
         try:
-            path = find_file(name, folders)
+            paths[name] = find_file(name, folders)
         except TaskError:  # whoever reads it says so
             continue
+    return paths
+
+
+def source_hashes(config: StudyFile) -> dict[str, str]:
+    """The SHA-256 of each of `own_paths`, and of functions that were sent by value."""
+    hashes = dict(config.sources_by_value)
+    for name, path in own_paths(config).items():
         hashes[name] = _digest(sorted(path.rglob("*")) if path.is_dir() else [path])
     return hashes
 
