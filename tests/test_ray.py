@@ -198,7 +198,12 @@ def test_a_wrong_token_and_no_cluster_are_told_in_one_line(cluster, tmp_path):
     assert len(wrong.stderr.splitlines()) == 1
     assert "Traceback" not in wrong.stderr
     nowhere = subprocess.run(
-        [SWEEP, "run", "tiny", "--ray", "127.0.0.1:1"], cwd=tmp_path, capture_output=True, text=True, check=False
+        [SWEEP, "run", "tiny", "--ray", "127.0.0.1:1"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
     assert (nowhere.returncode, len(nowhere.stderr.splitlines())) == (ClusterError.exit_code, 1)
     assert "no Ray cluster answers at '127.0.0.1:1'" in nowhere.stderr

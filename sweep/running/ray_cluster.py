@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,6 +23,8 @@ STAYS = ("*.db", "*.db-wal", "*.db-shm", "*.logs", "*.html", ".git", ".venv", "_
 """What lies in a study's folder and is not sent along."""
 DEVICE_S = 60
 """Seconds that a machine has to say which GPU it has."""
+REACH_S = 5
+"""Seconds that an address has to answer at all."""
 PROBE_S = 30
 """Seconds that a cluster has to answer whether it asks for a token."""
 
@@ -46,6 +49,7 @@ def join(config: StudyFile) -> None:
         raise MissingExtraError("--ray needs Ray; `pip install 'rank-sweep[ray]'` brings it") from error
     if ray.is_initialized():
         return
+    _check_reachable(str(address))
     runtime: dict[str, Any] = {}
     if (travels := travelling_folder(config)) is not None:
         runtime = {"working_dir": str(travels), "excludes": list(STAYS)}
@@ -64,6 +68,21 @@ def join(config: StudyFile) -> None:
             f"the Ray cluster at {address!r} asks for no token, so that whoever reaches it can run code there: start "
             "its machines with RAY_AUTH_MODE=token, or give --ray-without-token"
         )
+
+
+def _check_reachable(address: str) -> None:
+    """Checks that something listens at an address; Ray 2.60 waits for minutes where nothing does. `auto` Ray knows.
+
+    Raises:
+        ClusterError: where nothing does.
+    """
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if not colon:
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=REACH_S).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise ClusterError(f"no Ray cluster answers at {address!r}: {_first_line(error)}") from error
 
 
 @contextmanager
