@@ -23,10 +23,11 @@ test: $(VENV)/.ready
 test-long: $(VENV)/.ready
 	$(BIN)/pytest -n 2 --dist loadfile -m long
 
-# Workers on a Ray cluster of two nodes in this machine.
+# Workers on a Ray cluster of two nodes in this machine. Its file alone: others import vLLM, which imports Ray, which reads
+# its environment then, before the tests have set it.
 test-ray: $(VENV)/.ready
 	$(BIN)/pip install -qq --disable-pip-version-check --no-deps -r requirements/ray.lock
-	$(BIN)/pytest -m ray
+	$(BIN)/pytest -m ray tests/test_ray.py
 
 # Whatever can happen to a running study is done to one; the table is that of docs/faults.md. As root, for its mounts.
 KILLS := 20

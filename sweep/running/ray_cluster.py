@@ -41,6 +41,7 @@ def join(config: StudyFile) -> None:
     """
     address, without_token = config.run.ray, config.run.ray_without_token
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    too_late = "ray" in sys.modules and "RAY_AUTH_MODE" not in os.environ
     if not without_token:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
     try:
@@ -57,6 +58,11 @@ def join(config: StudyFile) -> None:
         with _without_stderr():
             ray.init(address=address, runtime_env=runtime, log_to_driver=False, logging_level=logging.CRITICAL)
     except ray.exceptions.AuthenticationError as error:
+        if too_late and not without_token:  # Ray 2.60 reads its environment once, when it is imported
+            raise ClusterError(
+                "Ray was imported here before it could be told of the cluster's token: set RAY_AUTH_MODE=token before "
+                "whatever imports it (vLLM does)"
+            ) from error
         raise ClusterError(
             "the Ray cluster's token is not known here: put it into RAY_AUTH_TOKEN or ~/.ray/auth_token, as on its head"
         ) from error
