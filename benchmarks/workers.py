@@ -42,6 +42,7 @@ from sweep.study.reading import load_study
 STEPS, STEP_S = 40, 0.05
 SLEEPING = ["search.trials=48", "search.points_per_rank=12", f"budget.steps={STEPS}", "learner.pack_size=1"]
 PAIR = ["search.trials=12", "search.points_per_rank=3"]
+REPEATS = 3
 INTERVAL_S = 5.0
 
 
@@ -146,15 +147,17 @@ def simulated() -> None:
 
 
 def two() -> None:
-    """`tiny` with one worker that has all cores, and with two that share them: between first start and last end."""
-    seconds = {}
-    for count in (1, 2):
+    """`tiny` with one worker that has all cores, and with two that share them, in turn, three times: medians."""
+    seconds: dict[int, list[float]] = {1: [], 2: []}
+    for count in (1, 2) * REPEATS:
         with tempfile.TemporaryDirectory() as folder:
             _sweep("run", "tiny", "--workers", str(count), *_set(*PAIR), cwd=folder)
             trials = _stored(folder).trials
             began = min(trial.datetime_start for trial in trials)
-            seconds[count] = (max(trial.datetime_complete for trial in trials) - began).total_seconds()
-    print(f"two: {seconds[1]:.0f} s with one worker, {seconds[2]:.0f} s with two: {seconds[1] / seconds[2]:.2f} times")
+            seconds[count].append((max(trial.datetime_complete for trial in trials) - began).total_seconds())
+    one, both = (statistics.median(each) for each in seconds.values())
+    spread = "; ".join(f"{count}: " + ", ".join(f"{each:.0f}" for each in seconds[count]) for count in seconds)
+    print(f"two: {one:.0f} s with one worker, {both:.0f} s with two: {one / both:.2f} times ({spread})")
 
 
 def checkpoints() -> None:

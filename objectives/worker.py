@@ -20,7 +20,7 @@ from objectives.engines.adapter_files import AdapterFolder
 from objectives.errors import DroppedError, RewardError, TrialError, is_out_of_memory
 from objectives.learners.build import make_learner
 from objectives.learners.trial_log import output_to
-from objectives.preview import Preview, sample
+from objectives.preview import sample
 from objectives.settings.sections import WorkerSettings
 from objectives.trial.messages import (
     Drop,
@@ -35,9 +35,11 @@ from objectives.trial.messages import (
     SlotFree,
     Start,
     StepMetrics,
+    Stop,
     ToWorker,
     TrialResult,
     TrialSpec,
+    TryReward,
 )
 from objectives.trial.places import adapter_place, compiled_folder
 from objectives.trial.resources import load
@@ -49,7 +51,7 @@ ANSWER_S = 0.5
 class ConnectionFeed:
     """A feed over a connection to the supervisor."""
 
-    def __init__(self, connection: Connection[FromWorker | Preview, ToWorker]) -> None:
+    def __init__(self, connection: Connection[FromWorker, ToWorker]) -> None:
         self._connection = connection
         self._sending = threading.Lock()
         self._pruned: set[int] = set()
@@ -58,7 +60,15 @@ class ConnectionFeed:
         self._offered = False
         self._stopped = False
 
-    def send(self, message: FromWorker | Preview) -> None:
+    def prompts_to_preview(self) -> int:
+        """On how many prompts the supervisor wants the base policy's preview; 0 where it wants trials."""
+        first = self._connection.recv()
+        if isinstance(first, TryReward):
+            return first.prompts
+        self._read(first)
+        return 0
+
+    def send(self, message: FromWorker) -> None:
         """Sends a message, whichever thread has it to say."""
         with self._sending:
             self._connection.send(message)
@@ -124,16 +134,15 @@ class ConnectionFeed:
                 self._pruned.add(number)
             case Drop(number=number):
                 self._dropped.add(number)
-            case _:
+            case Stop():
                 self._stopped = True
 
 
 def main(
     log: Path,
-    connection: Connection[FromWorker | Preview, ToWorker],
+    connection: Connection[FromWorker, ToWorker],
     settings: WorkerSettings,
     scratch: Sequence[Path],
-    preview_prompts: int,
 ) -> None:
     """Serves a supervisor until it says stop or is gone.
 
@@ -143,7 +152,6 @@ def main(
         settings: What every trial of this worker shares.
         scratch: Empty folders of this worker's own, one on a disk, then one in memory where there is such a place. The
             supervisor removes them.
-        preview_prompts: With any, sample the base policy on so many prompts, send the preview, and end.
     """
     threading.Thread(target=_die_with_parent, args=(scratch,), daemon=True).start()
     Finalize(None, _end_children, exitpriority=0)
@@ -160,8 +168,8 @@ def main(
         try:
             loaded = load(settings, max_loras=settings.learner.slots)
             log_crashes(log)
-            if preview_prompts:
-                feed.send(sample(loaded, settings, prompts=preview_prompts))
+            if prompts := feed.prompts_to_preview():
+                feed.send(sample(loaded, settings, prompts=prompts))
                 return
             place = adapter_place(scratch, loaded.policy.base, settings)
             keep_in = settings.log_folder if settings.keep_adapters else None

@@ -7,7 +7,7 @@ import math
 import pytest
 from rich.console import Console
 
-from objectives.preview import Group, Preview
+from objectives.trial.preview import Group, Preview
 from sweep.running.reward_preview import judge_signal, preview_json
 from sweep.terminal.reward_preview import preview_report
 

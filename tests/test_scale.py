@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from objectives.figures import decimals
-from objectives.preview import Group, Preview
+from objectives.trial.preview import Group, Preview
 from sweep.html_report.contents import read_report
 from sweep.html_report.page import report_html
 from sweep.running.reward_preview import judge_signal

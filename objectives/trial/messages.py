@@ -9,6 +9,7 @@ from typing import Any
 
 from objectives.lora import LoraSpec
 from objectives.stages import Stage, TrialsStage
+from objectives.trial.preview import Preview
 
 
 def trial_name(number: int) -> str:
@@ -163,6 +164,18 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Train:
+    """Supervisor to worker, first of all: get ready for trials."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TryReward:
+    """Supervisor to worker, first of all: sample the base policy on so many prompts, send the `Preview`, and end."""
+
+    prompts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
     """Supervisor to worker: run this trial."""
 
@@ -188,5 +201,5 @@ class Stop:
     """Supervisor to worker: no more trials."""
 
 
-FromWorker = Ready | SlotFree | Stage | TrialsStage | Note | Resumed | Progress | Finished | Failed
-ToWorker = Start | Prune | Drop | Stop
+FromWorker = Ready | Preview | SlotFree | Stage | TrialsStage | Note | Resumed | Progress | Finished | Failed
+ToWorker = Train | TryReward | Start | Prune | Drop | Stop

@@ -15,7 +15,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from objectives.preview import Preview
 from objectives.settings.sections import WorkerSettings
 from objectives.trial.messages import FromWorker, ToWorker
 from sweep.running.worker_process import WorkerDiedError, WorkerProcess
@@ -73,13 +72,13 @@ class Host:
             return Death(message=f"cannot start a worker: {error}", reward=None, loading=True)
         return Place(machine=platform.node(), pid=self._worker.pid, log=str(self._log))
 
-    async def receive(self) -> list[FromWorker | Preview | Death]:
+    async def receive(self) -> list[FromWorker | Death]:
         """What the worker has said since the last call; waits for it, but not for long."""
         self._called = time.monotonic()
         return await asyncio.to_thread(self._listen)
 
-    def _listen(self) -> list[FromWorker | Preview | Death]:
-        said: list[FromWorker | Preview | Death] = []
+    def _listen(self) -> list[FromWorker | Death]:
+        said: list[FromWorker | Death] = []
         if (worker := self._worker) is None:
             return said
         deadline = time.monotonic() + POLL_S

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-from objectives.preview import Preview
 from objectives.settings.sections import WorkerSettings
 from objectives.stages import Stage
 from objectives.trial.messages import FromWorker, Ready, ToWorker
@@ -62,7 +61,7 @@ class RayWorkers:
         self._settings, self._most, self._travels, self._on_gpu = settings, most, study_travels, on_gpu
         self._workers: dict[int, _Worker] = {}
         self._places: dict[int, Place] = {}
-        self._inbox: deque[tuple[int, FromWorker | Preview | WorkerDiedError]] = deque()
+        self._inbox: deque[tuple[int, FromWorker | WorkerDiedError]] = deque()
         self._interrupts, self._left = Deferred(), threading.Event()
         self._share, self._counted = shares(on_gpu=on_gpu), time.monotonic()
 
@@ -93,7 +92,7 @@ class RayWorkers:
         ).remote(self._settings, str(k), study_travels=self._travels)
         return _Worker(host=host, asked=host.begin.remote(), since=time.monotonic(), attempts=attempts)
 
-    def receive(self, timeout_s: float) -> tuple[int, FromWorker | Preview | WorkerDiedError] | None:
+    def receive(self, timeout_s: float) -> tuple[int, FromWorker | WorkerDiedError] | None:
         """See `Workers`."""
         import ray
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import optuna
 from rich.console import Console
 
-from objectives.preview import Preview
 from objectives.trial.checkpoint_file import take_over
+from objectives.trial.preview import Preview
 from sweep.answer.learning import DesignWatch
 from sweep.confirmation.horizon import lengthened
 from sweep.confirmation.naming import confirmation_name, first_seed, generation_of, horizon_name

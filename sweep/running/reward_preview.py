@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from objectives.preview import Group, Preview
 from objectives.stages import Stage
-from objectives.trial.messages import Failed
+from objectives.trial.messages import Failed, TryReward
+from objectives.trial.preview import Group, Preview
 from sweep.errors import TrialsFailedError
 from sweep.running.worker_process import WorkerDiedError, WorkerProcess
 from sweep.study.file import StudyFile
@@ -42,7 +42,7 @@ def check_reward(config: StudyFile, *, prompts: int, tell: Callable[[str], None]
     """
     with tempfile.TemporaryDirectory(prefix="rank-sweep-") as folder:
         log = Path(folder) / "worker.log"
-        with WorkerProcess(config.worker_settings(Path(folder)), log, preview_prompts=prompts) as worker:
+        with WorkerProcess(config.worker_settings(Path(folder)), log, first=TryReward(prompts=prompts)) as worker:
             try:
                 while True:
                     message = worker.wait()

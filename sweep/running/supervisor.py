@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from objectives.preview import Preview
 from objectives.stages import Stage, TrialsStage
 from objectives.trial.checkpoint_file import remove_litter
 from objectives.trial.messages import (
@@ -116,7 +115,7 @@ class Supervisor:
                 self._fill_slots()
                 self._progress.tick()
 
-    def _handle(self, k: int, message: FromWorker | Preview) -> None:
+    def _handle(self, k: int, message: FromWorker) -> None:
         match message:
             case Stage(doing=doing) if doing and not self._workers.is_ready(k):
                 self._progress.worker_is(k, doing)

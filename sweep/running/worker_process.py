@@ -16,9 +16,8 @@ from typing import Any, Self, cast
 
 from objectives.crash_log import log_crashes
 from objectives.machine import memory_reached, total_memory
-from objectives.preview import Preview
 from objectives.settings.sections import WorkerSettings
-from objectives.trial.messages import FromWorker, Stop, ToWorker
+from objectives.trial.messages import FromWorker, Stop, ToWorker, Train, TryReward
 from sweep.running.interrupts import Deferred, held_back, let_through
 from sweep.running.scratch import Scratch
 from sweep.running.worker_death import explain_death
@@ -26,6 +25,8 @@ from sweep.running.worker_watch import WorkerWatch
 
 QUIET_TRACKER = "ignore::UserWarning:multiprocessing.resource_tracker"
 """multiprocessing's tracker clears away the semaphores of a killed worker, and would say so in three lines."""
+
+TRAIN = Train()
 
 
 def _run(environment: Mapping[str, str], log: Path, *arguments: object) -> None:
@@ -60,7 +61,7 @@ class WorkerProcess:
         settings: WorkerSettings,
         log: Path,
         *,
-        preview_prompts: int = 0,
+        first: Train | TryReward = TRAIN,
         environment: Mapping[str, str] | None = None,
     ) -> None:
         """Spawns it.
@@ -68,7 +69,7 @@ class WorkerProcess:
         Args:
             settings: What every trial of this worker shares.
             log: Where output goes that belongs to no trial.
-            preview_prompts: With any, the worker only samples the base policy, sends a `Preview` and ends.
+            first: What it is for.
             environment: What its environment holds besides this process's.
 
         Raises:
@@ -85,13 +86,14 @@ class WorkerProcess:
         self._scratch = Scratch(near=log.parent)
         self._process = context.Process(
             target=_run,
-            args=(environment or {}, log, theirs, settings, self._scratch.folders, preview_prompts),
+            args=(environment or {}, log, theirs, settings, self._scratch.folders),
             name="rank-sweep-worker",
             daemon=False,
         )
         with held_back(), _no_main_module():
             self._process.start()
         theirs.close()
+        self.send(first)
 
     @property
     def pid(self) -> int | None:
@@ -115,7 +117,7 @@ class WorkerProcess:
         """Waits until there may be something to `poll`."""
         wait(self.sources, timeout=timeout_s)
 
-    def poll(self) -> FromWorker | Preview | None:
+    def poll(self) -> FromWorker | None:
         """The next message, or None where there is none now.
 
         Raises:
@@ -125,7 +127,7 @@ class WorkerProcess:
             self._memory = memory_reached(self.pid) or self._memory
         try:
             if self.connection.poll():
-                message = cast(FromWorker | Preview, self.connection.recv())
+                message = cast(FromWorker, self.connection.recv())
                 self.watch.received(message)
                 return message
         except (EOFError, OSError):
@@ -139,7 +141,7 @@ class WorkerProcess:
             raise WorkerDiedError(told, reward=self.watch.stage.reward, loading=not self.watch.ready)
         return None
 
-    def wait(self) -> FromWorker | Preview:
+    def wait(self) -> FromWorker:
         """The next message, however long it takes.
 
         Raises:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 
-from objectives.preview import Preview
 from objectives.stages import IDLE, Stage
 from objectives.trial.messages import Failed, Finished, FromWorker, Progress, Ready, Resumed, Start, ToWorker
 
@@ -26,7 +25,7 @@ class WorkerWatch:
         if isinstance(message, Start):
             self._steps[message.spec.number] = 0
 
-    def received(self, message: FromWorker | Preview) -> None:
+    def received(self, message: FromWorker) -> None:
         """A message came from the worker."""
         match message:
             case Stage():

@@ -9,7 +9,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
-from objectives.preview import Preview
 from objectives.settings.sections import WorkerSettings
 from objectives.trial.messages import FromWorker, ToWorker
 from sweep.running.interrupts import Deferred
@@ -28,7 +27,7 @@ class Workers(Protocol):
         """Starts worker k, which does not run."""
         ...
 
-    def receive(self, timeout_s: float) -> tuple[int, FromWorker | Preview | WorkerDiedError] | None:
+    def receive(self, timeout_s: float) -> tuple[int, FromWorker | WorkerDiedError] | None:
         """The next that a worker has to say, or that it has died; None where nothing came in time.
 
         Raises:
@@ -99,7 +98,7 @@ class LocalWorkers:
         self._processes[k] = WorkerProcess(self._settings, self._logs[k], environment=self._environments[k])
         self._identities[k] = self._processes[k].pid
 
-    def receive(self, timeout_s: float) -> tuple[int, FromWorker | Preview | WorkerDiedError] | None:
+    def receive(self, timeout_s: float) -> tuple[int, FromWorker | WorkerDiedError] | None:
         """See `Workers`. Nobody who talks much keeps the others from being heard."""
         self._interrupts.check()
         wait([source for process in self._processes.values() for source in process.sources], timeout=timeout_s)

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from objectives.figures import decimals
-from objectives.preview import Group, Preview
+from objectives.trial.preview import Group, Preview
 from sweep.text import printable
 
 NAMES_WIDTH = 32

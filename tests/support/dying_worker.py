@@ -14,7 +14,7 @@ STAGES = ("starting", "importing Unsloth", "starting the engine", "scoring the b
 LORA = LoraSpec(r=8, alpha=16)
 
 
-def run(environment, log, connection, settings, scratch, preview_prompts):
+def run(environment, log, connection, settings, scratch):
     """What the spawned process runs: the study's name says in which stage to die and how, as `reward.SIGSEGV`."""
     log_crashes(log)
     fatal, _, how = settings.study.replace("_", " ").partition(".")
@@ -32,6 +32,7 @@ def _play(stage, connection):
             score = HeldOutScore(step=0, sampled=0.25, greedy=0.25, prompts=8)
             for message in (IDLE, Ready(baseline=score, facts={}), SlotFree()):
                 connection.send(message)
+            connection.recv()  # what it is for
             number = connection.recv().spec.number
             metrics = StepMetrics(
                 step=1, reward=0.3, reward_std=0.1, groups_without_signal=0.0, completion_length=5.0, tokens=1,
