@@ -107,6 +107,10 @@ def children_of(pid):
     return [int(each) for each in listed.split()]
 
 
+def family_of(pid):
+    return [pid, *(each for child in children_of(pid) for each in family_of(child))]
+
+
 def host_pids(study):
     """The Ray processes that hold the workers of running trials."""
     workers = {
@@ -190,6 +194,36 @@ def test_a_machine_that_dies_is_done_without(cluster, tmp_path):
         running.end()
     assert "Traceback" not in running.output.read_text()
     assert len(ended_trials(stored(tmp_path))) == 3
+
+
+def test_a_machine_that_hangs_is_done_without_and_is_not_heard_when_it_thaws(cluster, tmp_path):
+    """All of a third machine's processes are stopped, as a host that is suspended."""
+    node = cluster.add_node(**NODE)
+    frozen: list[int] = []
+    running = Running("run", "tiny", *SMALL, *LONG, "--trials", "3", "--ray", cluster.address, cwd=tmp_path)
+    try:
+        running.wait_for("worker 2 is ready", timeout=300)
+        running.wait_for("step 100/400", timeout=240)
+        frozen = family_of(node.all_processes["raylet"][0].process.pid)
+        held = [worker for worker in host_pids(stored(tmp_path)) if worker in frozen]
+        for pid in frozen:
+            os.kill(pid, signal.SIGSTOP)
+        running.wait_for("it will be run again", timeout=180)
+        for pid in frozen:
+            os.kill(pid, signal.SIGCONT)
+        assert running.process.wait(400) == 0, running.output.read_text()
+        deadline = time.monotonic() + 60
+        while any(map(is_alive, held)) and time.monotonic() < deadline:
+            time.sleep(0.5)
+    finally:
+        for pid in filter(is_alive, frozen):
+            os.kill(pid, signal.SIGCONT)
+        running.end()
+        cluster.remove_node(node, allow_graceful=False)
+    assert len(held) == 1, "the third machine had a worker"
+    assert not is_alive(held[0])
+    assert "Traceback" not in running.output.read_text()
+    assert sorted(trial.state.name for trial in stored(tmp_path).trials) == ["COMPLETE"] * 3 + ["FAIL"]
 
 
 def test_a_wrong_token_and_no_cluster_are_told_in_one_line(cluster, tmp_path):

@@ -34,16 +34,6 @@ class Place:
     log: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Death:
-    """A worker's death as it travels: see `WorkerDiedError`."""
-
-    message: str
-    reward: str | None
-    loading: bool
-    killed: bool = False
-
-
 class Host:
     """One worker process of this machine, for a supervisor on another."""
 
@@ -63,22 +53,22 @@ class Host:
         self._called = time.monotonic()
         threading.Thread(target=self._watch_lease, daemon=True).start()
 
-    async def begin(self) -> Place | Death:
+    async def begin(self) -> Place | WorkerDiedError:
         """Starts the worker."""
         self._called = time.monotonic()
         try:
             self._worker = WorkerProcess(self._settings, self._log)
         except Exception as error:
-            return Death(message=f"cannot start a worker: {error}", reward=None, loading=True)
+            return WorkerDiedError(f"cannot start a worker: {error}", reward=None, loading=True)
         return Place(machine=platform.node(), pid=self._worker.pid, log=str(self._log))
 
-    async def receive(self) -> list[FromWorker | Death]:
+    async def receive(self) -> list[FromWorker | WorkerDiedError]:
         """What the worker has said since the last call; waits for it, but not for long."""
         self._called = time.monotonic()
         return await asyncio.to_thread(self._listen)
 
-    def _listen(self) -> list[FromWorker | Death]:
-        said: list[FromWorker | Death] = []
+    def _listen(self) -> list[FromWorker | WorkerDiedError]:
+        said: list[FromWorker | WorkerDiedError] = []
         if (worker := self._worker) is None:
             return said
         deadline = time.monotonic() + POLL_S
@@ -90,8 +80,7 @@ class Host:
         except WorkerDiedError as death:
             self._worker = None
             worker.stop(grace_s=0)
-            told = Death(message=str(death), reward=death.reward, loading=death.loading, killed=death.killed)
-            said.append(told)
+            said.append(death)
         return said
 
     async def send(self, message: ToWorker) -> None:

@@ -14,7 +14,7 @@ from objectives.stages import Stage
 from objectives.trial.messages import FromWorker, Ready, ToWorker
 from sweep.running.interrupts import Deferred
 from sweep.running.ray_cluster import Share, shares
-from sweep.running.ray_host import POLL_S, Death, Host, Place
+from sweep.running.ray_host import POLL_S, Host, Place
 from sweep.running.worker_process import WorkerDiedError
 
 WAITING = Stage(doing="waiting for room on a machine of the cluster")
@@ -128,21 +128,15 @@ class RayWorkers:
                     ),
                 )
             return
-        said = [answer] if isinstance(answer, Place | Death) else answer
+        said = [answer] if isinstance(answer, Place | WorkerDiedError) else answer
         worker.asked, worker.since = worker.host.receive.remote(), time.monotonic()
         for message in said:
             match message:
                 case Place():
                     worker.place = self._places[k] = message
-                case Death():
+                case WorkerDiedError(reward=reward, loading=loading, killed=killed):
                     machine = f" (on {worker.place.machine})" if worker.place else ""
-                    told = WorkerDiedError(
-                        message.message + machine,
-                        reward=message.reward,
-                        loading=message.loading,
-                        killed=message.killed,
-                    )
-                    self._lost(k, told)
+                    self._lost(k, WorkerDiedError(f"{message}{machine}", reward, loading, killed))
                 case _:
                     worker.ready |= isinstance(message, Ready)
                     self._inbox.append((k, message))

@@ -220,6 +220,11 @@ class WorkerDiedError(Exception):
         killed: Whether by SIGKILL: that may have been anybody, or the system for want of memory.
     """
 
-    def __init__(self, message: str, *, reward: str | None, loading: bool, killed: bool = False) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, reward: str | None, loading: bool, killed: bool = False) -> None:
+        super().__init__(
+            message, reward, loading, killed
+        )  # what it is made of anew where it travels to another machine
         self.reward, self.loading, self.killed = reward, loading, killed
+
+    def __str__(self) -> str:
+        return str(self.args[0])
