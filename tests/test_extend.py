@@ -7,8 +7,9 @@ import optuna
 import pytest
 
 from sweep.confirmation.naming import confirmation_name, confirmation_study, first_seed, generation_of, is_confirmation
-from sweep.confirmation.outcome import earlier_verdicts, freeze, store_frozen, stored_confirmation
+from sweep.confirmation.outcome import freeze, store_frozen, stored_confirmation
 from sweep.confirmation.schedule import ConfirmSchedule
+from sweep.confirmation.shown import other_verdicts
 from sweep.errors import StorageError, StudyMismatchError, UsageError
 from sweep.results import load_results
 from sweep.running.copy import copy_study
@@ -189,10 +190,12 @@ def test_after_a_look_the_extended_study_is_confirmed_anew_and_says_so(confirmed
     assert not seeds & {trial.user_attrs[SEED] for trial in opened(confirmed, "tiny.confirm").trials}
     second = stored_confirmation(search)
     assert "this is confirmation 2, on fresh seeds" in second.warnings[0]
-    assert earlier_verdicts(search)["tiny.confirm"].verdict == first.verdict
+    assert [(other.name, other.confirmed.verdict) for other in other_verdicts(search)] == [
+        ("tiny.confirm", first.verdict)
+    ]
     shown = " ".join(sweep("show", "tiny", cwd=tmp_path).stdout.split())
     assert "this is confirmation 2" in shown
-    assert f"earlier, before the ladders were made longer (tiny.confirm): {first.verdict.reason}" in shown
+    assert f"Before the ladders were made longer (tiny.confirm): {first.verdict.reason}" in shown
     phases = Counter(load_results(confirmed, "tiny").trials.phase)
     assert set(phases) == {"search", "confirm", "confirm 1"}
     assert phases["confirm"] == len(study.trials)
@@ -227,4 +230,4 @@ def test_the_command_extends_a_study_that_was_confirmed(tmp_path):
     assert sweep("run", "tiny", "--trials", 6, *options, *long, cwd=tmp_path).returncode == 0
     again = sweep("confirm", "tiny", *options, *long, cwd=tmp_path)
     assert "this is confirmation 2" in " ".join(again.stdout.split()), again.stdout + again.stderr
-    assert "earlier, before the ladders were made longer" in sweep("show", "tiny", cwd=tmp_path).stdout
+    assert "Before the ladders were made longer" in sweep("show", "tiny", cwd=tmp_path).stdout

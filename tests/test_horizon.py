@@ -1,5 +1,8 @@
 """`sweep confirm --steps`: what was confirmed goes on to more steps, as a horizon of its own."""
 
+import html
+import json
+
 import pytest
 
 from sweep.confirmation.naming import confirmation_name, generation_named, horizon_name, is_confirmation
@@ -56,3 +59,8 @@ def test_trials_go_on_from_the_ends_of_the_shorter_ones(searched):
     assert load_results(storage).trials.study.unique().tolist() == ["tiny"], "no search of that name"
     shown = sweep("show", "tiny", cwd=searched)
     assert shown.returncode == 0, shown.stderr
+    shown = json.loads(sweep("show", "tiny", "--json", cwd=searched).stdout)
+    assert list(shown["longer"]) == ["12"]
+    assert sweep("report", "tiny", cwd=searched).returncode == 0
+    said = f"After 12 steps a trial (tiny.confirm.12-steps): {shown['longer']['12']['reason']}"
+    assert said in html.unescape((searched / "report.html").read_text())

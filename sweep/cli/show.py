@@ -18,23 +18,21 @@ def show(study: StoredStudyArgument, storage: StorageOption = DEFAULT_STORAGE, a
     alpha, learning_rate, seed, value, reason, greedy, gain, collapsed, ended_early, design, seconds), ranks (r, n,
     mean, mean_without_collapsed, values, collapsed, ended_early, tuned, and from confirmation lower, upper) and verdict
     (outcome, r, alpha, learning_rate, confidence, keep, tolerance, base, reason, ...; null before confirmation), and
-    earlier (verdicts from before `sweep extend`, by name). A trial that the pruner ended has no value: it would be one
-    of a shorter budget.
+    earlier (verdicts from before `sweep extend`, by name) and longer (verdicts of `sweep confirm --steps`, by steps). A
+    trial that the pruner ended has no value: it would be one of a shorter budget.
 
     Examples: `sweep show tiny`, `sweep show tiny --json > tiny.json`
     """
-    from sweep.confirmation.naming import longer_horizons
-    from sweep.confirmation.outcome import earlier_verdicts, stored_confirmation
+    from sweep.confirmation.outcome import stored_confirmation
+    from sweep.confirmation.shown import other_verdicts, with_verdict
     from sweep.search.schedule import missing_design
     from sweep.storage.summary import summarize
 
     stored = open_stored(study, storage)
     summary = summarize(stored)
-    confirmed, earlier = stored_confirmation(stored), earlier_verdicts(stored)
+    confirmed, others = stored_confirmation(stored), other_verdicts(stored)
     if as_json:
-        from sweep.confirmation.outcome import with_verdict
-
-        typer.echo(json.dumps(with_verdict(summary.as_json(), confirmed, earlier), indent=2))
+        typer.echo(json.dumps(with_verdict(summary.as_json(), confirmed, others), indent=2))
         return
     from rich.console import Console
 
@@ -46,11 +44,9 @@ def show(study: StoredStudyArgument, storage: StorageOption = DEFAULT_STORAGE, a
 
         console.print(verdict_report(confirmed, summary))
         console.print()
-    for name, was in earlier.items():
-        console.print(f"earlier, before the ladders were made longer ({name}): {was.verdict.reason}", style="dim")
+    for other in others:
+        console.print(other.sentence, style="dim", markup=False)
     console.print(study_table(summary))
-    for steps in longer_horizons(stored):
-        console.print(f"confirmed at {steps} steps too: `sweep confirm` with --steps {steps} shows it", markup=False)
     if missing := missing_design(stored, summary.config):
         told = f"{len(missing)} points of the design have not been run: `sweep run` first, to judge every rank"
         console.print(told, style="dim", markup=False, soft_wrap=True)

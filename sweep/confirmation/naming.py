@@ -65,24 +65,31 @@ def family(search: optuna.Study) -> list[str]:
     newest = confirmation_study(search)
     confirmations = [*earlier_confirmations(search), *([] if newest is None else [newest])]
     names = [study.study_name for study in confirmations]
-    stored = [study.study_name for study in storage_of(search).get_all_studies()]
-    longer = [name for name in stored if name.endswith("-steps") and name.rpartition(".")[0] in names]
-    return [search.study_name, *names, *longer]
+    return [search.study_name, *names, *(longer for name in names for longer in _horizons(search, name).values())]
 
 
-def longer_horizons(search: optuna.Study) -> list[int]:
-    """The numbers of steps that a search's newest confirmation was taken on to."""
-    own = re.escape(confirmation_name(search.study_name, generation_of(search)))
+def longer_confirmations(search: optuna.Study) -> dict[int, optuna.Study]:
+    """What a search's newest confirmation was taken on to, by steps."""
+    names = _horizons(search, confirmation_name(search.study_name, generation_of(search)))
+    found = {steps: _load(search, name) for steps, name in names.items()}
+    return {steps: study for steps, study in found.items() if study is not None}
+
+
+def _horizons(search: optuna.Study, confirmation: str) -> dict[int, str]:
+    """The names of a confirmation's longer horizons that are stored, by steps, fewest first."""
+    pattern = re.compile(rf"{re.escape(confirmation)}\.(\d+)-steps")
     names = [study.study_name for study in storage_of(search).get_all_studies()]
-    return sorted(int(found[1]) for name in names if (found := re.fullmatch(rf"{own}\.(\d+)-steps", name)))
+    return dict(sorted((int(found[1]), name) for name in names if (found := pattern.fullmatch(name))))
 
 
 def _stored(search: optuna.Study, generation: int) -> optuna.Study | None:
+    return _load(search, confirmation_name(search.study_name, generation))
+
+
+def _load(search: optuna.Study, name: str) -> optuna.Study | None:
     import optuna
 
     try:
-        return optuna.load_study(
-            study_name=confirmation_name(search.study_name, generation), storage=storage_of(search)
-        )
+        return optuna.load_study(study_name=name, storage=storage_of(search))
     except KeyError:
         return None

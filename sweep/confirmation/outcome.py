@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from objectives.trial.messages import HeldOutScore
-from sweep.confirmation.naming import confirmation_study, earlier_confirmations, generation_named
+from sweep.confirmation.naming import confirmation_study, generation_named
 from sweep.confirmation.scores import ConfirmationTrials
 from sweep.errors import NothingToConfirmError
 from sweep.statistics.confirmation import Confirmation
@@ -145,12 +145,6 @@ def stored_confirmation(search: optuna.Study) -> Confirmed | None:
     return None if study is None else read_confirmation(study, stored_config(search))
 
 
-def earlier_verdicts(search: optuna.Study) -> dict[str, Confirmed]:
-    """What confirmations came to that were made before the search was extended, by name, each as it was declared."""
-    read = {study.study_name: read_confirmation(study, stored_config(study)) for study in earlier_confirmations(search)}
-    return {name: confirmed for name, confirmed in read.items() if confirmed is not None}
-
-
 def read_confirmation(study: optuna.Study, config: StudyFile) -> Confirmed | None:
     """The verdict over the seeds of the last look; None before the first.
 
@@ -215,27 +209,3 @@ def _unscored_warnings(unscored: Mapping[int, float | None], base: float | None)
                 f"r={r}: {100 * share:.0f} % of its held-out completions have no reward (base policy: {100 * base:.0f} "
                 "%): gains are over different prompts"
             )
-
-
-def with_verdict(
-    shown: dict[str, Any], confirmed: Confirmed | None, earlier: Mapping[str, Confirmed]
-) -> dict[str, Any]:
-    """What `sweep show --json` prints, with the verdict, earlier ones, and each rank's interval from confirmation."""
-    verdict = None if confirmed is None else asdict(confirmed.verdict)
-    by_rank = {} if verdict is None else {rank["r"]: rank for rank in verdict["per_rank"]}
-    for rank in shown["ranks"]:
-        own = by_rank.get(rank["r"], {})
-        rank |= {"confirmed_mean": own.get("mean"), "lower": own.get("lower"), "upper": own.get("upper")}
-    if confirmed is not None and verdict is not None:
-        for rank in verdict["per_rank"]:
-            rank["unscored"] = confirmed.unscored.get(rank["r"])
-        verdict |= {
-            "base_unscored": confirmed.base_unscored,
-            "seeds": confirmed.seeds,
-            "looks": list(confirmed.looks),
-            "horizon": confirmed.horizon.warning,
-            "horizon_r": {f"{share:g}": r for share, r in confirmed.horizon.ranks.items()},
-            "warnings": list(confirmed.warnings),
-        }
-    before = {name: asdict(was.verdict) | {"seeds": was.seeds} for name, was in earlier.items()}
-    return {**shown, "verdict": verdict, "earlier": before}

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 import plotly.graph_objects as go
 from rich.console import Group, RenderableType
+from rich.text import Text
 
 from sweep.answer.costs import BestConfigurations, best_configurations, rank_costs
 from sweep.answer.spending import Spending, spending
 from sweep.confirmation.naming import confirmation_study
 from sweep.confirmation.outcome import Confirmed, read_confirmation
+from sweep.confirmation.shown import OtherVerdict, other_verdicts
 from sweep.plots.by_rank import ByRankInfo, by_rank_figure, by_rank_info
 from sweep.plots.collapse_axis import CollapseAxisInfo, collapse_axis_figure, collapse_axis_info
 from sweep.plots.confirmed import ConfirmedInfo, confirmed_figure, confirmed_info
@@ -42,6 +44,8 @@ class Evidence:
     """None before a confirmation was judged."""
     confirmation_trials: tuple[optuna.trial.FrozenTrial, ...]
     """Those that have run, judged or not."""
+    others: tuple[OtherVerdict, ...]
+    """Earlier verdicts, and those of longer horizons."""
 
     @property
     def config(self) -> StudyFile:
@@ -82,8 +86,9 @@ class Report:
     def tables(self) -> RenderableType:
         """What `sweep show` prints: the verdict, where there is one, and the search rank by rank."""
         summary, confirmed = self.evidence.summary, self.evidence.confirmed
-        search = study_table(summary)
-        return search if confirmed is None else Group(verdict_report(confirmed, summary), search)
+        others = [Text(other.sentence, style="dim") for other in self.evidence.others]
+        verdict = [] if confirmed is None else [verdict_report(confirmed, summary)]
+        return Group(*verdict, *others, study_table(summary))
 
     def figures(self) -> dict[str, go.Figure]:
         """Every figure that has something to show, by name, in the order of the page."""
@@ -155,4 +160,5 @@ def _read_evidence(study: optuna.Study) -> Evidence:
         trials=trials,
         confirmed=None if confirmation is None else read_confirmation(confirmation, summary.config),
         confirmation_trials=() if confirmation is None else tuple(wanted_trials(confirmation)),
+        others=tuple(other_verdicts(study)),
     )
