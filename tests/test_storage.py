@@ -112,6 +112,21 @@ def test_logs_lie_beside_the_sqlite_file(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("postgresql://me:secret@host:5432/sweeps?sslmode=require", "rank-sweep-host-5432-sweeps"),
+        ("postgresql+psycopg://host/other", "rank-sweep-host-other"),
+        ("postgresql:///sweeps?host=/run/postgresql", "rank-sweep-sweeps"),
+        ("mysql://me:a@b@[::1]:3306/../up", "rank-sweep-1-3306-..-up"),
+        ("postgresql://", "rank-sweep-server"),
+    ],
+)
+def test_logs_of_a_servers_study_lie_apart_for_each_database(tmp_path, monkeypatch, url, name):
+    monkeypatch.chdir(tmp_path)
+    assert log_folder(url, "tiny") == tmp_path / f"{name}.logs" / "tiny"
+
+
+@pytest.mark.parametrize(
     ("magic", "name"),
     [(0x6969, "NFS"), (0x0BD00BD0, "Lustre"), (0x65735546, "FUSE"), (0xFF534D42, "CIFS"), (-11317950, "CIFS")],
 )

@@ -19,6 +19,12 @@ def sqlite_path(url: str) -> Path | None:
     return Path(url.removeprefix(SQLITE_PREFIX).partition("?")[0]) if url.startswith(SQLITE_PREFIX) else None
 
 
+def place_name(url: str) -> str:
+    """What a server's database is called among files: its host, port and name, as far as the URL has them."""
+    address = url.partition("://")[2].partition("?")[0].rpartition("@")[2]
+    return re.sub(r"[^\w.]+", "-", address).strip("-") or "server"
+
+
 def is_postgres(url: str) -> bool:
     """Whether a URL names a database that we reach through psycopg."""
     return POSTGRES.match(url) is not None

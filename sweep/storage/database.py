@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from sweep.errors import StorageError, StudyMismatchError, SweepError
-from sweep.storage.address import driver_url, first_line, hide_password, is_postgres, patience_s, sqlite_path
+from sweep.storage.address import (
+    driver_url,
+    first_line,
+    hide_password,
+    is_postgres,
+    patience_s,
+    place_name,
+    sqlite_path,
+)
 from sweep.storage.attributes import CONFIG, SCHEMA, SCORES, SOURCES
 from sweep.storage.ladders import LADDERS, ladder_hint
 from sweep.storage.network_disk import magic_number, network_disk
@@ -85,7 +93,7 @@ def _open_file(path: Path, *, create: bool) -> None:
 
 
 def log_folder(url: str, study: str) -> Path:
-    """Where a study's logs go: beside its SQLite file, else in the working folder.
+    """Where a study's logs go: beside its SQLite file, else in the working folder, for each database of its own.
 
     Raises:
         StorageError: where the study's name would lead elsewhere.
@@ -93,7 +101,7 @@ def log_folder(url: str, study: str) -> Path:
     if Path(study).name != study:
         raise StorageError(f"study {study!r} in storage has a name that no folder can have")
     path = sqlite_path(url)
-    parent, stem = (path.parent, path.stem) if path is not None else (Path(), "rank-sweep")
+    parent, stem = (path.parent, path.stem) if path is not None else (Path(), f"rank-sweep-{place_name(url)}")
     return parent.absolute() / f"{stem}.logs" / study
 
 
