@@ -15,8 +15,8 @@ from sweep.storage.database import log_folder
 from tests.faults.study import FaultStudy, References, in_python
 from tests.support.command import Running
 
-WAIT_S = (8.0, 20.0)
-"""Between a start and a kill: a worker loads in about six seconds on an idle machine."""
+LOAD_S, RUN_S = (0.0, 8.0), (0.0, 6.0)
+"""Between a start and a kill while it loads, which is every fourth, and between its first trial and any other kill."""
 LOST_S = 10.0
 """What a kill may cost at an interval of 1 s: it, what 2 % stretch it to for small trials, and a rollout."""
 STAGES = {"rollout": "rolling out", "training": "training", "scoring": "scoring", "publishing": "rolling out"}
@@ -24,13 +24,17 @@ STAGES = {"rollout": "rolling out", "training": "training", "scoring": "scoring"
 
 def random_kills(folder: Path, references: References, kills: int) -> str:
     """SIGKILL to the supervisor, the worker or both, at random over the search and the confirmation."""
-    study = FaultStudy(folder, steps=40 * kills)
+    study = FaultStudy(folder, steps=20 * kills)
     draw, done = random.Random(0), 0
     for command, share in (("run", kills - kills // 2), ("confirm", kills // 2)):
         for _ in range(share):
             before = study.scores(command) if _is_stored(study, command) else {}
             running = study.start(command)
-            time.sleep(draw.uniform(*WAIT_S))
+            if draw.random() < 0.25:
+                time.sleep(draw.uniform(*LOAD_S))
+            else:
+                _wait_for_a_trial(running)
+                time.sleep(draw.uniform(*RUN_S))
             if running.process.poll() is not None:
                 break
             _kill(study, running, draw.choice(["supervisor", "worker", "both"]))
@@ -211,6 +215,12 @@ def _kill(study: FaultStudy, running: Running, whom: str) -> None:
             time.sleep(0.2)
         running.kill()
     study.outputs.append(running.output.read_text())
+
+
+def _wait_for_a_trial(running: Running) -> None:
+    """Waits until a trial has begun or gone on, or the command has ended."""
+    while running.process.poll() is None and not re.search(r"trial \d+  ", running.output.read_text()):
+        time.sleep(0.1)
 
 
 def _is_stored(study: FaultStudy, command: str) -> bool:
