@@ -38,7 +38,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sweep.statistics.collapse import judge_collapses
-from sweep.statistics.paired import BoolArray, FloatArray, IntArray, PairedBounds, bound_contrasts
+from sweep.statistics.collapse_looks import judge_collapses_twice
+from sweep.statistics.paired import (
+    BoolArray,
+    FloatArray,
+    IntArray,
+    PairedBounds,
+    bound_contrasts,
+    bound_contrasts_repeatedly,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +64,9 @@ class Rule:
     looks: int = 1
     """How many times the trials may be judged while seeds are added, >= 1. Judging, adding seeds and judging
     again gives chance another try: at 95 %, a second look undeclared turns an error of 5 % into 8 %."""
+    critical: tuple[float, ...] = ()
+    """For a design that adds seeds one by one up to a cap: what a paired t statistic has to exceed after n pairs, by n
+    from 0 to the cap (`spending.critical_values`). Empty for one that runs all its seeds."""
     gains: bool = True
     """Whether a rank must be shown to have learned. Without, the base policy is not looked at: the rule of studies
     that did not score it under every seed."""
@@ -78,6 +89,13 @@ class Rule:
             )
         if self.looks < 1:
             raise ValueError(f"looks={self.looks} must be at least 1")
+        if self.critical and self.looks > 1:
+            raise ValueError(f"looks={self.looks}: where seeds are added one by one, every seed is a look")
+
+    @property
+    def cap(self) -> int | None:
+        """Seeds at most, where they are added one by one; None where all are run."""
+        return len(self.critical) - 1 if self.critical else None
 
     @property
     def share(self) -> float:
@@ -157,11 +175,17 @@ def weigh(gains: ArrayLike, collapsed: ArrayLike, rule: Rule, *, rounding: float
     gains = np.asarray(gains, dtype=np.float64)
     collapsed = np.asarray(collapsed, dtype=np.bool_)
     alive = np.isfinite(gains) & ~collapsed
-    n_collapsed = collapsed.sum(axis=-1, dtype=np.int64)
-    n_ran = n_collapsed + alive.sum(axis=-1, dtype=np.int64)
+    shares = rule.shares(gains.shape[-2])
     # Trials that failed count neither as collapsed nor as run.
-    within, above = judge_collapses(n_collapsed, n_ran, rule.collapse_limit, rule.bound_confidence)
-    bounds = bound_contrasts(gains, alive, rule.shares(gains.shape[-2]), rule.bound_confidence)
+    if rule.cap is None:
+        n_collapsed = collapsed.sum(axis=-1, dtype=np.int64)
+        n_ran = n_collapsed + alive.sum(axis=-1, dtype=np.int64)
+        within, above = judge_collapses(n_collapsed, n_ran, rule.collapse_limit, rule.bound_confidence)
+        bounds = bound_contrasts(gains, alive, shares, rule.bound_confidence)
+    else:
+        ran, limit = alive | collapsed, rule.collapse_limit
+        within, above = judge_collapses_twice(collapsed, ran, limit, rule.confidence, cap=rule.cap)
+        bounds = bound_contrasts_repeatedly(gains, alive, shares, rule.critical, rounding=rounding)
     own = np.diagonal(bounds.lower, axis1=-2, axis2=-1)
     learned = own > rounding if rule.gains else np.ones(own.shape, dtype=np.bool_)
     return Evidence(bounds=bounds, learned=learned, within=within, above=above, rounding=rounding)

@@ -74,14 +74,49 @@ def bound_contrasts(scores: ArrayLike, usable: ArrayLike, shares: ArrayLike, con
         shares: of rank j that rank i is held against; broadcasts to (n_ranks, n_ranks).
         confidence: of each one-sided bound, in (0, 1).
     """
+    n_seeds, mean, sd = _moments(*_contrasts(scores, usable, shares))
+    lower, upper = _t_bounds(n_seeds, mean, sd, confidence)
+    return PairedBounds(n_seeds=n_seeds, mean=mean, sd=sd, lower=lower, upper=upper)
+
+
+def bound_contrasts_repeatedly(
+    scores: ArrayLike, usable: ArrayLike, shares: ArrayLike, critical: Sequence[float], *, rounding: float = 0.0
+) -> PairedBounds:
+    """`bound_contrasts` where seeds are added one by one and every number of them is looked at.
+
+    A bound is the tightest of those after each number of seeds, with critical values for which all of them hold at
+    once (repeated confidence intervals: Jennison and Turnbull, JRSS B 51, 1989). So what was shown once stays shown.
+
+    Args:
+        scores: as in `bound_differences`, seeds in the order in which they are looked at.
+        usable: as in `bound_differences`.
+        shares: as in `bound_contrasts`.
+        critical: by number of pairs, from 0 to the most; see `spending.critical_values`.
+        rounding: before the last look, contrasts that differ by no more are not known: a few that agree are no sign
+            of a spread of zero, where rewards have few values.
+    """
+    contrasts, shared = _contrasts(scores, usable, shares)
+    values, most = np.array(critical), len(critical) - 1
+    n_seeds, mean, sd = _moments(contrasts, shared)
+    lower, upper = np.full(mean.shape, -np.inf), np.full(mean.shape, np.inf)
+    for k in range(1, contrasts.shape[-1] + 1):
+        n, middle, spread = _moments(contrasts[..., :k], shared[..., :k])
+        looked_at = np.isfinite(values[n]) & ((spread > rounding) | (n == most))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            margin = values[n] * spread / np.sqrt(n)
+        lower = np.where(looked_at, np.maximum(lower, middle - margin), lower)
+        upper = np.where(looked_at, np.minimum(upper, middle + margin), upper)
+    return PairedBounds(n_seeds=n_seeds, mean=mean, sd=sd, lower=lower, upper=upper)
+
+
+def _contrasts(scores: ArrayLike, usable: ArrayLike, shares: ArrayLike) -> tuple[FloatArray, BoolArray]:
+    """Each rank less a share of each other, seed by seed, and where both count: (..., n_ranks, n_ranks, n_seeds)."""
     usable = np.asarray(usable, dtype=np.bool_)
     # NaN times zero is NaN, so what is unusable is made a number before it meets a share.
     scores = np.where(usable, np.asarray(scores, dtype=np.float64), 0.0)
-    shared = usable[..., :, None, :] & usable[..., None, :, :]
     share = np.asarray(shares, dtype=np.float64)[..., None]
-    n_seeds, mean, sd = _moments(scores[..., :, None, :] - share * scores[..., None, :, :], shared)
-    lower, upper = _t_bounds(n_seeds, mean, sd, confidence)
-    return PairedBounds(n_seeds=n_seeds, mean=mean, sd=sd, lower=lower, upper=upper)
+    shared = usable[..., :, None, :] & usable[..., None, :, :]
+    return scores[..., :, None, :] - share * scores[..., None, :, :], shared
 
 
 def mean_interval(scores: Sequence[float], confidence: float) -> tuple[float, float]:

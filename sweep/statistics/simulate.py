@@ -17,6 +17,8 @@ import numpy as np
 from sweep.statistics import naive
 from sweep.statistics.decision import Decision, Rule, step_down, weigh
 from sweep.statistics.paired import BoolArray, FloatArray, IntArray
+from sweep.statistics.sequential import stand
+from sweep.statistics.spending import FIRST_LOOK, critical_values
 from sweep.statistics.truths import Truth, planted_truths
 
 NAIVE_RULES: dict[str, Callable[[FloatArray, Rule], IntArray]] = {
@@ -33,7 +35,8 @@ maximum     the smallest rank whose best trial is as good as the best trial
 mean        the smallest rank whose mean is as good as the best mean
 largest     step down while the paired t lower bound against the largest rank alone holds
 found       the verdict names some rank; smallest: it names the smallest right one
-dismissed   the verdict calls the next rank down worse although it is not"""
+dismissed   the verdict calls the next rank down worse although it is not
+trials      that the verdict ran, on average"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +71,8 @@ class Rates:
     """The verdict names some rank."""
     found_smallest: float
     """The verdict names the smallest rank that is right to declare."""
+    trials: float
+    """Trials that a study ran, on average."""
     naive_wrongly: dict[str, float]
     """`declared_wrongly` of each naive rule, by its name."""
 
@@ -87,7 +92,8 @@ def simulate(truth: Truth, setting: Setting, n_studies: int, *, start: int | Non
     smoothed = np.array(truth.means) + rng.normal(0.0, setting.search_sd, (n_studies, len(truth.means)))
     if start is not None:
         smoothed[:, start] = np.inf
-    smallest, dismissed = _judge_until_settled(truth, setting, gains, collapsed, smoothed)
+    judge = _judge_until_settled if setting.rule.cap is None else _judge_seed_by_seed
+    smallest, dismissed, trials = judge(truth, setting, gains, collapsed, smoothed)
     wrong = truth.wrong_to_declare(setting.rule)
     right = np.flatnonzero(~wrong)
     return Rates(
@@ -97,6 +103,7 @@ def simulate(truth: Truth, setting: Setting, n_studies: int, *, start: int | Non
         dismissed_wrongly=float(dismissed.mean()),
         found=float((smallest >= 0).mean()),
         found_smallest=float((smallest == right[0]).mean()) if right.size else 0.0,
+        trials=float(trials.mean()),
         naive_wrongly={
             name: float(wrong[choose(np.where(collapsed, -truth.base, gains), setting.rule)].mean())
             for name, choose in NAIVE_RULES.items()
@@ -106,12 +113,14 @@ def simulate(truth: Truth, setting: Setting, n_studies: int, *, start: int | Non
 
 def _judge_until_settled(
     truth: Truth, setting: Setting, gains: FloatArray, collapsed: BoolArray, smoothed: FloatArray
-) -> tuple[IntArray, BoolArray]:
-    """The answer, and whether a fine rank is called worse, at the last look; each of shape (n_studies,)."""
-    n_studies = len(gains)
+) -> tuple[IntArray, BoolArray, IntArray]:
+    """The answer, whether a fine rank is called worse, and trials, at the last look; each of shape (n_studies,)."""
+    n_studies, n_ranks, _ = gains.shape
     smallest, dismissed = np.full(n_studies, -1), np.zeros(n_studies, dtype=np.bool_)
+    trials = np.zeros(n_studies, dtype=np.int64)
     settled = np.zeros(n_studies, dtype=np.bool_)
     for n_seeds in setting.seeds:
+        trials = np.where(settled, trials, n_ranks * n_seeds)
         evidence = weigh(gains[..., :n_seeds], collapsed[..., :n_seeds], setting.rule)
         decision = step_down(evidence, smoothed, setting.rule)
         smallest = np.where(settled, smallest, decision.smallest)
@@ -119,7 +128,30 @@ def _judge_until_settled(
         dismissed = np.where(settled, dismissed, wrongly)
         # A verdict that names the smallest rank, or shows the next one down worse, would not be asked for again.
         settled |= (decision.smallest == 0) | decision.shown_worse
-    return smallest, dismissed
+    return smallest, dismissed, trials
+
+
+def _judge_seed_by_seed(
+    truth: Truth, setting: Setting, gains: FloatArray, collapsed: BoolArray, smoothed: FloatArray
+) -> tuple[IntArray, BoolArray, IntArray]:
+    """The same where seeds are added one by one, and only ranks that are needed go on."""
+    n_studies, n_ranks, n_seeds = gains.shape
+    smallest, dismissed = np.full(n_studies, -1), np.zeros(n_studies, dtype=np.bool_)
+    ran, goes_on = np.zeros(gains.shape, dtype=np.bool_), np.arange(n_studies)
+    needed = np.ones((n_studies, n_ranks), dtype=np.bool_)
+    for k in range(1, n_seeds + 1):
+        ran[goes_on, :, k - 1] = needed[goes_on]
+        if k < FIRST_LOOK:
+            continue
+        seen = ran[goes_on, :, :k]
+        evidence = weigh(np.where(seen, gains[goes_on, :, :k], np.nan), collapsed[goes_on, :, :k] & seen, setting.rule)
+        decision = step_down(evidence, smoothed[goes_on], setting.rule)
+        smallest[goes_on] = decision.smallest
+        dismissed[goes_on] = _dismissed(decision, truth.wrong_to_dismiss(setting.rule))
+        standing = stand(evidence, decision, setting.rule)
+        needed[goes_on] &= standing.needed
+        goes_on = goes_on[standing.goes_on(k, setting.rule)]
+    return smallest, dismissed, ran.sum(axis=(1, 2))
 
 
 def _draw_confirmation(
@@ -144,7 +176,7 @@ def _dismissed(decision: Decision, fine: BoolArray) -> BoolArray:
 
 def format_table(rates: Sequence[Rates]) -> str:
     """One line per truth, every number a percentage of studies, and a legend."""
-    columns = ["verdict", *NAIVE_RULES, "found", "smallest", "dismissed"]
+    columns = ["verdict", *NAIVE_RULES, "found", "smallest", "dismissed", "trials"]
     lines = [
         f"{'':28}{'declares a rank that is too small, unlearned or collapses':^58}{'the verdict':>17}",
         f"{'truth':28}" + "".join(f"{name:>11}" for name in columns),
@@ -157,7 +189,9 @@ def format_table(rates: Sequence[Rates]) -> str:
             row.found_smallest,
             row.dismissed_wrongly,
         ]
-        lines.append(f"{row.truth.name:28}" + "".join(f"{100 * value:10.1f}%" for value in values))
+        lines.append(
+            f"{row.truth.name:28}" + "".join(f"{100 * value:10.1f}%" for value in values) + f"{row.trials:11.1f}"
+        )
     return "\n".join([*lines, "", _LEGEND])
 
 
@@ -166,6 +200,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m sweep.statistics.simulate", description=__doc__)
     parser.add_argument("--studies", type=int, default=2000, help="simulated studies per truth")
     parser.add_argument("--seeds", type=int, nargs="+", default=[10], help="seeds per rank, at each look")
+    parser.add_argument("--cap", type=int, help="seeds at most, added one by one, in place of --seeds")
     parser.add_argument("--looks", type=int, help="looks that the rule declares; default: those that are taken")
     parser.add_argument("--seed-sd", type=float, default=0.02, help="standard deviation of scores between seeds")
     parser.add_argument("--base-sd", type=float, default=0.015, help="the same of the base policy's scores")
@@ -180,11 +215,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         tolerance=given.tolerance,
         confidence=given.confidence,
         collapse_limit=given.collapse_limit,
-        looks=given.looks or len(given.seeds),
+        looks=1 if given.cap else given.looks or len(given.seeds),
+        critical=critical_values(given.cap, given.confidence) if given.cap else (),
     )
     setting = Setting(
         rule=rule,
-        seeds=tuple(given.seeds),
+        seeds=(given.cap,) if given.cap else tuple(given.seeds),
         seed_sd=given.seed_sd,
         base_sd=given.base_sd,
         search_sd=given.seed_sd,
