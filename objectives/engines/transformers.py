@@ -53,6 +53,7 @@ class TransformersEngine:
         # PEFT adapts the whole model at once, so prompts are taken together by adapter.
         for version in dict.fromkeys(adapters):
             rows = [i for i, adapter in enumerate(adapters) if adapter == version]
+            # Training draws from the same generator: what it draws must not depend on what was sampled in between.
             with self._adapted(version) as model, torch.random.fork_rng(), torch.no_grad():
                 torch.manual_seed(seeds[rows[0]])
                 batch = self._generate(model, [prompts[i] for i in rows], sampling)

@@ -8,6 +8,7 @@ import tempfile
 import time
 from typing import Any
 
+# TRL 1.13 warns that `rollout_func` is experimental, once a trial.
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 
 import torch
@@ -206,6 +207,7 @@ class _Run(TrainerCallback):  # type: ignore[misc]
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any) -> Any:
         """Reports a step, and ends the trial if the supervisor has pruned it."""
+        # The summary at the end of training has none.
         if "reward" in logs:
             now = time.perf_counter()
             without = self._rewards.unscored

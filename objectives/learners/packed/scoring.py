@@ -46,6 +46,7 @@ def score(samples: Samples, texts: Sequence[object], rewards: RewardSet, *, trai
         dtype=torch.float32,
     )  # [functions, n]
     totals = (table * torch.tensor(rewards.weights).unsqueeze(1)).nansum(0)
+    # nansum of nothing is 0, which would be a reward.
     totals[table.isnan().all(0)] = math.nan
     return Scored(
         rewards=totals,
