@@ -85,6 +85,7 @@ class RayWorkers:
         host = remote.options(
             num_cpus=share.cpus,  # Ray gives a worker without any one OpenMP thread
             num_gpus=share.gpus,
+            # Ray does nothing over by itself: the roster decides what is tried again.
             max_restarts=0,
             max_task_retries=0,
             max_concurrency=8,
@@ -124,6 +125,7 @@ class RayWorkers:
                     WorkerDiedError(
                         f"the worker on {where} is gone, or its machine ({type(error).__name__})",
                         reward=None,
+                        # Even if it was loading: a machine goes for reasons of its own, and another start is worth it.
                         loading=False,
                     ),
                 )
@@ -210,6 +212,7 @@ class RayWorkers:
     def _renew_leases(self) -> None:
         """Keeps hosts alive while this process waits for a storage: to be busy is not to be gone."""
         while not self._left.wait(RENEW_S):
+            # A copy: the main thread starts and buries workers meanwhile.
             for worker in list(self._workers.values()):
                 if worker.place is not None:
                     worker.host.renew.remote()

@@ -183,6 +183,7 @@ def step_down(evidence: Evidence, smoothed: ArrayLike, rule: Rule) -> Decision:
     passes = score_passes & evidence.within
 
     ladder = np.arange(judged.shape[-1])
+    # Reversed: argmax takes the first of equals, and the larger rank is to win.
     start = ladder[-1] - np.where(judged, smoothed, -np.inf)[..., ::-1].argmax(axis=-1)
     reached = ladder <= start[..., None]
     # A rank that has left the ladder, or lies above the start, does not stop the walk.
@@ -197,6 +198,7 @@ def step_down(evidence: Evidence, smoothed: ArrayLike, rule: Rule) -> Decision:
     stopped = candidates.any(axis=-1)
     next_down = np.where(stopped, ladder[-1] - candidates[..., ::-1].argmax(axis=-1), -1)
     upper_of_next = _against_start(evidence.bounds.upper, next_down, start)
+    # With no judged rank left below the answer, all that are below it were shown to collapse too often.
     shown_worse = np.where(stopped, upper_of_next < -rule.margin - evidence.rounding, below.any(axis=-1))
     return Decision(
         start=start,
