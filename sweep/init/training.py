@@ -128,6 +128,7 @@ def _schedule(draft: Draft, config: Call | None) -> None:
         if "min_lr_rate" in given:
             draft.put_if_known("learner", "min_lr_rate", given["min_lr_rate"], "lr_scheduler_kwargs")
         else:
+            # Without its floor, a study would refuse the schedule.
             draft.values["learner"].pop("lr_scheduler_type")
             draft.unsaid.append(f"GRPOConfig(lr_scheduler_kwargs={given!r}): a study names a share, min_lr_rate")
     if draft.get("learner", "warmup_steps") and draft.get("learner", "warmup_ratio"):
