@@ -94,6 +94,7 @@ class TransformersEngine:
             stopping_criteria=[_AtText(self._tokenizer, sampling.stop, start=width)] if sampling.stop else None,
             pad_token_id=self._pad,
             eos_token_id=sorted(self._ends),
+            # `scores`, not `logits`: with temperature and all else applied, as what is sampled from.
             output_scores=True,
             return_dict_in_generate=True,
         )

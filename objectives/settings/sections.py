@@ -102,6 +102,7 @@ class ModelSettings(Section):
     @property
     def batched_tokens(self) -> int:
         """Tokens that the engine takes in one pass, at most."""
+        # Fewer than one sequence's vLLM 0.32 refuses, unless it takes prompts in chunks.
         return max(8192, self.max_seq_length)
 
     @property

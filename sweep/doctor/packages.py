@@ -102,6 +102,7 @@ def _import(name: str, code: str) -> Check:
     began = time.monotonic()
     try:
         child = subprocess.run(
+            # A crash in native code then leaves the frame in which it happened.
             [sys.executable, "-X", "faulthandler", "-c", code],
             capture_output=True,
             text=True,
@@ -116,6 +117,7 @@ def _import(name: str, code: str) -> Check:
         frame = last_frame_of(child.stderr)
         cause = SIGNALS.get(-child.returncode, f"signal {-child.returncode}")
         return fault(
+            # Whoever reads this has run it.
             f"import {name}", f"the process died{frame and f' ({frame})'}", cause.replace("; run `sweep doctor`", "")
         )
     lines = [line for line in child.stderr.strip().splitlines() if line.strip()]

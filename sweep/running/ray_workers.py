@@ -88,7 +88,9 @@ class RayWorkers:
             # Ray does nothing over by itself: the roster decides what is tried again.
             max_restarts=0,
             max_task_retries=0,
+            # A call for messages waits for seconds: messages and signs of life have to get through meanwhile.
             max_concurrency=8,
+            # By default Ray would rather pack workers onto few machines.
             scheduling_strategy="SPREAD",
         ).remote(self._settings, str(k), study_travels=self._travels)
         return _Worker(host=host, asked=host.begin.remote(), since=time.monotonic(), attempts=attempts)

@@ -78,6 +78,7 @@ class WorkerProcess:
         if QUIET_TRACKER not in sys.warnoptions:
             # multiprocessing starts its tracker with this process's own warning options.
             sys.warnoptions.append(QUIET_TRACKER)
+        # Not fork: it would copy locks that another thread, as the one that draws progress, holds just then.
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.log = log

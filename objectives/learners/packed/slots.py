@@ -62,6 +62,7 @@ class SlotAdapter:
             packed.modules[name].set_slot(k, A, B, lora.scaling)
         self._config = peft_config(lora)
         self._config.base_model_name_or_path = base_name or None
+        # As PEFT's own `save_pretrained` writes it.
         self._config.inference_mode = True
 
     @property
