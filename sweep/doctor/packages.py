@@ -116,8 +116,8 @@ def _import(name: str, code: str) -> Check:
     if child.returncode < 0:
         frame = last_frame_of(child.stderr)
         cause = SIGNALS.get(-child.returncode, f"signal {-child.returncode}")
+        # Whoever reads this has run it.
         return fault(
-            # Whoever reads this has run it.
             f"import {name}", f"the process died{frame and f' ({frame})'}", cause.replace("; run `sweep doctor`", "")
         )
     lines = [line for line in child.stderr.strip().splitlines() if line.strip()]

@@ -132,8 +132,8 @@ def _reward_rows(trials: Sequence[optuna.trial.FrozenTrial]) -> list[tuple[int, 
 
 
 def _embed(drawn: go.Figure, name: str) -> str:
+    # The page holds plotly.js once, for all of its figures.
     html: str = drawn.to_html(
-        # The page holds plotly.js once, for all of its figures.
         full_html=False, include_plotlyjs=False, div_id=name, config={"displayModeBar": False, "responsive": True}
     )
     return html
