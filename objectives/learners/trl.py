@@ -8,7 +8,7 @@ import tempfile
 import time
 from typing import Any
 
-# TRL 1.13 warns that `rollout_func` is experimental, once a trial.
+# TRL 1.13 warns that `rollout_func` is experimental.
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 
 import torch
@@ -188,6 +188,7 @@ class _Run(TrainerCallback):  # type: ignore[misc]
             "logprobs": None,
         }
         if learner._settings.learner.mask_truncated_completions:
+            # TRL takes it for tokens that an environment wrote, and leaves those out of the loss.
             rollout["env_mask"] = [[int(not c.truncated)] * len(c.token_ids) for c in completions]
         return rollout
 

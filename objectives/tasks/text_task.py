@@ -42,7 +42,7 @@ class TextTask:
         return self._shuffled(self.held_out, "held-out")[:n]
 
     def _shuffled(self, rows: Sequence[Row], split: str) -> list[Row]:
-        # Random takes a text's SHA-512 for a seed, the same in every process; for most other things hash().
+        # A text seeds Random by its SHA-512, which is the same in every process.
         return random.Random(f"{self.name} {split} {self.seed}").sample(list(rows), k=len(rows))
 
 

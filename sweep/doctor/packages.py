@@ -116,7 +116,7 @@ def _import(name: str, code: str) -> Check:
     if child.returncode < 0:
         frame = last_frame_of(child.stderr)
         cause = SIGNALS.get(-child.returncode, f"signal {-child.returncode}")
-        # Whoever reads this has run it.
+        # Its advice is to run `sweep doctor`, which whoever reads this has done.
         return fault(
             f"import {name}", f"the process died{frame and f' ({frame})'}", cause.replace("; run `sweep doctor`", "")
         )

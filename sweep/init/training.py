@@ -27,6 +27,7 @@ OF_NO_EFFECT = re.compile(
     r"trackio|use_cpu|use_liger|use_transformers|use_vllm|vllm|wandb|data_seed|cache_implementation|trust_remote)(_|$)"
 )
 """How arguments begin that change nothing about what is learned."""
+# These begin as some of those do, and matter all the same.
 OF_EFFECT = re.compile(r"vllm_importance|adam_epsilon")
 DEALT_WITH = {
     "chat_template_kwargs", "generation_batch_size", "generation_kwargs", "gradient_accumulation_steps",

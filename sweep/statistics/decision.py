@@ -179,6 +179,7 @@ def step_down(evidence: Evidence, smoothed: ArrayLike, rule: Rule) -> Decision:
     judged = ~evidence.above
     # The diagonal stays in: a rank that has too few seeds of its own fails there, rivals or none.
     clears = evidence.bounds.lower > rule.thresholds(judged.shape[-1]) + evidence.rounding
+    # A rank that has left the ladder is nobody's rival.
     score_passes = judged & (clears | ~judged[..., None, :]).all(axis=-1)
     passes = score_passes & evidence.within
 

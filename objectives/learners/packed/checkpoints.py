@@ -96,6 +96,7 @@ class Checkpoints:
     def _store(self, run: TrialRun) -> None:
         checkpoint = Checkpoint(
             spec=run.spec,
+            # Not as they stand: a rollout that is under way may have counted its tokens already.
             counters=run.boundary,
             scores=tuple(run.scores),
             curve=tuple(run.curve),

@@ -69,6 +69,7 @@ class PackedLoraLinear(nn.Module):
         if not torch.is_autocast_enabled(x.device.type):
             x = x.to(A.dtype)
         if self.selection.dropout is not None:
+            # [K, n, T, d_in]: a slot's mask is of its own seed, so slots are told apart.
             x = self.selection.dropout(x.unflatten(0, (len(A), -1)), self.index)
         xs = x.reshape(len(A), -1, x.shape[-1])  # [K, n*T, d_in]
         # Scaled here, where a token has R numbers, and not at the output, where it has d_out.

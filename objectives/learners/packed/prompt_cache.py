@@ -65,6 +65,7 @@ def completion_logits(model: Any, sequences: Sequences) -> Tensor:
         return first
     cache.batch_repeat_interleave(sequences.group)
     # The last token is predicted, and predicts nothing.
+    # [p * group, P + C - 1]: the prompts' part stands for what the cache holds of them.
     mask = torch.cat([mask.repeat_interleave(sequences.group, dim=0), sequences.completion_mask[:, :-1]], dim=1)
     rest = model(
         input_ids=sequences.completions[:, :-1],
