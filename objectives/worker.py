@@ -120,6 +120,7 @@ class ConnectionFeed:
         kind = error.kind if isinstance(error, TrialError) else "memory" if is_out_of_memory(error) else "error"
         message = str(error) if isinstance(error, TrialError) else f"{type(error).__name__}: {error}"
         again = isinstance(error, TrialError) and error.again
+        # In one line: it is stored as a reason and shown in tables; the log has all of it.
         self.send(Failed(number=number, kind=kind, message=" ".join(message.split()), again=again))
 
     def _read_all(self) -> None:

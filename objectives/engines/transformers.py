@@ -39,6 +39,7 @@ class TransformersEngine:
             raise EngineError(f"Transformers could not load {settings.name!r}: {error}") from error
         self._tokenizer = tokenizer
         self._ends = end_tokens(tokenizer, self._base)
+        # In prompts it is masked, and behind completions cut off, so that an end token will do.
         self._pad: int = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
 
     def rollout(

@@ -143,6 +143,7 @@ class RunSettings(Section):
     @field_validator("workers", mode="before")
     @classmethod
     def _count_of_workers(cls, workers: Any) -> Any:
+        # Before Pydantic looks, which would tell what is wrong with it as either of the two.
         if workers != "auto" and (not isinstance(workers, int) or isinstance(workers, bool) or workers < 1):
             raise ValueError(f"workers={workers!r}; allowed: 'auto', or a whole number from 1")
         return workers

@@ -32,6 +32,7 @@ def initial_adapter(packed: Pack, r: int, seed: int) -> dict[str, tuple[Tensor, 
     for name, module in packed.modules.items():
         d_in, d_out = module.lora_A.shape[2], module.lora_B.shape[1]
         _, B, A = drawn(r, d_in), drawn(d_out, r), drawn(r, d_in)  # noqa: N806
+        # The weight of a 4-bit module is packed bytes: PEFT goes by the format that it computes in.
         dtype = getattr(module.base, "compute_dtype", None) or module.base.weight.dtype
         if isinstance(dtype, torch.dtype) and dtype.is_floating_point:
             A = A.to(dtype)  # noqa: N806
