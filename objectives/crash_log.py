@@ -13,4 +13,5 @@ def log_crashes(log: Path) -> None:
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     faulthandler.disable()  # while it is on, enabling it again would leave the other's handler in place
+    # Never closed: a crash is written to its descriptor, when nothing can be opened any more.
     faulthandler.enable(log.open("a"))

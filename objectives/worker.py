@@ -120,6 +120,7 @@ class ConnectionFeed:
         kind = error.kind if isinstance(error, TrialError) else "memory" if is_out_of_memory(error) else "error"
         message = str(error) if isinstance(error, TrialError) else f"{type(error).__name__}: {error}"
         again = isinstance(error, TrialError) and error.again
+        # In one line: it is stored as a reason and shown in tables; the log has all of it.
         self.send(Failed(number=number, kind=kind, message=" ".join(message.split()), again=again))
 
     def _read_all(self) -> None:
@@ -153,7 +154,9 @@ def main(
         scratch: Empty folders of this worker's own, one on a disk, then one in memory where there is such a place. The
             supervisor removes them.
     """
+    # First of all: loading takes long, and the supervisor may be killed meanwhile.
     threading.Thread(target=_die_with_parent, args=(scratch,), daemon=True).start()
+    # Those with a priority run before multiprocessing waits for children at exit, all others after.
     Finalize(None, _end_children, exitpriority=0)
     # Threads that spin while they wait starve one another where cores are shared: on two busy cores vLLM 0.32 took
     # ten times as long. Read by the OpenMP runtime when torch is loaded, so before it.
@@ -161,6 +164,7 @@ def main(
     # Unsloth writes patched classes to the working folder unless told where to.
     os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", str(compiled_folder(settings.log_folder) / "unsloth"))
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(compiled_folder(settings.log_folder) / "inductor"))
+    # The supervisor removes this folder: what a killed worker has left in it goes with it.
     tempfile.tempdir = str(scratch[0])
     feed = ConnectionFeed(connection)
     stages.listen(feed.send)
@@ -196,6 +200,8 @@ def _die_with_parent(scratch: Sequence[Path]) -> None:
     parent = parent_process()
     if parent is not None:
         wait([parent.sentinel])
+        # Whoever was to remove them is gone.
         for folder in scratch:
             shutil.rmtree(folder, ignore_errors=True)
+        # sys.exit would end this thread alone.
         os._exit(1)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from vllm.lora.punica_wrapper.punica_cpu import PunicaWrapperCPU
 
+# Global, because vLLM makes the wrapper itself and hands it the adapters' ids alone.
 RANKS: dict[int, int] = {}
 """Ranks of the adapters in the rollout under way, by their ids; an adapter that is not here may have any."""
 
@@ -97,6 +98,7 @@ class GroupedPunicaWrapperCPU(PunicaWrapperCPU):  # type: ignore[misc]
 
 def _shrink(group: Group, x: Tensor, a_stacked: Tensor, scale: float) -> Tensor:
     """Multiplies to scale * x (rows, d_in) A^T in float32, for the rows of a group; A: (slots, 1, R, d_in)."""
+    # vLLM 0.32's own wrapper keeps what lies between A and B in float32 as well.
     a = a_stacked[group.slot].view(a_stacked.shape[-2:])[: group.r].float()
     return (x[group.rows].float() @ a.T) * scale
 

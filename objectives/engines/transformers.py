@@ -39,6 +39,7 @@ class TransformersEngine:
             raise EngineError(f"Transformers could not load {settings.name!r}: {error}") from error
         self._tokenizer = tokenizer
         self._ends = end_tokens(tokenizer, self._base)
+        # In prompts it is masked, and behind completions cut off, so that an end token will do.
         self._pad: int = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
 
     def rollout(
@@ -53,6 +54,7 @@ class TransformersEngine:
         # PEFT adapts the whole model at once, so prompts are taken together by adapter.
         for version in dict.fromkeys(adapters):
             rows = [i for i, adapter in enumerate(adapters) if adapter == version]
+            # Training draws from the same generator: what it draws must not depend on what was sampled in between.
             with self._adapted(version) as model, torch.random.fork_rng(), torch.no_grad():
                 torch.manual_seed(seeds[rows[0]])
                 batch = self._generate(model, [prompts[i] for i in rows], sampling)
@@ -93,6 +95,7 @@ class TransformersEngine:
             stopping_criteria=[_AtText(self._tokenizer, sampling.stop, start=width)] if sampling.stop else None,
             pad_token_id=self._pad,
             eos_token_id=sorted(self._ends),
+            # `scores`, not `logits`: with temperature and all else applied, as what is sampled from.
             output_scores=True,
             return_dict_in_generate=True,
         )

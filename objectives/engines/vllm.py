@@ -98,9 +98,11 @@ class VllmEngine:
             repetition_penalty=sampling.repetition_penalty if sampled else 1.0,
             stop=list(sampling.stop),
             max_tokens=sampling.max_tokens,
+            # vLLM adds the sampled token's own to as many of the likeliest: 0 asks for it alone.
             logprobs=0 if sampling.logprobs else None,
             # Texts are looked for in text.
             detokenize=bool(sampling.stop),
+            # And such a text may be a special token's.
             skip_special_tokens=not sampling.stop,
             output_kind=RequestOutputKind.FINAL_ONLY,
             skip_clone=True,  # nobody else holds them

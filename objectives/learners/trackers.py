@@ -28,6 +28,7 @@ def tracked(settings: WorkerSettings, spec: TrialSpec) -> Iterator[None]:
         "WANDB_PROJECT": settings.study,
         "MLFLOW_EXPERIMENT_NAME": settings.study,
     }
+    # Where a user has said where runs belong, they go there.
     ours = {name: place for name, place in places.items() if name not in os.environ}
     os.environ.update(ours)
     try:

@@ -18,6 +18,7 @@ from objectives.trial.messages import trial_log
 def output_to(path: Path) -> Iterator[None]:
     """Sends everything that this process prints, native code included, to the end of a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    # What is still in Python's buffers was printed before, and belongs where output went then.
     sys.stdout.flush()
     sys.stderr.flush()
     # The descriptors, not sys.stdout: CUDA, vLLM and other native code print past Python.

@@ -8,6 +8,7 @@ import tempfile
 import time
 from typing import Any
 
+# TRL 1.13 warns that `rollout_func` is experimental.
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 
 import torch
@@ -187,6 +188,7 @@ class _Run(TrainerCallback):  # type: ignore[misc]
             "logprobs": None,
         }
         if learner._settings.learner.mask_truncated_completions:
+            # TRL takes it for tokens that an environment wrote, and leaves those out of the loss.
             rollout["env_mask"] = [[int(not c.truncated)] * len(c.token_ids) for c in completions]
         return rollout
 
@@ -206,6 +208,7 @@ class _Run(TrainerCallback):  # type: ignore[misc]
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any) -> Any:
         """Reports a step, and ends the trial if the supervisor has pruned it."""
+        # The summary at the end of training has none.
         if "reward" in logs:
             now = time.perf_counter()
             without = self._rewards.unscored

@@ -204,6 +204,7 @@ def _size(config: dict[str, Any], key: str, *, default: int | None = None) -> in
         value = default
     if value is None:
         raise ModelConfigError(f"{key} is missing; it must be given")
+    # JSON's `true` would pass for 1.
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ModelConfigError(f"{key}={value!r}; allowed: whole numbers from 1")
     return value

@@ -142,6 +142,7 @@ def warm_start(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, *, s
         texts = [prompt + answer + EOS for prompt, answer in pairs]
         input_ids = tokenizer(texts, return_tensors="pt").input_ids
         labels = input_ids.clone()
+        # The label that the loss leaves out: prompts are given, and only answers are learned.
         labels[:, : len(pairs[0][0])] = -100
         loss = model(input_ids=input_ids, labels=labels).loss
         optimizer.zero_grad()

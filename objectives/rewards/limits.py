@@ -55,5 +55,6 @@ def time_limit(seconds: float) -> Iterator[None]:
         _Limit.active = False
         timer.cancel()
         signal.setitimer(signal.ITIMER_REAL, 0)
+        # None stands for a handler that was not set from Python, and cannot be put back.
         if on_alarm is not None and signal.getsignal(signal.SIGALRM) is not on_alarm:
             signal.signal(signal.SIGALRM, on_alarm)

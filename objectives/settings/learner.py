@@ -47,6 +47,7 @@ class PackedSettings(GrpoSettings):
     def _refuse_what_only_trl_takes(cls, given: Any) -> Any:
         if not isinstance(given, dict):
             return given
+        # Before Pydantic looks, which could not say which learner has it.
         optim = given.get("optim", "adamw_torch")
         if optim != "adamw_torch" and optim in get_args(TrlOptimizer):
             raise ValueError(

@@ -102,6 +102,7 @@ class ModelSettings(Section):
     @property
     def batched_tokens(self) -> int:
         """Tokens that the engine takes in one pass, at most."""
+        # Fewer than one sequence's vLLM 0.32 refuses, unless it takes prompts in chunks.
         return max(8192, self.max_seq_length)
 
     @property
@@ -142,6 +143,7 @@ class RunSettings(Section):
     @field_validator("workers", mode="before")
     @classmethod
     def _count_of_workers(cls, workers: Any) -> Any:
+        # Before Pydantic looks, which would tell what is wrong with it as either of the two.
         if workers != "auto" and (not isinstance(workers, int) or isinstance(workers, bool) or workers < 1):
             raise ValueError(f"workers={workers!r}; allowed: 'auto', or a whole number from 1")
         return workers

@@ -64,6 +64,7 @@ def _kinds(values: Iterable[Any], numbers: Iterable[int]) -> dict[str, int]:
     found: dict[str, int] = {}
     for value, number in zip(values, numbers, strict=True):
         if value is not None:
+            # The exact type: to isinstance, true and false are whole numbers.
             found.setdefault(KINDS.get(type(value), "a value of another kind"), number)
     return found
 

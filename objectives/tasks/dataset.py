@@ -104,6 +104,7 @@ def _read_messages(text: str, where: str) -> Any:
     for read in (json.loads, ast.literal_eval):
         try:
             return read(text)
+        # literal_eval raises the last two for a text that is nested too deep.
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             continue
     raise TaskError(

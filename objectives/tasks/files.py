@@ -118,12 +118,14 @@ def _from_columns(content: dict[str, Any]) -> list[Any]:
 
 
 def _read_csv(text: str, path: Path) -> list[Row]:
+    # Python's own limit of 131,072 characters is less than many a document.
     csv.field_size_limit(LONGEST_FIELD)
     # What stands in quotes separates nothing.
     header = re.sub(r'"[^"]*"', "", text).partition("\n")[0]
     # The commonest mark in the header; a comma where they tie.
     delimiter = "\t" if _suffix(path) == ".tsv" else max(DELIMITERS, key=lambda mark: (header.count(mark), mark == ","))
     try:
+        # newline="" leaves line ends within quotes to csv, as its documentation asks.
         reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
         rows: list[Row] = []
         names = list(reader.fieldnames or ())

@@ -74,6 +74,7 @@ def well_formed(prompts: list[Any], completions: list[Any], **columns: Any) -> l
 def answer_in(text: str) -> Decimal | None:
     r"""The number that a text answers with: after `####`, else in `\boxed{}`, else its last number; None if none."""
     for place in (text.rpartition("####")[2] if "####" in text else "", *_BOXED.findall(text)[-1:]):
+        # LaTeX writes 1{,}000, for a bare comma would be followed by a space.
         if (number := first_number(place.replace("{,}", ","))) is not None:
             return number
     numbers = re.findall(NUMBER, text)

@@ -24,6 +24,7 @@ def reasoning_gym_task(settings: ReasoningGymSettings, *, seed: int, chat: bool)
     Raises:
         TaskError: where the package is absent, or has no such task, or refuses its options.
     """
+    # Some to spare: a prompt's text decides its side, so that neither split comes to exactly its number.
     size = round((settings.train_prompts + settings.held_out_prompts) * 1.2)
     dataset = make_dataset(settings, size=size, seed=seed)
     questions = list(dataset)

@@ -85,6 +85,7 @@ def hold_out(rows: Sequence[Row], *, share: float, seed: int, by: HoldOutBy = "p
     for number, row in enumerate(rows):
         key = f"{seed}:{prompt_key(row)}" if by == "prompt" else f"{seed}:row {number}"
         # Not hash(), which differs from process to process.
+        # JSON may hold halves of characters, which plain UTF-8 refuses.
         digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
         sides[int.from_bytes(digest[:8]) < share * 2**64].append(row)
     for name, side in zip(("training", "held-out"), sides, strict=True):

@@ -42,6 +42,7 @@ class TextTask:
         return self._shuffled(self.held_out, "held-out")[:n]
 
     def _shuffled(self, rows: Sequence[Row], split: str) -> list[Row]:
+        # A text seeds Random by its SHA-512, which is the same in every process.
         return random.Random(f"{self.name} {split} {self.seed}").sample(list(rows), k=len(rows))
 
 

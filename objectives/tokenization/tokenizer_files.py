@@ -33,6 +33,7 @@ class TokenizerFiles:
             self._tokenizer: Any = Tokenizer.from_file(str(folder / "tokenizer.json"))
         except Exception as error:  # the package raises nothing more particular
             raise ValueError(f"{folder / 'tokenizer.json'}: {error}") from error
+        # A tokenizer.json may hold both, and prompts would count as shorter or longer than they are.
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         config = _read(folder / "tokenizer_config.json")
@@ -59,6 +60,7 @@ class TokenizerFiles:
             special_tokens=self._special_tokens,
             given=self._given,
         )
+        # A template writes special tokens itself.
         return len(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
 

@@ -24,6 +24,7 @@ class Group:
     def has_signal(self) -> bool:
         """Whether the completions' rewards differ, so that GRPO's advantages are not all zero."""
         scored = [total for total in self.totals if not math.isnan(total)]
+        # The absolute tolerance of torch.isclose, by which training counts groups without a signal.
         return len(scored) > 1 and max(scored) - min(scored) > 1e-8
 
 

@@ -58,6 +58,7 @@ def load(settings: WorkerSettings, *, max_loras: int = 1) -> Loaded:
     began = time.perf_counter()
     model, folders = settings.model, settings.code_folders
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    # First Unsloth, where it is used: the user's code may import TRL or Transformers, which it has to come before.
     on_gpu = _has_gpu(model)
     _import_user_code(settings)
     # The user's own code may ask the hub for a judge or for data. What we load is on this machine, or is not.

@@ -55,6 +55,7 @@ class _Kept:
             return function
         own = getattr(function, "__qualname__", type(function).__name__)
         module = getattr(function, "__module__", None) or ""
+        # A function within another, whose __qualname__ has dots, cannot be imported by a name.
         if own.isidentifier() and inspect.isfunction(function) and find_module(module, self._folders):
             return f"{module}:{own}"
         wanted = re.sub(r"\W", "_", (name or own.rpartition(".")[2]).strip("<>")) or "function"

@@ -62,6 +62,7 @@ class Study:
         else:
             path = find_study(str(study))
             content, source, folder = read_toml(path), str(path), path.parent
+        # As it was given: a plan says of each setting where it comes from.
         self._content = _copied(content)
         if not isinstance(settings, Mapping | None) or not all(isinstance(name, str) for name in settings or ()):
             raise StudyFileError(f"settings={settings!r}; allowed: a dictionary, as {{'budget.steps': 40}}")

@@ -59,6 +59,7 @@ def read_point(words: list[str], space: SearchSpace) -> Point:
 def _on_ladder(name: str, text: str, ladder: tuple[Any, ...]) -> Any:
     for rung in ladder:
         try:
+            # A bool is a number to Python: 1 would stand for true.
             if (text.lower() == str(rung).lower()) if isinstance(rung, bool) else (float(text) == rung):
                 return rung
         except ValueError:

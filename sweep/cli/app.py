@@ -97,12 +97,14 @@ def main() -> None:
     except SweepError as error:
         _fail(str(error), error.exit_code)
     except Exception as error:
+        # Known by name: to import either would make every command slow.
         if not type(error).__module__.startswith(("sqlalchemy.", "optuna.")):
             raise
         _fail(f"the storage failed: {str(error).splitlines()[0]}", StorageError.exit_code)
     except KeyboardInterrupt:
         code = INTERRUPTED
     if code == INTERRUPTED:
+        # An impatient second Ctrl-C would end this in a traceback.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
         again = " Run the same command again to continue." if command in RESUMABLE else ""

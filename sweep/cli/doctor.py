@@ -79,6 +79,7 @@ def _checks(study: str | None, storage: str, overrides: list[str], *, quick: boo
         yield from outside_checks()
     if study is not None:
         yield from study_checks(study, overrides, quick=quick)
+    # Imports last, for they take half a minute: what is wrong elsewhere is told before.
     if not quick:
         yield from import_checks()
 

@@ -112,6 +112,7 @@ def _check(folder: Path) -> None:
     if (folder / "task.py").exists():
         steps["importing task.py"] = [sys.executable, "-c", "import task"]
     for name, command in steps.items():
+        # With -c, Python looks for modules in the folder that it is started in.
         cwd = folder if command[-1] == "import task" else None
         try:
             done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=IMPORT_S, check=False)

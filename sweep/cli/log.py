@@ -38,6 +38,7 @@ def log(
         raise typer.BadParameter(f"trial {trial} has no log: it has not been started, or its log was moved")
     with path.open(encoding="utf-8", errors="replace") as lines:
         while True:
+            # Asked before the rest is read: what a trial writes last, it writes before it has ended.
             running = _trial(stored, trial).state.name == "RUNNING"
             typer.echo(printable(lines.read()), nl=False)
             if not running:

@@ -59,4 +59,5 @@ def _toml(value: Any) -> str:
     """A value as `--set` reads it."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{json.dumps(key)} = {_toml(item)}" for key, item in value.items()) + "}"
+    # JSON's texts, numbers and lists are TOML as they stand; its objects are not.
     return json.dumps(value)

@@ -59,6 +59,7 @@ def plan_extension(study: optuna.Study, config: StudyFile) -> Extension:
         UsageError: where no ladder gains one.
     """
     stored = stored_config(study)
+    # Compared under the ladders that it has, so that whatever else differs is refused.
     as_was = {name: getattr(stored.space, name) for name in LADDERS}
     match_study(study, config.model_copy(update={"space": config.space.model_copy(update=as_was)}))
     before, after = stored.search_space().ladders, config.search_space().ladders

@@ -57,6 +57,7 @@ def freeze(summary: StudySummary, config: StudyFile) -> SmoothedSearch:
         if not trial.added
         if trial.value is not None and trial.r and trial.alpha and trial.learning_rate
     ]
+    # Of no points at all this is true as well.
     if all(point.collapsed for point in points):
         raise NothingToConfirmError(f"study {summary.study!r} has no trial to confirm: run it first, `sweep run`")
     return freeze_configurations(points, config.search_space().r, config.search.points_per_rank)

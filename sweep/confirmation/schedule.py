@@ -42,9 +42,11 @@ class ConfirmSchedule:
         for trial in study.get_trials(deepcopy=False):
             if REDONE in trial.user_attrs:
                 continue
+            # One that collapsed is a result, and one that was dropped nobody wants.
             if trial.state.name == "FAIL" and not {COLLAPSED, DROPPED} & {k for k, v in trial.user_attrs.items() if v}:
                 failed += 1
             else:
+                # What it was queued with: one that still waits has no parameters yet.
                 held.add((trial.system_attrs.get("fixed_params", {}).get("r"), trial.user_attrs.get(SEED)))
         # Those that failed count among the ended ones, and so among all.
         self.trials = len(self._frozen) * len(self._seeds) + failed

@@ -46,6 +46,7 @@ class Access:
         return any(name == PARAMETER and self._is_token(value) for name, value in _query(environ))
 
     def _is_token(self, shown: str) -> bool:
+        # As bytes: of text, it takes none that is not ASCII.
         return secrets.compare_digest(shown.encode(), self._token.encode())
 
 

@@ -48,6 +48,7 @@ def publish_study(search: optuna.Study, *, url: str, confirm_with: str | None) -
 def _publish(study: optuna.Study, note: str, figures: Figures, url: str) -> None:
     written = get_note(study)
     before, end, after = written.partition(END_OF_NOTE)
+    # A note without our line is all somebody's own.
     own = (after if end else before).strip()
     note = f"{note}\n\n---\n\n{END_OF_NOTE}\n\n{own}".strip()
     if note != written:

@@ -15,6 +15,7 @@ from sweep.errors import UsageError
 class DashboardServer(ThreadingMixIn, WSGIServer):
     """Holds its port from when it is made."""
 
+    # A reader who keeps a connection open must not keep the server from ending.
     daemon_threads = True
 
     def __init__(self, host: str, port: int) -> None:

@@ -35,6 +35,7 @@ def _hub() -> Check:
         request = urllib.request.Request(address, method="HEAD")  # noqa: S310
         with urllib.request.urlopen(request, timeout=HUB_S):  # noqa: S310  # nosec B310
             return ok("model hub", f"{shown} answers")
+    # Whatever it says, it has answered.
     except urllib.error.HTTPError:
         return ok("model hub", f"{shown} answers")
     except (OSError, ValueError, http.client.HTTPException):

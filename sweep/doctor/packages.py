@@ -102,6 +102,7 @@ def _import(name: str, code: str) -> Check:
     began = time.monotonic()
     try:
         child = subprocess.run(
+            # A crash in native code then leaves the frame in which it happened.
             [sys.executable, "-X", "faulthandler", "-c", code],
             capture_output=True,
             text=True,
@@ -115,6 +116,7 @@ def _import(name: str, code: str) -> Check:
     if child.returncode < 0:
         frame = last_frame_of(child.stderr)
         cause = SIGNALS.get(-child.returncode, f"signal {-child.returncode}")
+        # Its advice is to run `sweep doctor`, which whoever reads this has done.
         return fault(
             f"import {name}", f"the process died{frame and f' ({frame})'}", cause.replace("; run `sweep doctor`", "")
         )

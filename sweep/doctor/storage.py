@@ -59,6 +59,7 @@ def file_system(folder: Path) -> str:
     for line in lines:
         mount, _, rest = line.partition(" - ")
         point = mount.split()[4].replace("\\040", " ")
+        # The deepest mount counts, and of several on one folder the last, which hides the others.
         if here.is_relative_to(point) and len(point) >= len(best):
             best, kind = point, rest.split()[0]
     return kind

@@ -81,6 +81,7 @@ def _import(reference: str, folders: tuple[Path, ...], model: str) -> Check:
             text=True,
             timeout=IMPORT_S,
             check=False,
+            # As in a worker: code may want the model's tokenizer when it is imported.
             env={**os.environ, "SWEEP_MODEL": model},
         )
     except subprocess.TimeoutExpired:

@@ -58,6 +58,7 @@ def alone(config: StudyFile, folders: Sequence[Path]) -> Alone | None:
         source: Literal["file", "code", "hub"] = "code" if is_code(task.data) else "hub"
         if source == "hub" and is_local(task.data, folders):
             source = "file"
+            # chat=True: that the model can be asked these prompts the study has shown.
             made: Task = build_task(task, seed=config.study.seed, folders=folders, chat=True)
             tokenizer = find_tokenizer(config)
             made = made if tokenizer is None else fitting(made, config, tokenizer)

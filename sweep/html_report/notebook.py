@@ -50,6 +50,7 @@ def write_notebook(path: Path, *, storage: str, study: str) -> None:
         raise UsageError(
             f"--notebook: nothing to show of study {study!r} yet: {error.ename}: {error.evalue}"
         ) from error
+    # It has run with the password, which must not be in what is written.
     parameters.source = _assignments(hide_password(storage), study)
     try:
         path.write_text(jupytext.writes(notebook, fmt="ipynb"), encoding="utf-8")

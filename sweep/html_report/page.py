@@ -132,6 +132,7 @@ def _reward_rows(trials: Sequence[optuna.trial.FrozenTrial]) -> list[tuple[int, 
 
 
 def _embed(drawn: go.Figure, name: str) -> str:
+    # The page holds plotly.js once, for all of its figures.
     html: str = drawn.to_html(
         full_html=False, include_plotlyjs=False, div_id=name, config={"displayModeBar": False, "responsive": True}
     )

@@ -81,6 +81,7 @@ def _option(call: ast.Call) -> tuple[str, str | None]:
     flags = [each.value for each in call.args if isinstance(each, ast.Constant) and isinstance(each.value, str)]
     given = {keyword.arg: keyword.value for keyword in call.keywords if keyword.arg}
     long = [flag for flag in flags if flag.startswith("--")] or flags or ["_"]
+    # argparse names an option after its first long flag.
     key = long[0].lstrip("-").replace("-", "_")
     if "dest" in given and isinstance(given["dest"], ast.Constant):
         key = str(given["dest"].value)

@@ -20,6 +20,7 @@ def missing_modules(statements: Sequence[Statement]) -> list[str]:
     relative = {
         f"{'.' * node.level}{node.module or ''}" for node in nodes if isinstance(node, ast.ImportFrom) and node.level
     }
+    # The package alone is asked for: to find a module within it, Python would import it.
     return sorted(relative | {name for name in names if not _is_installed(name.partition(".")[0])})
 
 

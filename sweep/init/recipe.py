@@ -139,6 +139,7 @@ def _loader(model: ast.expr | None, before: Sequence[Statement]) -> Call | None:
         found = next((i for i in range(end - 1, -1, -1) if node.id in _bound(before[i].node)), None)
         if found is None:
             break
+        # Before its own statement, or `model = get_peft_model(model)` would lead back to itself.
         node, end = _bound(before[found].node)[node.id], found
     return last_call(before, LOADERS)
 

@@ -64,6 +64,7 @@ def read_source(path: Path) -> Source:
 def _cells(path: Path, text: str) -> list[str]:
     try:
         cells = json.loads(text)["cells"]
+        # A cell's source is a text or a list of lines: joined, both are a text.
         return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UsageError(f"{path}: no Jupyter notebook of format 4: {error}") from error

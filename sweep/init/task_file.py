@@ -174,6 +174,7 @@ def _without_gpu(statement: Statement) -> str:
     node = statement.node
     if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
         call = node.value
+        # It is made where there may be no GPU, and TRL 1.13 asks for bfloat16 unless told otherwise.
         if re.search(r"(GRPOConfig|TrainingArguments)$", ast.unparse(call.func)):
             return f"{ast.unparse(node)[:-1]}{', ' if call.args or call.keywords else ''}use_cpu=True, bf16=False)"
     if not (isinstance(node, ast.ImportFrom) and node.module == "unsloth"):

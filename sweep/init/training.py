@@ -27,6 +27,7 @@ OF_NO_EFFECT = re.compile(
     r"trackio|use_cpu|use_liger|use_transformers|use_vllm|vllm|wandb|data_seed|cache_implementation|trust_remote)(_|$)"
 )
 """How arguments begin that change nothing about what is learned."""
+# These begin as some of those do, and matter all the same.
 OF_EFFECT = re.compile(r"vllm_importance|adam_epsilon")
 DEALT_WITH = {
     "chat_template_kwargs", "generation_batch_size", "generation_kwargs", "gradient_accumulation_steps",
@@ -128,6 +129,7 @@ def _schedule(draft: Draft, config: Call | None) -> None:
         if "min_lr_rate" in given:
             draft.put_if_known("learner", "min_lr_rate", given["min_lr_rate"], "lr_scheduler_kwargs")
         else:
+            # Without its floor, a study would refuse the schedule.
             draft.values["learner"].pop("lr_scheduler_type")
             draft.unsaid.append(f"GRPOConfig(lr_scheduler_kwargs={given!r}): a study names a share, min_lr_rate")
     if draft.get("learner", "warmup_steps") and draft.get("learner", "warmup_ratio"):

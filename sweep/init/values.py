@@ -81,6 +81,7 @@ def _evaluate(  # noqa: PLR0911, PLR0912 - one arm for each kind of expression
             return {value(key): value(item) for key, item in zip(keys, values, strict=True) if key is not None}
         case ast.BinOp(left=left, op=op, right=right) if type(op) in OPERATORS:
             first, second = value(left), value(right)
+            # Before it is made: how long a value is, is looked at only after.
             if isinstance(op, ast.Mult) and isinstance(first, str | list) and isinstance(second, int) and second > 1000:
                 raise UnknownValueError(ast.unparse(node))
             return OPERATORS[type(op)](first, second)

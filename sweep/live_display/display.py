@@ -70,6 +70,7 @@ class LineProgress:
         self._steps: dict[int, int] = {}
 
     def _print(self, text: str) -> None:
+        # Without soft_wrap, Rich breaks lines at 80 columns where there is no terminal.
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def begin(self, *, done: int, trials: int, steps: int) -> None:

@@ -52,6 +52,7 @@ class Pace:
         """Completion tokens sampled lately; None before two steps are done."""
         if len(self._sampled) < 2 or (passed := time.monotonic() - self._sampled[0][0]) <= 0:
             return None
+        # The first step's tokens were sampled before the time that is counted began.
         return sum(tokens for _, tokens in list(self._sampled)[1:]) / passed
 
     def time_left(self, running_steps: Iterable[int]) -> str:

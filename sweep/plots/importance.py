@@ -77,6 +77,7 @@ def importance_figure(info: ImportanceInfo) -> go.Figure:
     """Draws it, the parameter that matters most among trials that learned on top."""
     figure = go.Figure()
     order = sorted(info.every.shares | info.learned.shares, key=lambda name: info.learned.shares.get(name, 0.0))
+    # Plotly draws horizontal bars of a group from the bottom up.
     for (name, importances), color in reversed(list(zip(info.parts.items(), (INK, BAD), strict=False))):
         if importances.shares:
             shares = [importances.shares.get(parameter, 0.0) for parameter in order]

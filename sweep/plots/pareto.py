@@ -72,6 +72,7 @@ def pareto_figure(info: ParetoInfo, cost: str) -> go.Figure:
                 x=[getattr(rank, cost) for rank in own],
                 y=[rank.reward for rank in own],
                 mode="lines+markers+text" if on_front else "markers+text",
+                # In steps: between two ranks there is nothing to be had.
                 line={"color": GOOD, "width": 1.5, "shape": "hv"},
                 marker=FRONT if on_front else DOMINATED,
                 text=[f"r={rank.r}" for rank in own],

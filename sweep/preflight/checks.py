@@ -135,6 +135,7 @@ def _check_task(study: StudyFile) -> PromptPlan | None:
     if isinstance(task, ReasoningGymSettings | CustomTaskSettings):  # one is slow to make, the other the user's code
         return None
     tokenizer = find_tokenizer(study)
+    # Without its tokenizer nobody knows here; the worker will tell.
     chat = tokenizer is None or tokenizer.chat_template is not None
     made = build_task(task, seed=study.study.seed, folders=folders, chat=chat)
     _check_number(study, made)

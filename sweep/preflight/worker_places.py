@@ -26,6 +26,7 @@ def worker_places(config: StudyFile) -> tuple[Mapping[str, str], ...]:
         count = _count(config, default=max(1, len(gpus)), most=max(1, len(gpus)), of="GPU")
         return tuple({VISIBLE: gpu} for gpu in gpus[:count]) or ({},)
     count = _count(config, default=1, most=max(1, int(cores())), of="processor core")
+    # Whoever has set it has decided how many threads each worker gets.
     if count == 1 or THREADS in os.environ:
         return ({},) * count
     return ({THREADS: str(max(1, int(cores()) // count))},) * count

@@ -49,6 +49,7 @@ def _handled_by(handler: Callable[[int, FrameType | None], None]) -> dict[int, A
 
 def _put_back(handlers: Mapping[int, Any]) -> None:
     for number, handler in handlers.items():
+        # None stands for a handler that was not set from Python, and cannot be handed back.
         signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 

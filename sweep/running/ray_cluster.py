@@ -138,6 +138,7 @@ def shares(*, on_gpu: bool) -> Share:
     machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     gpus = [machine for machine in machines if machine.get("GPU", 0) >= 1]
     if gpus:
+        # Every worker asks for the same, so that it fits on the machine with the fewest cores a GPU.
         cpus = min(int(machine.get("CPU", 0)) // int(machine["GPU"]) for machine in gpus)
         return Share(workers=sum(int(machine["GPU"]) for machine in gpus), gpus=1, cpus=cpus)
     if on_gpu:
@@ -154,6 +155,7 @@ def device_there(share: Share) -> Device | None:
     """
     import ray
 
+    # Without a core of its own: the question takes none, and all may be in use.
     asked = ray.remote(device_here).options(num_gpus=share.gpus, num_cpus=0).remote()
     try:
         device: Device | None = ray.get(asked, timeout=DEVICE_S)

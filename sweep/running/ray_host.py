@@ -104,6 +104,7 @@ class Host:
             time.sleep(1.0)
         if self._worker is not None:
             self._worker.stop(grace_s=0)
+        # The whole process: sys.exit would end this thread alone.
         os._exit(1)
 
 

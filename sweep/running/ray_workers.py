@@ -85,9 +85,12 @@ class RayWorkers:
         host = remote.options(
             num_cpus=share.cpus,  # Ray gives a worker without any one OpenMP thread
             num_gpus=share.gpus,
+            # Ray does nothing over by itself: the roster decides what is tried again.
             max_restarts=0,
             max_task_retries=0,
+            # A call for messages waits for seconds: messages and signs of life have to get through meanwhile.
             max_concurrency=8,
+            # By default Ray would rather pack workers onto few machines.
             scheduling_strategy="SPREAD",
         ).remote(self._settings, str(k), study_travels=self._travels)
         return _Worker(host=host, asked=host.begin.remote(), since=time.monotonic(), attempts=attempts)
@@ -124,6 +127,7 @@ class RayWorkers:
                     WorkerDiedError(
                         f"the worker on {where} is gone, or its machine ({type(error).__name__})",
                         reward=None,
+                        # Even if it was loading: a machine goes for reasons of its own, and another start is worth it.
                         loading=False,
                     ),
                 )
@@ -204,6 +208,7 @@ class RayWorkers:
     def _renew_leases(self) -> None:
         """Keeps hosts alive while this process waits for a storage: to be busy is not to be gone."""
         while not self._left.wait(RENEW_S):
+            # A copy: the main thread starts and buries workers meanwhile.
             for worker in list(self._workers.values()):
                 if worker.place is not None:
                     worker.host.renew.remote()

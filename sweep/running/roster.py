@@ -106,5 +106,6 @@ class Roster:
 
 
 def _same(one: HeldOutScore, other: HeldOutScore) -> bool:
+    # The standard error of a difference between two means over as many prompts.
     error = (one.spread or 0.0) * math.sqrt(2 / max(1, one.prompts))
     return math.isclose(one.sampled, other.sampled, rel_tol=1e-6, abs_tol=max(NOISE * error, 1e-9))

@@ -64,6 +64,7 @@ class RunningTrial:
             reason = self.pruned
         if reason is not None:
             trial.set_user_attr(attributes.REASON, reason)
+        # Last of all: Optuna lets nobody set an attribute of a trial that has ended.
         if result.pruned:
             study.tell(trial, state=TrialState.PRUNED)
         else:

@@ -97,6 +97,7 @@ class RunningTrials:
 
     def goes_further(self, running: RunningTrial, step: int) -> bool:
         """Whether a trial goes on above where it, or what was lost of it, has gone on before."""
+        # Not by its number: a trial that was lost comes again under another.
         name = checkpoint_file(self._log_folder, running.spec).name
         before, self._furthest[name] = self._furthest.get(name, 0), max(step, self._furthest.get(name, 0))
         return step > before

@@ -106,6 +106,7 @@ class Supervisor:
         with self._workers as workers:
             workers.start(0)
             while self._trials or self._left > 0:
+                # Not for ever: requests come through the storage, which wakes nobody, and the display ticks.
                 heard = workers.receive(timeout_s=0.5)
                 if heard is not None:
                     k, said = heard

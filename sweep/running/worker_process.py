@@ -76,7 +76,9 @@ class WorkerProcess:
             StorageError: where there is no place for its temporary files.
         """
         if QUIET_TRACKER not in sys.warnoptions:
+            # multiprocessing starts its tracker with this process's own warning options.
             sys.warnoptions.append(QUIET_TRACKER)
+        # Not fork: it would copy locks that another thread, as the one that draws progress, holds just then.
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.log = log
@@ -88,10 +90,12 @@ class WorkerProcess:
             target=_run,
             args=(environment or {}, log, theirs, settings, self._scratch.folders),
             name="rank-sweep-worker",
+            # A daemon may not start processes, and rewards do.
             daemon=False,
         )
         with held_back(), _no_main_module():
             self._process.start()
+        # Were it open here as well, a worker that dies would never close the pipe.
         theirs.close()
         self.send(first)
 
@@ -123,6 +127,7 @@ class WorkerProcess:
         Raises:
             WorkerDiedError: where the worker is dead and has nothing more to say, or hangs in a reward function.
         """
+        # While it lives: of a process that has ended, /proc does not say it any more.
         if self.pid is not None:
             self._memory = memory_reached(self.pid) or self._memory
         try:

@@ -107,6 +107,7 @@ class LocalWorkers:
                 message = self._processes[k].poll()
             except WorkerDiedError as death:
                 self._last = k
+                # It is dead: this removes its temporary files.
                 self._processes.pop(k).stop(grace_s=0)
                 return k, death
             if message is not None:

@@ -103,6 +103,7 @@ def queue_again(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
     """Queues the point of a trial that was lost through no fault of its own, seed and all."""
     keep = {key: trial.user_attrs[key] for key in (DESIGN, SEED, ADDED) if key in trial.user_attrs}
     point = _queued_point(trial)
+    # Whoever was killed between queueing the point and marking the trial has queued it already.
     waits = any(
         _queued_point(other) == point and other.user_attrs.get(SEED) == keep.get(SEED)
         for other in waiting_trials(study)
@@ -123,6 +124,7 @@ def record_failure(study: optuna.Study, number: int, reason: str, *, again: bool
     set_attribute(study, trial, REASON, reason)
     again = again and DROPPED not in trial.user_attrs
     if again:
+        # Queued first and told last: whoever is killed in between leaves a running trial, which is found and done over.
         queue_again(study, trial)
         set_attribute(study, trial, REDONE, True)
     study.tell(number, state=TrialState.FAIL)

@@ -54,6 +54,7 @@ def collapse_bounds(n_collapsed: int, n_seeds: int, confidence: float) -> tuple[
     if n_seeds == 0:
         return 0.0, 1.0
     k, n = n_collapsed, n_seeds
+    # At either end the beta distribution has a shape of 0, for which scipy has no answer.
     lower = 0.0 if k == 0 else float(special.betaincinv(k, n - k + 1, 1 - confidence))
     upper = 1.0 if k == n else float(special.betaincinv(k + 1, n - k, confidence))
     return lower, upper

@@ -203,10 +203,12 @@ def step_down(evidence: Evidence, smoothed: ArrayLike, rule: Rule) -> Decision:
     judged = ~evidence.above
     # The diagonal stays in: a rank that has too few seeds of its own fails there, rivals or none.
     clears = evidence.bounds.lower > rule.thresholds(judged.shape[-1]) + evidence.rounding
+    # A rank that has left the ladder is nobody's rival.
     score_passes = judged & (clears | ~judged[..., None, :]).all(axis=-1)
     passes = score_passes & evidence.within
 
     ladder = np.arange(judged.shape[-1])
+    # Reversed: argmax takes the first of equals, and the larger rank is to win.
     start = ladder[-1] - np.where(judged, smoothed, -np.inf)[..., ::-1].argmax(axis=-1)
     reached = ladder <= start[..., None]
     # A rank that has left the ladder, or lies above the start, does not stop the walk.
@@ -221,6 +223,7 @@ def step_down(evidence: Evidence, smoothed: ArrayLike, rule: Rule) -> Decision:
     stopped = candidates.any(axis=-1)
     next_down = np.where(stopped, ladder[-1] - candidates[..., ::-1].argmax(axis=-1), -1)
     upper_of_next = _against_start(evidence.bounds.upper, next_down, start)
+    # With no judged rank left below the answer, all that are below it were shown to collapse too often.
     shown_worse = np.where(stopped, upper_of_next < -rule.margin - evidence.rounding, below.any(axis=-1))
     return Decision(
         start=start,

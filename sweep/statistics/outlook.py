@@ -50,6 +50,7 @@ def seeds_for_a_gain(confirmation: Confirmation, evidence: Evidence, rule: Rule,
         mean, n_ran = float(evidence.bounds.mean[rank, rank]), int(confirmation.n_ran[rank])
         needed = seeds_for_contrast(rank, rank, mean, confirmation, evidence, rule)
         if needed is not None and needed <= WORTH_ADDING * n_ran:
+            # More than there are, with which it was not shown.
             plans.append(max(needed, n_ran + 1))
     return min(plans, default=None)
 

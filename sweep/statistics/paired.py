@@ -141,7 +141,9 @@ def _moments(values: FloatArray, usable: BoolArray) -> tuple[IntArray, FloatArra
     """Count, mean and standard deviation (ddof 1) over the usable entries of the last axis."""
     n = usable.sum(axis=-1, dtype=np.int64)
     with np.errstate(invalid="ignore", divide="ignore"):
+        # Without a seed this is 0 / 0, the nan that stands for an unknown mean.
         mean = np.where(usable, values, 0.0).sum(axis=-1) / n
+        # From the mean, not by squares less the squared mean: of scores that lie close together nothing would be left.
         deviation = np.where(usable, values - mean[..., None], 0.0)
         sd = np.sqrt(np.square(deviation).sum(axis=-1) / np.where(n > 1, n - 1, np.nan))
     return n, mean, sd

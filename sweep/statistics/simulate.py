@@ -99,6 +99,7 @@ def simulate(truth: Truth, setting: Setting, n_studies: int, *, start: int | Non
     return Rates(
         truth=truth,
         n_studies=n_studies,
+        # Both parts: -1, for no rank, looks up the largest.
         declared_wrongly=float(((smallest >= 0) & wrong[smallest]).mean()),
         dismissed_wrongly=float(dismissed.mean()),
         found=float((smallest >= 0).mean()),
@@ -168,6 +169,7 @@ def _draw_confirmation(
 
 def _dismissed(decision: Decision, fine: BoolArray) -> BoolArray:
     """Studies that call a fine rank worse; `fine` has shape (n_ranks,), the answer (n_studies,)."""
+    # Shifted by one, so that entry i is of the ranks below i.
     some_fine_below = np.concatenate([[False], np.logical_or.accumulate(fine)])[decision.smallest]
     # Without a next rank down, every rank below the answer left the ladder, and all of them are dismissed.
     dismissed_fine = np.where(decision.next_down >= 0, fine[decision.next_down], some_fine_below)

@@ -63,6 +63,7 @@ def hide_password(url: str) -> str:
         return url
     scheme, separator, rest = url.partition("://")
     address, question, query = rest.partition("?")
+    # The last one: people put an @ into passwords without escaping it.
     credentials, at, host = address.rpartition("@")
     if at and ":" in credentials:
         address = f"{credentials.partition(':')[0]}:***@{host}"

@@ -49,6 +49,7 @@ class AdvisoryLock:
     def __init__(self, study: str) -> None:
         self._study = study
         digest = hashlib.sha256(f"rank-sweep {study}".encode()).digest()
+        # PostgreSQL knows such locks by signed 64-bit numbers.
         self._key = int.from_bytes(digest[:8], signed=True)
         self._writer: str | None = None
 
@@ -70,6 +71,7 @@ class AdvisoryLock:
 
     def claim(self, study: optuna.Study) -> None:
         """Leaves our name in the study, so that we notice where somebody else has been in between."""
+        # With the time, as process ids come again.
         writer = f"{this_process()}, {time.time_ns()}"
         study.set_user_attr(WRITER, writer)
         self._writer = writer
@@ -83,17 +85,20 @@ class AdvisoryLock:
         try:
             with connection.cursor() as cursor:
                 held = cursor.execute(HELD, (self._key,)).fetchone()
+                # It is new to us and holds our lock already: a pool has lent it to us before.
                 if held is not None and held[-1]:
                     raise self._pooled()
                 taken, pid = cursor.execute(TAKE, (self._key,)).fetchone()
                 if not taken:
                     raise self._refused(cursor.execute(HELD, (self._key,)).fetchone())
+                # Only once the lock is ours: from here on nobody else can change it.
                 if self._writer is not None:
                     row = cursor.execute(WRITER_OF, (self._study, WRITER)).fetchone()
                     if row is None or json.loads(row[0]) != self._writer:
                         raise StorageError(self._overtaken(row and json.loads(row[0])))
             connection.commit()
         except BaseException:
+            # The lock lasts as long as the connection: one that lingers would keep everybody out.
             connection.close()
             raise
         record.info["backend"] = pid
@@ -111,6 +116,7 @@ class AdvisoryLock:
                 [pid] = cursor.execute("SELECT pg_backend_pid()").fetchone()
             connection.rollback()
         except connection.Error as error:
+            # SQLAlchemy makes a new connection where a checkout raises this.
             raise DisconnectionError(str(error)) from error
         if pid != record.info["backend"]:
             raise self._pooled()

@@ -63,6 +63,7 @@ class BulkStorage(RDBStorage):
 
         def query(connection: Connection) -> list[optuna.trial.FrozenTrial]:
             if connection.execute(select(study.study_id).where(study.study_id == study_id)).first() is None:
+                # What Optuna's own method raises for a study that is gone.
                 raise KeyError(models.NOT_FOUND_MSG)
             steps = None if self.every_step else reported_steps()
             return select_trials(connection, study_id, chosen, curves=self.curves, steps=steps)
@@ -162,6 +163,7 @@ def _params(rows: Iterable[Row[Any]]) -> dict[int, dict[str, tuple[Any, Any]]]:
     """Each trial's parameters: value and distribution by name."""
     from optuna.distributions import json_to_distribution
 
+    # Thousands of rows name a handful of distributions.
     distribution_of = cache(json_to_distribution)
     params: dict[int, dict[str, tuple[Any, Any]]] = defaultdict(dict)
     for trial_id, name, internal, text in rows:  # type: ignore[misc]

@@ -77,6 +77,7 @@ def _copy_study(reading: Connection, writing: Connection, name: str, copied: Cal
         some, left = left[:TRIALS_AT_ONCE], left[TRIALS_AT_ONCE:]
         rows = reading.execute(select(trial).where(trial.c.trial_id.in_(some)).order_by(trial.c.trial_id)).mappings()
         trials = [{key: row[key] for key in row if key != "trial_id"} | {"study_id": new} for row in rows]
+        # Unsorted, a database may give the new numbers back in any order.
         made = trial.insert().returning(trial.c.trial_id, sort_by_parameter_order=True)
         new_id = dict(zip(some, writing.execute(made, trials).scalars(), strict=True))
         for model in (

@@ -64,6 +64,7 @@ def open_storage(url: str, *, create: bool, curves: bool = True) -> BulkStorage:
         options: dict[str, Any] = {}
         if path is not None:
             _open_file(path, create=create)
+            # sqlite3 itself gives a lock of another process up after 5 s.
             options = {"connect_args": {"timeout": 60}}
         elif is_postgres(url):
             from sweep.storage.server import check_driver, reading_options
@@ -89,6 +90,7 @@ def _open_file(path: Path, *, create: bool) -> None:
         )
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
+    # The context ends the transaction, not the connection.
     connection.close()
 
 
@@ -117,6 +119,7 @@ def open_study(storage: optuna.storages.RDBStorage, name: str) -> optuna.Study:
         return optuna.load_study(study_name=name, storage=storage)
     except KeyError as error:
         names = [stored.study_name for stored in storage.get_all_studies()]
+        # People give the study's file for its name.
         near = difflib.get_close_matches(Path(name).stem, names, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise StorageError(

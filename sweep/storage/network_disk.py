@@ -15,6 +15,7 @@ MAGIC = {
 
 def network_disk(magic: int) -> str | None:
     """The name of a file system that SQLite's log must not lie on; None for any other."""
+    # Where a long has 32 bits, a large number comes out negative.
     return MAGIC.get(magic & 0xFFFFFFFF)
 
 

@@ -64,6 +64,7 @@ def end_unasked(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> bool:
     # In one statement: whoever runs the study may ask for it at this very moment.
     model = tables().TrialModel
     waits = update(model).where(model.trial_id == trial_id(trial), model.state == TrialState.WAITING)
+    # Optuna stores times in UTC, without a word of it.
     ended = waits.values(state=TrialState.FAIL, _datetime_complete_utc=datetime.now(UTC).replace(tzinfo=None))
     with storage.engine.begin() as connection:
         return connection.execute(ended).rowcount == 1

@@ -106,6 +106,7 @@ class PatientStorage(BulkStorage):
 
     def read(self, query: Callable[[Connection], Read]) -> Read:
         """What a query of the tables comes to."""
+        # In a function within a method, super() finds no `self` by itself.
         return self.patiently(lambda: super(PatientStorage, self).read(query))
 
     def set_trial_state_values(

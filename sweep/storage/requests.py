@@ -49,6 +49,7 @@ def drop_trial(study: optuna.Study, number: int) -> str:
     trial = trials[number]
     if trial.state.is_finished():
         raise UsageError(f"trial {number} has ended ({trial.state.name.lower()}); allowed: one that runs or waits")
+    # Before anything else: should the trial be asked for at this moment, whoever runs it will see that it is to end.
     set_attribute(study, trial, DROPPED, True)
     if trial.state.name == "WAITING":
         set_attribute(study, trial, REASON, ON_REQUEST)

@@ -63,6 +63,7 @@ def study_lock(folder: Path) -> Iterator[None]:
     """
     _make_folder(folder)
     try:
+        # Not "w", which would empty it of the process id of whoever holds the lock.
         lock_file = (folder / "lock").open("a+")
     except OSError as error:
         raise StorageError(f"cannot write logs to {folder}: {error.strerror}") from error
@@ -93,6 +94,7 @@ def _server_lock(storage: BulkStorage, study: str) -> Iterator[Writer]:
     lock.attach(own.engine)
     try:
         try:
+            # The first connection takes the lock, or is refused it.
             own.engine.connect().close()
         except StillHeldError as error:
             raise StorageError(f"study {study} is being run by this very process; wait for it or stop it") from error

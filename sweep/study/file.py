@@ -139,6 +139,7 @@ class StudyFile(Section):
                 f"search.points_per_rank={self.search.points_per_rank} exceeds the {choices} combinations of "
                 f"the other ladders; allowed: 1 to {choices}"
             )
+        # Made for its checks alone: those that concern several sections are a worker's.
         self.worker_settings(Path())
         return self
 

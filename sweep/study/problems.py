@@ -29,6 +29,7 @@ ELSEWHERE = {
 
 def explain(problem: Any, content: dict[str, Any]) -> str:
     """One line for one problem: where, what is wrong, the value, what is allowed."""
+    # Pydantic puts the names of its validators, as function-before, among those of keys.
     where, section = locate([str(part) for part in problem["loc"] if not str(part).startswith("function-")])
     name = ".".join(where)
     if problem["type"] == "extra_forbidden":

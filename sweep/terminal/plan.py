@@ -187,6 +187,7 @@ def _settings(plan: StudyPlan) -> Table:
     table.add_column(no_wrap=True)
     for setting in plan.settings:
         value = setting.value if isinstance(setting.value, str) else json.dumps(setting.value)
+        # As Text: Rich would take a list's brackets for markup.
         table.add_row(setting.key, Text(value), setting.origin, style="dim" if setting.origin == "default" else "")
     return table
 

@@ -21,6 +21,7 @@ def as_html(*parts: RenderableType) -> str:
 
 
 def _printed(parts: tuple[RenderableType, ...]) -> Console:
+    # In a notebook, Rich would show what it is only to record.
     console = Console(file=io.StringIO(), width=WIDTH, record=True, force_jupyter=False, highlight=False)
     for part in parts:
         console.print(part)

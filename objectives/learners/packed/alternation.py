@@ -64,6 +64,7 @@ class Rollouts:
     def start(self, runs: Sequence[TrialRun]) -> None:
         """Has the engine roll out for these trials, after those that it has been asked for before."""
         sample = functools.partial(self._sampler.sample, [self._sampler.request(run) for run in runs])
+        # Without a thread nothing is sampled yet: whoever asks for the samples waits for the engine himself.
         samples = sample if self._thread is None else self._thread.submit(sample).result
         self._waiting.append(Rollout(runs=runs, samples=samples))
 
@@ -79,4 +80,5 @@ class Rollouts:
         """Waits until the engine is idle; the trials that it is busy for are charged the time."""
         if self._thread is not None:
             with shared_time([run for rollout in self._waiting for run in rollout.runs], "rollout"):
+                # The pool has one thread: when an empty job is done, so is all that was asked for before it.
                 self._thread.submit(lambda: None).result()

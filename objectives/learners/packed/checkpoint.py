@@ -95,14 +95,17 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint, settings: WorkerSetting
         "seconds": dict(checkpoint.seconds),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
+    # In the same folder: a rename replaces a file in one go within one file system only.
     new = path.with_suffix(".new")
     try:
         try:
             save_file(dict(checkpoint.tensors), new, metadata={MANIFEST: json.dumps(manifest)})
         except SafetensorError as error:  # how safetensors 0.8 tells of a full disk
             raise OSError(str(error)) from error
+        # After a power cut, the name could else lead to a file whose content never reached the disk.
         _sync(new)  # safetensors does not
         new.replace(path)
+        # The rename itself is an entry of the folder.
         _sync(path.parent)
     except OSError:
         for litter in path.parent.glob(f"{new.name}*"):

@@ -85,6 +85,7 @@ class Checkpoints:
             self._store(run)
         self._saved[run.spec.number] = now = time.monotonic()
         wanted_s = self._settings.run.checkpoint_s
+        # Every slot writes once an interval, and all of them together may take SHARE of it.
         self._interval_s = max(wanted_s, (now - began) * self._slots / SHARE)
         if self._interval_s > 2 * wanted_s:
             self._tell_once(
@@ -95,6 +96,7 @@ class Checkpoints:
     def _store(self, run: TrialRun) -> None:
         checkpoint = Checkpoint(
             spec=run.spec,
+            # Not as they stand: a rollout that is under way may have counted its tokens already.
             counters=run.boundary,
             scores=tuple(run.scores),
             curve=tuple(run.curve),

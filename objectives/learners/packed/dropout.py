@@ -36,6 +36,7 @@ class Dropout:
         unused = max(0, self.longest - self.prompt)
         masks = []
         for own, seed in zip(x, self.seeds, strict=True):
+            # Times a prime, not a plain sum: a seed's next module would else share its mask with the next seed's first.
             generator = torch.Generator(x.device).manual_seed((seed * 1_000_003 + module) % SEEDS)
             n, tokens, width = own.shape
             drawn = torch.rand(n, tokens + unused, width, generator=generator, device=x.device)

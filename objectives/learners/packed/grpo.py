@@ -61,6 +61,7 @@ def advantages(rewards: Tensor, objective: Objective) -> tuple[Tensor, Tensor]:
         centred = centred / (group_std + STD_EPSILON)
     elif objective.scale_rewards == "batch":
         centred = centred / (nanstd(groups, (1, 2)) + STD_EPSILON)
+    # Not == 0: the mean of equal rewards is rounded, and leaves a spread that is nearly zero. TRL counts them so, too.
     silent = torch.isclose(group_std, torch.zeros_like(group_std)).float().mean(dim=(1, 2))
     return centred.nan_to_num(nan=0.0).flatten(1), silent
 
@@ -81,13 +82,16 @@ def groups_with_signal(advantage: Tensor, objective: Objective) -> tuple[Tensor,
     signal = advantage.unflatten(1, (-1, objective.group_size)).ne(0).any(2)  # [K, n/G]
     if objective.beta:
         signal = torch.ones_like(signal)
+    # One at least, or there is no batch for a forward pass.
     most = max(1, int(signal.sum(1).max()))
+    # Stable, and then in their own order: the same groups are summed in the same order, run after run.
     groups = signal.int().argsort(dim=1, descending=True, stable=True)[:, :most].sort(dim=1).values
     return groups, signal.gather(1, groups).int()
 
 
 def nanstd(values: Tensor, dims: tuple[int, ...]) -> Tensor:
     """Standard deviation with Bessel's correction of what is not NaN; NaN where that is a single value."""
+    # torch has a nanmean and no nanstd.
     variance = (values - values.nanmean(dim=dims, keepdim=True)).square().nanmean(dim=dims, keepdim=True)
     count = (~values.isnan()).sum(dim=dims, keepdim=True)
     return (variance * count / (count - 1)).sqrt()
@@ -101,10 +105,12 @@ def logprobs(logits: Tensor, tokens: Tensor, temperature: float) -> tuple[Tensor
         tokens: Shape [..., C].
         temperature: The one that tokens were sampled at.
     """
+    # Ratios are differences of these: in 16 bits, little but rounding would be left of them.
     logits = (logits if logits.dtype == torch.float64 else logits.float()) / temperature
     chosen = logits.gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
     normaliser = logits.logsumexp(-1)
     with torch.no_grad():
+        # Not -sum(p log p): where p has become 0, its logarithm is infinite, and their product NaN.
         mean_logit = (logits.softmax(-1) * logits).sum(-1)
         return_entropy = normaliser - mean_logit
     return chosen - normaliser, return_entropy
@@ -125,6 +131,7 @@ def correction_weights(trainer: Tensor, sampler: Tensor, mask: Tensor, objective
     Returns:
         Shape [..., C], or [..., 1] for a correction by sequence.
     """
+    # NaN times a mask of 0 is still NaN, so the mask comes first.
     difference = ((trainer - sampler) * mask).nan_to_num(nan=0.0)
     if objective.correction.startswith("sequence"):
         difference = difference.sum(-1, keepdim=True)
@@ -201,6 +208,7 @@ def slot_losses(loss: Tensor, mask: Tensor, *, completions: int, tokens: Tensor,
     """
     loss = loss * mask
     if objective.loss_type == "grpo":  # a mean over tokens, then a mean over completions
+        # A completion that is masked for having been cut has no tokens.
         return (loss.sum(2) / mask.sum(2).clamp(min=1)).sum(1) / completions
     if objective.loss_type == "dr_grpo":  # a constant: long completions weigh as much a token as short ones
         return loss.sum((1, 2)) / (completions * objective.max_completion_tokens)

@@ -64,6 +64,7 @@ class PackedLearner:
                     raise
             else:
                 return
+            # Out here: until the `except` is left, the error's traceback holds the tensors of the pack.
             self._slots //= 2
             gc.collect()
             torch.cuda.empty_cache()
@@ -74,6 +75,7 @@ class PackedLearner:
         was_training = base.training
         try:
             stepper = self._stepper(packed)
+            # Transformers recomputes activations of a model in training mode only.
             base.train()
             PackTraining(
                 feed=feed,
@@ -93,6 +95,7 @@ class PackedLearner:
         model, learner = self._settings.model, self._settings.learner
         checkpointing = model.gradient_checkpointing != "off"
         if checkpointing:
+            # The reentrant kind has no gradients where a layer's input has none, as behind frozen embeddings.
             packed.model.gradient_checkpointing_enable({"use_reentrant": False})
         else:
             packed.model.gradient_checkpointing_disable()

@@ -28,6 +28,7 @@ class Selection:
 
     def of(self, stack: Tensor) -> Tensor:
         """What a stack, a slot an entry, holds for these slots."""
+        # A slice is a view of the stack; an index copies every adapter that it names.
         return stack[self.slots] if isinstance(self.slots, slice) else stack.index_select(0, self.slots)
 
 
@@ -64,12 +65,16 @@ class PackedLoraLinear(nn.Module):
         if not self.selection.enabled:
             return y
         A, B, s = map(self.selection.of, (self.lora_A, self.lora_B, self.scaling))  # noqa: N806 - as the paper has it
+        # Adapters compute in their own format, as PEFT's do, unless autocast is there to choose.
         if not torch.is_autocast_enabled(x.device.type):
             x = x.to(A.dtype)
         if self.selection.dropout is not None:
+            # [K, n, T, d_in]: a slot's mask is of its own seed, so slots are told apart.
             x = self.selection.dropout(x.unflatten(0, (len(A), -1)), self.index)
         xs = x.reshape(len(A), -1, x.shape[-1])  # [K, n*T, d_in]
+        # Scaled here, where a token has R numbers, and not at the output, where it has d_out.
         h = torch.bmm(xs, A.mT) * s.view(-1, 1, 1)  # [K, n*T, R]
+        # One kernel adds to the base's output, without a tensor of its size in between.
         if y.dtype == h.dtype:
             return torch.baddbmm(y.reshape(len(A), -1, y.shape[-1]), h, B.mT).view(y.shape)
         return (y + torch.bmm(h, B.mT).view(y.shape)).to(y.dtype)
@@ -145,6 +150,7 @@ class Pack:
             for parameter in (module.lora_A, module.lora_B):
                 size = parameter[0].numel()
                 own = self.gradients[rows, offset : offset + size].unflatten(1, parameter.shape[1:])
+                # None where no pass went through the module: what lies here is of an earlier step.
                 own.zero_() if parameter.grad is None else own.copy_(parameter.grad[rows])
                 parameter.grad = None
                 offset += size
@@ -228,6 +234,7 @@ def pack(model: Any, target_modules: Sequence[str], *, slots: int, r_max: int) -
     weights = torch.zeros(slots, sum((d_in + d_out) * r_max for d_in, d_out in shapes), dtype=dtype, device=device)
     scaling, selection = torch.ones(slots, dtype=dtype, device=device), Selection()
     packed, offset = Pack(model, {}, weights, selection), 0
+    # Before any module is replaced: the adapters themselves would be among them.
     packed._trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     for parameter in packed._trainable:
         parameter.requires_grad_(False)

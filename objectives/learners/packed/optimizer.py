@@ -73,7 +73,9 @@ class PackedAdamW:
 
     def step(self, slots: Sequence[int]) -> None:
         """Updates these slots and leaves the others, moments included, as they are."""
+        # No `finally`: where an update fails the mark has to stay, so that nobody writes a checkpoint of what it left.
         self.updating = True
+        # As slices, which are views: an index would copy the rows, and the update in place would be lost.
         for rows in stretches(slots):
             self._update(rows)
         self.updating = False
@@ -82,6 +84,7 @@ class PackedAdamW:
         (beta1, beta2), grad = self.betas, self.gradients[rows]
         weights, first, second = self.weights[rows], self.first[rows], self.second[rows]
         rates = [rate(count) for rate, count in zip(self._rates[rows], self.steps[rows], strict=True)]
+        # Schedules count a slot's steps from 0, bias correction from 1.
         self.steps[rows] = counts = [count + 1 for count in self.steps[rows]]
         if self.weight_decay:
             weights *= self._column([1 - rate * self.weight_decay for rate in rates])
@@ -91,6 +94,7 @@ class PackedAdamW:
         denominator /= self._column([math.sqrt(1 - beta2**count) for count in counts])
         denominator += self.eps
         update = torch.div(first, denominator, out=denominator)
+        # torch does this in one `addcdiv_`, whose factor is one number: here every row has its own.
         update *= self._column([rate / (1 - beta1**count) for rate, count in zip(rates, counts, strict=True)])
         weights -= update
 

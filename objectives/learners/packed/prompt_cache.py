@@ -51,6 +51,7 @@ def completion_logits(model: Any, sequences: Sequences) -> Tensor:
         position_ids=_positions(mask),
         past_key_values=cache,
         use_cache=True,
+        # Of the prompt's logits only the last are of a completion's token.
         logits_to_keep=1,
     ).logits[:, -1:]
     if cache.get_seq_length() != sequences.prompts.shape[1]:
@@ -59,10 +60,12 @@ def completion_logits(model: Any, sequences: Sequences) -> Tensor:
             f"{sequences.prompts.shape[1]} tokens; switch gradient checkpointing off"
         )
     first = first.repeat_interleave(sequences.group, dim=0)  # [p * group, 1, V]
+    # Its only token is predicted by the prompt: a second pass would have none to read.
     if sequences.completions.shape[1] == 1:
         return first
     cache.batch_repeat_interleave(sequences.group)
     # The last token is predicted, and predicts nothing.
+    # [p * group, P + C - 1]: the prompts' part stands for what the cache holds of them.
     mask = torch.cat([mask.repeat_interleave(sequences.group, dim=0), sequences.completion_mask[:, :-1]], dim=1)
     rest = model(
         input_ids=sequences.completions[:, :-1],

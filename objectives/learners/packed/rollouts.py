@@ -68,6 +68,7 @@ class Sampler:
                 raise
             if len(requests) == 1:
                 return [error]
+            # The same requests again: prompts and seeds were drawn once, and a second try must not move them.
             return [self.sample([request])[0] for request in requests]
 
     def _sample(self, requests: Sequence[Request]) -> list[Samples]:

@@ -46,6 +46,7 @@ def score(samples: Samples, texts: Sequence[object], rewards: RewardSet, *, trai
         dtype=torch.float32,
     )  # [functions, n]
     totals = (table * torch.tensor(rewards.weights).unsqueeze(1)).nansum(0)
+    # nansum of nothing is 0, which would be a reward.
     totals[table.isnan().all(0)] = math.nan
     return Scored(
         rewards=totals,
@@ -108,6 +109,7 @@ def to_batch(
     advantage, silent = advantages(rewards, objective)
     groups, signal = groups_with_signal(advantage, objective)  # [k, m/G]
     kept = (groups.unsqueeze(2) * group + torch.arange(group)).flatten(1)  # [k, m]
+    # From here on trial after trial, k * m/G prompts and k * m completions: `stacked` makes rows of trials again.
     own = list(zip(samples, kept.tolist(), strict=True))
     prompts = [list(trial.prompts[i]) for trial, rows in own for i in rows[::group]]
     completions = [list(trial.completions[i].token_ids) for trial, rows in own for i in rows]

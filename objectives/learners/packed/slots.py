@@ -32,6 +32,7 @@ def initial_adapter(packed: Pack, r: int, seed: int) -> dict[str, tuple[Tensor, 
     for name, module in packed.modules.items():
         d_in, d_out = module.lora_A.shape[2], module.lora_B.shape[1]
         _, B, A = drawn(r, d_in), drawn(d_out, r), drawn(r, d_in)  # noqa: N806
+        # The weight of a 4-bit module is packed bytes: PEFT goes by the format that it computes in.
         dtype = getattr(module.base, "compute_dtype", None) or module.base.weight.dtype
         if isinstance(dtype, torch.dtype) and dtype.is_floating_point:
             A = A.to(dtype)  # noqa: N806
@@ -62,6 +63,7 @@ class SlotAdapter:
             packed.modules[name].set_slot(k, A, B, lora.scaling)
         self._config = peft_config(lora)
         self._config.base_model_name_or_path = base_name or None
+        # As PEFT's own `save_pretrained` writes it.
         self._config.inference_mode = True
 
     @property

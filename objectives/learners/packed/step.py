@@ -154,9 +154,12 @@ class Stepper:
             sums = sum(
                 self._dropped(batch, i, start, min(start + size, m), draws) for i, start in enumerate(range(0, m, size))
             )
+        # One stretch: of slots in between that take no part, gradients are zero, and the optimizer leaves them alone.
         rows = slice(min(slots), max(slots) + 1)
         self.pack.collect_gradients(rows)
+        # [k], in the batch's order, which need not be that of the slots.
         norms = self.optimizer.clip(self._max_grad_norm, rows)[[slot - rows.start for slot in slots]]
+        # All numbers in one transfer: on a GPU each would wait for everything before it.
         loss, entropy, clipped, kl, grad_norm = torch.cat([torch.as_tensor(sums), norms.unsqueeze(0)]).tolist()
         finite = [slot for slot, value in zip(slots, grad_norm, strict=True) if math.isfinite(value)]
         self.optimizer.step(finite)
@@ -181,6 +184,7 @@ class Stepper:
         """Adds a micro-batch's gradients; returns its share of loss, entropy, clipping and KL: [4, k]."""
         objective, sequences = self.objective, batch.sequences(start, stop)
         mask = batch.completion_mask[:, start:stop]
+        # [k, stop - start, C] both, and only `new` has gradients.
         new, entropy = self._logprobs(sequences, batch.trials)
         if len(batch.old) <= i:  # the batch's first update: these are the samplers' own
             self._remember(batch, new.detach(), mask, start, sequences)

@@ -74,6 +74,7 @@ class PackTraining:
             with self._rollouts:
                 self._alternate()
         except Exception as error:
+            # What ends a pack is seldom these trials' doing: they are to go on, here or in another worker.
             self._checkpoints.save(self._runs.values())
             if isinstance(error, PackTooLargeError):
                 for run in list(self._runs.values()):

@@ -94,6 +94,7 @@ class TrialRun:
         self.boundary = saved.counters
         self.scores, self.curve = list(saved.scores), list(saved.curve)
         self.seconds.update(saved.seconds)
+        # The order is drawn again as far as it had come: a generator's state is in no checkpoint.
         for _ in range(rollouts):
             next(self.order)
         self.log(f"going on at step {self.step + 1} of {self._budget}")
