@@ -31,7 +31,9 @@ POINTS = [
     for r, base in ((1, 0.40), (4, 0.58), (16, 0.60))
     for alpha, rate, bonus in ((16, 1e-3, 0.0), (32, 2e-3, 0.02))
 ]
-OVERRIDES = ["search.points_per_rank=2", "space.r=[1, 4, 16]", "space.learning_rate=[1e-3, 2e-3, 4e-3]"]
+OVERRIDES = [
+    "verdict.design=fixed", "search.points_per_rank=2", "space.r=[1, 4, 16]", "space.learning_rate=[1e-3, 2e-3, 4e-3]",
+]  # fmt: skip
 
 
 @pytest.fixture

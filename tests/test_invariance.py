@@ -10,12 +10,13 @@ from objectives.lora import LoraSpec
 from objectives.trial.messages import HeldOutScore, StepMetrics, TrialResult, TrialSpec
 from sweep.confirmation.naming import confirmation_name, confirmation_study
 from sweep.confirmation.outcome import count_look, freeze, read_confirmation, store_frozen
-from sweep.confirmation.schedule import ConfirmSchedule
+from sweep.confirmation.schedule import ConfirmSchedule, SeedBySeed
 from sweep.early_stopping.collapse_monitor import CollapseMonitor
 from sweep.running.running_trial import RunningTrial
 from sweep.search.schedule import make_sampler
 from sweep.storage import attributes
 from sweep.storage.database import create_or_match_study
+from sweep.storage.schema import CURRENT, rule_of
 from sweep.storage.summary import stored_config, summarize
 from sweep.study.reading import load_study
 from tests.support.scaling import scale_storage
@@ -27,9 +28,18 @@ RECORDED = Path(__file__).parent / "data" / "gains.db"
 STEPS = 16
 
 
-def load(rule):
+def load(rule, design="fixed"):
     small = ["space.r=[1, 4, 16]", "search.points_per_rank=3", "search.trials=15", f"budget.steps={STEPS}"]
-    return load_study("tiny", [*small, "space.alpha=[16, 32, 64]", "space.learning_rate=[1e-3, 2e-3, 8e-3]", rule])
+    return load_study(
+        "tiny",
+        [
+            *small,
+            "space.alpha=[16, 32, 64]",
+            "space.learning_rate=[1e-3, 2e-3, 8e-3]",
+            rule,
+            f"verdict.design={design}",
+        ],
+    )
 
 
 def luck(spec):
@@ -53,16 +63,20 @@ def is_silent(spec, step):
     return 0.9 if spec.lora.alpha * spec.learning_rate > 0.2 else 0.3
 
 
-def scripted_study(supervise, rule, reward, units):
+def scripted_study(supervise, rule, reward, units, design):
     """A search with its confirmation, run from nothing on rewards in these units: what was decided on the way."""
-    config, storage = load(rule), optuna.storages.InMemoryStorage()
+    config, storage = load(rule, design), optuna.storages.InMemoryStorage()
     search = create_or_match_study(storage, config, make_sampler(design_size=9, seed=0))
     supervise(config, ScriptedWorker(reward, silent=is_silent, units=units), study=search)
     study = create_or_match_study(storage, config, optuna.samplers.RandomSampler(), name=confirmation_name("tiny"))
-    frozen = store_frozen(study, freeze(summarize(search), config)).frozen
+    frozen = store_frozen(study, freeze(summarize(search), config))
     worker = ScriptedWorker(reward, silent=is_silent, units=units)
-    supervise(config, worker, study=study, schedule=ConfirmSchedule(config, frozen, seeds=9))
-    count_look(study, 9)
+    if design == "fixed":
+        supervise(config, worker, study=study, schedule=ConfirmSchedule(config, frozen.frozen, seeds=9))
+        count_look(study, 9)
+    else:
+        schedule = SeedBySeed(config, frozen, rule_of(config, CURRENT), seeds=config.verdict.seeds)
+        supervise(config, worker, study=study, schedule=schedule)
     return decisions(search, study, config)
 
 
@@ -93,15 +107,16 @@ def expected():
 @pytest.mark.parametrize("units", MAPS, ids=str)
 @pytest.mark.parametrize("rule", ["keep", "tolerance"])
 @pytest.mark.parametrize("reward", [learns, learns_nothing])
-def test_a_study_that_is_run_in_other_units_is_the_same_study(reward, rule, units, supervise, expected):
+@pytest.mark.parametrize("design", ["fixed", "sequential"])
+def test_a_study_that_is_run_in_other_units_is_the_same_study(design, reward, rule, units, supervise, expected):
     def decided(a, c):
         declared = "verdict.keep=0.85" if rule == "keep" else f"verdict.tolerance={0.05 * a}"
-        return scripted_study(supervise, declared, reward, (a, c))
+        return scripted_study(supervise, declared, reward, (a, c), design)
 
     found = decided(*units)
-    if (reward, rule) not in expected:
-        expected[reward, rule] = decided(1, 0)
-    assert found == expected[reward, rule]
+    if (design, reward, rule) not in expected:
+        expected[design, reward, rule] = decided(1, 0)
+    assert found == expected[design, reward, rule]
     outcome, r, *_ = found["outcome"]
     assert (outcome.value, r) == {
         learns: ("found_and_smaller_shown_worse", 4),

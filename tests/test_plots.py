@@ -24,7 +24,12 @@ from sweep.terminal.tables import study_table, value_strip
 POINTS = [(1, 16, 1e-3, 0.40), (1, 32, 2e-3, 0.50), (16, 16, 1e-3, 0.60), (16, 32, 2e-3, 0.70), (16, 64, 4e-3, 0.01)]
 
 
-STORED = ["search.points_per_rank=2", "space.learning_rate=[1e-3, 2e-3, 4e-3]", "learner.name=trl"]
+STORED = [
+    "verdict.design=fixed",
+    "search.points_per_rank=2",
+    "space.learning_rate=[1e-3, 2e-3, 4e-3]",
+    "learner.name=trl",
+]
 """How the stored study differs from the shipped one."""
 
 

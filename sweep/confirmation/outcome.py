@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from objectives.trial.messages import HeldOutScore
-from sweep.confirmation.naming import confirmation_study, generation_named
+from sweep.confirmation.naming import FIRST_SEED, confirmation_study, generation_named
 from sweep.confirmation.scores import ConfirmationTrials
+from sweep.confirmation.seed_by_seed import only_counted, progress_of
 from sweep.errors import NothingToConfirmError
 from sweep.statistics.confirmation import Confirmation
 from sweep.statistics.decision import Rule
@@ -22,8 +25,9 @@ from sweep.statistics.smoothing import (
     UntunedRank,
     freeze_configurations,
 )
+from sweep.statistics.spending import FIRST_LOOK
 from sweep.statistics.verdict import Verdict, judge
-from sweep.storage.attributes import FROZEN, LOOKS
+from sweep.storage.attributes import CRITICAL, FROZEN, LOOKS
 from sweep.storage.schema import rule_of, schema_of
 from sweep.storage.summary import StudySummary, stored_config
 from sweep.study.file import StudyFile
@@ -134,6 +138,8 @@ class Confirmed:
     """The base policy's share; None where it was not scored under the seeds."""
     warnings: tuple[str, ...]
     """What whoever relies on the verdict has to know, one sentence each."""
+    ending: str
+    """Why no further seed is run; empty where all are run, or more may come."""
 
 
 def stored_confirmation(search: optuna.Study) -> Confirmed | None:
@@ -147,29 +153,42 @@ def stored_confirmation(search: optuna.Study) -> Confirmed | None:
 
 
 def read_confirmation(study: optuna.Study, config: StudyFile) -> Confirmed | None:
-    """The verdict over the seeds of the last look; None before the first.
+    """The verdict over the seeds that may be judged; None before there are any.
 
-    Seeds that have come since are left out: to judge by them, half-way, would be a look that nobody declared.
+    Where all seeds are run, those are the seeds of the last look: to judge by others that have come since would be a
+    look that nobody declared.
     """
-    if not (looks := tuple(study.user_attrs.get(LOOKS, ()))):
+    if FROZEN not in study.user_attrs:
         return None
-    search = stored_frozen(study)
-    trials = ConfirmationTrials.read(study)
-    seeds = trials.seeds(max(looks))
+    search, trials = stored_frozen(study), ConfirmationTrials.read(study)
+    rule = rule_of(config, schema_of(study), critical=study.user_attrs.get(CRITICAL, ()))
+    if rule.cap is None:
+        looks = tuple(study.user_attrs.get(LOOKS, ()))
+        seeds: Sequence[int] = trials.seeds(max(looks)) if looks else ()
+        counted, ending = None, ""
+    else:
+        first = config.study.seed + FIRST_SEED * (generation_named(study.study_name) + 1)
+        all_seeds = range(first, first + rule.cap)
+        progress = progress_of(trials, search, rule, seeds=all_seeds, step=config.budget.steps)
+        seeds, counted, ending = progress.seeds, progress.counted, progress.ending(rule)
+        looks = tuple(range(min(FIRST_LOOK, rule.cap), len(seeds) + 1))
     if not seeds:
         return None
-    missing = sum(not trials.has(frozen.r, seed) for frozen in search.frozen for seed in seeds)
-    rule = rule_of(config, schema_of(study))
     # The same trials at parts of their budget: their scores on the way were taken for this.
     by_share = {
         share: trials.confirmation(search, seeds, step=step, gains=rule.gains)
         for share, step in horizon_steps(config.budget.steps).items()
     }
+    if counted is not None:
+        by_share = {share: only_counted(confirmation, counted) for share, confirmation in by_share.items()}
+    asked = np.ones_like(by_share[1.0].alive) if counted is None else counted
+    has = [[trials.has(frozen.r, seed) for seed in seeds] for frozen in search.frozen]
+    missing = int((asked & ~np.array(has)).sum())
     unscored = {f.r: trials.unscored_share(f.r, seeds, step=config.budget.steps) for f in search.frozen}
     base_unscored = trials.base_unscored_share(seeds) if rule.gains else None
     warnings = [
         *_extension_warning(generation_named(study.study_name), rule),
-        *_warnings(looks, rule, missing=missing, trials=len(search.frozen) * len(seeds)),
+        *_warnings(looks, rule, missing=missing, trials=int(asked.sum())),
         *_unscored_warnings(unscored, base_unscored),
     ]
     return Confirmed(
@@ -177,11 +196,12 @@ def read_confirmation(study: optuna.Study, config: StudyFile) -> Confirmed | Non
         verdict=judge(by_share[1.0], rule),
         horizon=judge_horizon(by_share, rule),
         confirmation=by_share[1.0],
-        seeds=sum(all(trials.has(frozen.r, seed) for frozen in search.frozen) for seed in seeds),
+        seeds=int((np.array(has) | ~asked).all(axis=0).sum()),
         looks=looks,
         unscored=unscored,
         base_unscored=base_unscored,
         warnings=tuple(warnings),
+        ending=ending,
     )
 
 
@@ -196,7 +216,7 @@ def _extension_warning(generation: int, rule: Rule) -> Iterator[str]:
 def _warnings(looks: tuple[int, ...], rule: Rule, *, missing: int, trials: int) -> Iterator[str]:
     if missing:
         yield f"{missing} of {trials} confirmation trials failed and are missing here; `sweep confirm` runs them again"
-    if len(looks) > rule.looks:
+    if rule.cap is None and len(looks) > rule.looks:
         yield (
             f"this is look {len(looks)} at a verdict declared for {rule.looks} (verdict.looks): the chance of a wrong "
             f"answer is above {100 * (1 - rule.confidence):g} %"

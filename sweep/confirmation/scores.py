@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from sweep.statistics.confirmation import Confirmation
 from sweep.statistics.paired import FloatArray
 from sweep.statistics.smoothing import SmoothedSearch
 from sweep.storage import attributes
-from sweep.storage.attributes import SEED
+from sweep.storage.attributes import REDONE, SEED
 from sweep.storage.trials import read_trials
 
 if TYPE_CHECKING:
@@ -23,20 +23,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfirmationTrials:
-    """Attributes of the trials that have a score or collapsed, by rank and seed."""
+    """The trials of a confirmation that have ended."""
 
     by_rank_and_seed: Mapping[tuple[int, int], dict[str, Any]]
+    """Attributes of those that have a score or collapsed."""
+    failed: frozenset[tuple[int, int]] = frozenset()
+    """Rank and seed of the others."""
 
     @classmethod
     def read(cls, study: optuna.Study) -> ConfirmationTrials:
         """All that a confirmation has stored."""
+        ended = [trial for trial in read_trials(study, curves=False) if trial.state.is_finished()]
+        failed = [trial for trial in ended if trial.state.name == "FAIL" and REDONE not in trial.user_attrs]
         return cls(
+            failed=frozenset((trial.params["r"], trial.user_attrs[SEED]) for trial in failed if "r" in trial.params),
             by_rank_and_seed={
                 (trial.params["r"], trial.user_attrs[SEED]): trial.user_attrs
-                for trial in read_trials(study)
-                if trial.state.is_finished()
-                and (attributes.SCORES in trial.user_attrs or trial.user_attrs.get(attributes.COLLAPSED))
-            }
+                for trial in ended
+                if attributes.SCORES in trial.user_attrs or trial.user_attrs.get(attributes.COLLAPSED)
+            },
         )
 
     def seeds(self, most: int) -> list[int]:
@@ -46,6 +51,14 @@ class ConfirmationTrials:
     def has(self, r: int, seed: int) -> bool:
         """Whether a rank's trial on a seed has ended."""
         return (r, seed) in self.by_rank_and_seed
+
+    def without(self, again: Set[tuple[int, int]]) -> ConfirmationTrials:
+        """The same, with some that failed not ended yet: they are run again."""
+        return replace(self, failed=self.failed - again)
+
+    def has_ended(self, r: int, seed: int) -> bool:
+        """Whether it has ended, with a score or without."""
+        return self.has(r, seed) or (r, seed) in self.failed
 
     def confirmation(
         self, search: SmoothedSearch, seeds: Sequence[int], *, step: int, gains: bool = True

@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from statistics import NormalDist
 
-from sweep.study.file import StudyFile
+from sweep.study.file import StudyFile, VerdictSection
 from sweep.text import figure, percent
 
 POWER = 0.8
@@ -25,6 +25,7 @@ class VerdictPlan:
     keep: float | None
     tolerance: float | None
     confidence: float
+    design: str
     seeds: int
     held_out_prompts: int
     prompts_known: bool
@@ -38,7 +39,8 @@ class VerdictPlan:
     def means(self) -> str:
         """The seeds and prompts in words."""
         most = "" if self.prompts_known else "at most "
-        return f"{self.seeds} seeds per rank on {most}{self.held_out_prompts:,} held-out prompts"
+        cap = "" if self.design == "fixed" else "up to "
+        return f"{cap}{self.seeds} seeds per rank on {most}{self.held_out_prompts:,} held-out prompts"
 
     @property
     def sentence(self) -> str:
@@ -81,6 +83,8 @@ class VerdictPlan:
         return f"The reward's spread is {figure(spread)}; {share}: {reach}."
 
 
+LOOKS_FROM = 3
+"""Seeds of the first look, where every seed is one."""
 LEAST = f"(power {POWER:g}, if sampling were all the noise)"
 
 
@@ -92,7 +96,7 @@ def plan_verdict(config: StudyFile, *, held_out: int | None = None) -> VerdictPl
         held_out: Held-out prompts that there are; default: as many as are declared.
     """
     verdict, prompts = config.verdict, min(config.task.held_out_prompts, held_out or config.task.held_out_prompts)
-    seeds, confidence = verdict.seeds, 1 - (1 - verdict.confidence) / verdict.looks
+    seeds, confidence = verdict.seeds, 1 - (1 - verdict.confidence) * _last_share(verdict)
     # A single rank has no rival; the formulas need one, so it is planned for as if it had.
     rivals = max(1, len(config.search_space().r) - 1)
     keep = verdict.keep or 1.0
@@ -105,12 +109,23 @@ def plan_verdict(config: StudyFile, *, held_out: int | None = None) -> VerdictPl
         keep=verdict.keep,
         tolerance=verdict.tolerance,
         confidence=verdict.confidence,
+        design=verdict.design,
         seeds=seeds,
         held_out_prompts=prompts,
         prompts_known=held_out is not None,
         smallest_gain=None if verdict.keep is None else max(own, gap / (1 - verdict.keep)),
         widest_spread=None if verdict.tolerance is None else verdict.tolerance / gap,
     )
+
+
+def _last_share(verdict: VerdictSection) -> float:
+    """The share of the error that the last look has as its own level: all that a reach counts on.
+
+    Where every seed is a look, within a twentieth of that of the critical values (`sweep.statistics.spending`).
+    """
+    if verdict.design == "fixed":
+        return 1 / verdict.looks
+    return 1.0 if verdict.seeds <= LOOKS_FROM else 0.575 + 0.75 / verdict.seeds
 
 
 def shown_gap(seeds: int, rivals: int, confidence: float) -> float:

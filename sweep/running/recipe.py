@@ -14,9 +14,10 @@ from sweep.answer.learning import DesignWatch
 from sweep.confirmation.horizon import lengthened
 from sweep.confirmation.naming import confirmation_name, first_seed, generation_of, horizon_name
 from sweep.confirmation.outcome import Confirmed, count_look, freeze, read_confirmation, store_frozen
-from sweep.confirmation.schedule import ConfirmSchedule
+from sweep.confirmation.schedule import ConfirmSchedule, SeedBySeed
+from sweep.confirmation.seed_by_seed import Progress
 from sweep.early_stopping.pruner import make_pruner
-from sweep.errors import NothingToConfirmError, TrialsFailedError
+from sweep.errors import NothingToConfirmError, TrialsFailedError, UsageError
 from sweep.live_display.display import make_progress
 from sweep.planning.pack import sized_pack
 from sweep.planning.verdict import plan_verdict
@@ -28,11 +29,13 @@ from sweep.running.open_study import open_to_run
 from sweep.running.reward_preview import Signal, check_reward, judge_signal
 from sweep.running.where import check_workers, worker_device
 from sweep.search.schedule import SearchSchedule, ended_trials, make_sampler
+from sweep.storage.attributes import CRITICAL
 from sweep.storage.database import log_folder, match_study, open_storage, open_study, stored_study
-from sweep.storage.schema import as_declared, declared_note, rule_of, schema_of
+from sweep.storage.schema import as_declared, declared_note, rule_of, schema_of, stored_critical
 from sweep.storage.summary import StudySummary, summarize
 from sweep.study.file import StudyFile
 from sweep.study.pruners import pruner_warning
+from sweep.terminal.looks import look_lines
 from sweep.terminal.verdict import plan_lines
 
 
@@ -154,7 +157,7 @@ def run_confirmation(
         console.print(note, markup=False)
     summary = summarize(searched)
     search = freeze(summary, config)
-    seeds = seeds or config.verdict.seeds
+    seeds = _seeds_asked(config, seeds)
     name = confirmation_name(config.study.name, generation_of(searched))
     if steps is not None:
         config, search = lengthened(config, searched, steps)
@@ -167,19 +170,43 @@ def run_confirmation(
             raise NothingToConfirmError(f"confirm compares ranks, and this search has tuned only {alone}")
         if steps is not None:
             take_over(run.logs, earlier)
-        ended, rule = len(ended_trials(run.study)), rule_of(config, schema)
+        ended = len(ended_trials(run.study))
+        rule = rule_of(config, schema, critical=run.study.user_attrs.get(CRITICAL, ()))
         for line in plan_lines(search, config, summary, rule=rule, seeds=seeds, ended=ended):
             console.print(line, markup=False)
-        run.supervise(
-            ConfirmSchedule(config, search.frozen, seeds=seeds, first=first_seed(searched)),
-            progress=make_progress(console),
-        )
-        # Before it is read: the verdict is over the seeds of looks that were counted.
-        count_look(run.study, seeds)
+        progress, first = make_progress(console), first_seed(searched)
+        if rule.cap is None:
+            run.supervise(ConfirmSchedule(config, search.frozen, seeds=seeds, first=first), progress=progress)
+            # Before it is read: the verdict is over the seeds of looks that were counted.
+            count_look(run.study, seeds)
+        else:
+            run.study.set_user_attr(CRITICAL, stored_critical(rule))
+
+            def tell(now: Progress) -> None:
+                if told := look_lines(now, rule):
+                    progress.note(told)
+
+            schedule = SeedBySeed(config, search, rule, seeds=seeds, first=first, tell=tell)
+            run.supervise(schedule, progress=progress, after_trial=lambda: schedule.look(run.study))
         confirmed = read_confirmation(run.study, config)
     if confirmed is None:
         raise TrialsFailedError(f"every confirmation trial failed; their logs say why: {run.logs}")
     return confirmed, summary
+
+
+def _seeds_asked(config: StudyFile, seeds: int | None) -> int:
+    """Seeds a rank, at most.
+
+    Raises:
+        UsageError: where more are asked for than a verdict that adds them one by one has declared.
+    """
+    verdict = config.verdict
+    if seeds is not None and verdict.design == "sequential" and seeds > verdict.seeds:
+        raise UsageError(
+            f"--seeds {seeds}; allowed: at most verdict.seeds={verdict.seeds}, the cap that was declared; "
+            "verdict.design = 'fixed' in a study of its own lets you add seeds"
+        )
+    return seeds or verdict.seeds
 
 
 def _settled(config: StudyFile) -> Iterator[str]:

@@ -9,7 +9,8 @@ import numpy as np
 
 from sweep.statistics.confirmation import Confirmation
 from sweep.statistics.decision import Decision, Evidence, Rule, step_down, weigh
-from sweep.statistics.outlook import ranks_that_may_gain, seeds_for_a_gain
+from sweep.statistics.outlook import MATTERS, ranks_that_may_gain, seeds_for_a_gain
+from sweep.statistics.sequential import UNLIKELY, chance_of_gain, likely_gain
 
 
 class Outcome(StrEnum):
@@ -76,6 +77,10 @@ class Assessment:
         if not self._none_shown_to_gain:
             return False
         judged = self.decision.judged
+        if self.rule.cap is not None:
+            matters = MATTERS * (self.confirmation.spread or 0.0)
+            may = likely_gain(self.evidence, self.rule) > matters
+            return bool((judged & may & (chance_of_gain(self.evidence, self.rule) >= UNLIKELY)).any())
         return bool(self.may_gain) or bool(seeds_for_a_gain(self.confirmation, self.evidence, self.rule, judged))
 
     @property
@@ -88,7 +93,9 @@ class Assessment:
         """No judged rank is shown to gain, though there are seeds enough for one of them to be recommended."""
         judged, evidence = self.decision.judged, self.evidence
         known = np.isfinite(np.diagonal(evidence.bounds.lower))
-        could_pass = bool((judged & evidence.within & known).any())
+        # Where seeds are added one by one, it may be given up before collapse is looked at.
+        enough = evidence.within if self.rule.cap is None else np.ones_like(known)
+        could_pass = bool((judged & enough & known).any())
         return self.comparable and could_pass and not bool((judged & evidence.learned).any())
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -45,6 +45,11 @@ class Confirmation:
             raise ValueError(f"collapsed must have shape {self.scores.shape}, got {self.collapsed.shape}")
         if self.base is not None and self.base.shape != self.scores.shape[1:]:
             raise ValueError(f"base must have shape {self.scores.shape[1:]}, got {self.base.shape}")
+
+    def first(self, n_seeds: int) -> Confirmation:
+        """The same over the first so many seeds."""
+        base = None if self.base is None else self.base[:n_seeds]
+        return replace(self, scores=self.scores[:, :n_seeds], collapsed=self.collapsed[:, :n_seeds], base=base)
 
     @property
     def gains(self) -> FloatArray:

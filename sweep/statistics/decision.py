@@ -36,6 +36,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy import special
 
 from sweep.statistics.collapse import judge_collapses
 from sweep.statistics.collapse_looks import judge_collapses_twice
@@ -122,7 +123,12 @@ class Rule:
 
     @property
     def bound_confidence(self) -> float:
-        """Confidence of each bound: the allowed error is shared equally between looks (Bonferroni)."""
+        """Confidence of each bound: the allowed error is shared equally between looks (Bonferroni).
+
+        Where seeds are added one by one, that of the last look by itself: what plans are made with.
+        """
+        if self.cap is not None:
+            return float(special.stdtr(self.cap - 1, self.critical[-1]))
         return 1 - (1 - self.confidence) / self.looks
 
 
@@ -202,9 +208,9 @@ def step_down(evidence: Evidence, smoothed: ArrayLike, rule: Rule) -> Decision:
     """
     judged = ~evidence.above
     # The diagonal stays in: a rank that has too few seeds of its own fails there, rivals or none.
-    clears = evidence.bounds.lower > rule.thresholds(judged.shape[-1]) + evidence.rounding
+    clear = evidence.bounds.lower > rule.thresholds(judged.shape[-1]) + evidence.rounding
     # A rank that has left the ladder is nobody's rival.
-    score_passes = judged & (clears | ~judged[..., None, :]).all(axis=-1)
+    score_passes = judged & (clear | ~judged[..., None, :]).all(axis=-1)
     passes = score_passes & evidence.within
 
     ladder = np.arange(judged.shape[-1])

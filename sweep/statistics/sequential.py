@@ -53,17 +53,22 @@ def stand(evidence: Evidence, decision: Decision, rule: Rule) -> Standing:
     ladder, start = np.arange(n_ranks), decision.start[..., None]
     found = (decision.smallest >= 0)[..., None]
     settled = np.where(found[..., 0], decision.shown_worse | (decision.smallest == 0), ~decision.judged.any(axis=-1))
-    worse = _shown_worse(evidence, decision, rule)
+    worse = shown_worse(evidence, decision, rule)
     below = np.where(found, ladder < decision.smallest[..., None], ladder <= start)
     candidate = decision.judged & below & ~worse & ~settled[..., None]
-    clears = evidence.bounds.lower > rule.thresholds(n_ranks) + evidence.rounding
     # The diagonal is a rank's own gain, which needs its own trials.
-    rival = decision.judged & (candidate[..., :, None] & ~clears).any(axis=-2)
+    rival = decision.judged & (candidate[..., :, None] & ~clears(evidence, rule)).any(axis=-2)
     needed = candidate | rival | ((ladder == start) & candidate.any(axis=-1, keepdims=True))
     return Standing(settled=settled, chance=_chance(evidence, decision, rule), needed=needed)
 
 
-def _shown_worse(evidence: Evidence, decision: Decision, rule: Rule) -> BoolArray:
+def clears(evidence: Evidence, rule: Rule) -> BoolArray:
+    """Shape (..., n_ranks, n_ranks): the contrasts that have passed; on the diagonal each rank's own gain."""
+    thresholds = rule.thresholds(evidence.learned.shape[-1])
+    return np.asarray(evidence.bounds.lower > thresholds + evidence.rounding)
+
+
+def shown_worse(evidence: Evidence, decision: Decision, rule: Rule) -> BoolArray:
     """Shape (..., n_ranks): shown to fall short of what is asked, held against the start."""
     against = np.take_along_axis(evidence.bounds.upper, decision.start[..., None, None], axis=-1)[..., 0]
     below = np.arange(decision.judged.shape[-1]) < decision.start[..., None]
@@ -78,7 +83,7 @@ def _chance(evidence: Evidence, decision: Decision, rule: Rule) -> FloatArray:
     n_ranks = decision.judged.shape[-1]
     thresholds = rule.thresholds(n_ranks)
     rank = np.where(decision.smallest >= 0, decision.next_down, decision.start)
-    passes = np.where(evidence.bounds.lower > thresholds, 1.0, _beyond(evidence, thresholds, rule, sign=1.0))
+    passes = np.where(clears(evidence, rule), 1.0, _beyond(evidence, thresholds, rule, sign=1.0))
     rows = np.take_along_axis(passes, rank[..., None, None], axis=-2)[..., 0, :]
     asked = decision.judged | (np.arange(n_ranks) == rank[..., None])
     passing = np.where(asked, rows, 1.0).min(axis=-1)
@@ -86,6 +91,25 @@ def _chance(evidence: Evidence, decision: Decision, rule: Rule) -> FloatArray:
     shown = np.take_along_axis(worse, rank[..., None, None], axis=-2)
     shown = np.take_along_axis(shown, decision.start[..., None, None], axis=-1)[..., 0, 0]
     return np.asarray(np.minimum(1.0, passing + np.where(rank == decision.start, 0.0, shown)))
+
+
+def chance_of_gain(evidence: Evidence, rule: Rule) -> FloatArray:
+    """Shape (..., n_ranks): of each rank to be shown to have learned by the last seed."""
+    thresholds = rule.thresholds(evidence.learned.shape[-1])
+    return np.diagonal(_beyond(evidence, thresholds, rule, sign=1.0), axis1=-2, axis2=-1)
+
+
+def likely_gain(evidence: Evidence, rule: Rule) -> FloatArray:
+    """Shape (..., n_ranks): the most that each rank has gained, by an ordinary t bound on the seeds so far.
+
+    The bounds of the evidence hold at every look at once and are far too wide for this, early: nothing is decided by it
+    but how an end without an answer is worded.
+    """
+    bounds = evidence.bounds
+    n, mean, sd = (np.diagonal(each, axis1=-2, axis2=-1) for each in (bounds.n_seeds, bounds.mean, bounds.sd))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        upper = mean + special.stdtrit(np.maximum(n - 1, 1), rule.confidence) * sd / np.sqrt(n)
+    return np.where(n > 1, upper, np.inf)
 
 
 def _beyond(evidence: Evidence, thresholds: FloatArray, rule: Rule, *, sign: float) -> FloatArray:

@@ -14,7 +14,7 @@ import numpy as np
 from scipy import special
 
 FIRST_LOOK = 3
-"""Seeds before the first look: with two, a t statistic has one degree of freedom, and no use."""
+"""Seeds before the first look, unless the cap is lower: with two, a t statistic has one degree of freedom."""
 _DRAWS = 4_000_000
 
 
@@ -37,27 +37,30 @@ def critical_values(cap: int, confidence: float) -> tuple[float, ...]:
     The first is exact; at 4 million draws the others are within about 1 % of what they stand for.
 
     Args:
-        cap: the most seeds, at least `FIRST_LOOK`.
+        cap: the most seeds, at least 2.
         confidence: of all looks together, in (0, 1).
     """
-    if cap < FIRST_LOOK:
-        raise ValueError(f"a cap of {cap} seeds leaves no look; the first comes after {FIRST_LOOK}")
-    rng, error = np.random.default_rng(0), 1 - confidence
-    total, squares = np.zeros(_DRAWS), np.zeros(_DRAWS)
-    values, spent = [np.inf] * FIRST_LOOK, 0.0
+    if cap < 2:
+        raise ValueError(f"a cap of {cap} seeds leaves nothing to pair; allowed: 2 or more")
+    first, error = min(FIRST_LOOK, cap), 1 - confidence
+    # Where the first look is the last, there is nothing to draw.
+    draws = _DRAWS if cap > first else 2
+    rng = np.random.default_rng(0)
+    total, squares = np.zeros(draws), np.zeros(draws)
+    values, spent = [np.inf] * first, 0.0
     for n in range(1, cap + 1):
         drawn = rng.standard_normal(len(total))
         total += drawn
         squares += drawn**2
-        if n < FIRST_LOOK:
+        if n < first:
             continue
         now = error_spent(n / cap, error)
-        statistic = total / np.sqrt(n * (squares - total**2 / n) / (n - 1))
-        if n == FIRST_LOOK:
+        if n == first:
             values.append(float(special.stdtrit(n - 1, 1 - now)))
-        else:
+        statistic = total / np.sqrt(n * (squares - total**2 / n) / (n - 1))
+        if n > first:
             # Those that crossed before are gone: what is left is what may still be spent.
-            crossing = round((now - spent) * _DRAWS)
+            crossing = round((now - spent) * draws)
             values.append(float(np.partition(statistic, -crossing - 1)[-crossing - 1]))
         spent = now
         kept = statistic <= values[-1]

@@ -6,8 +6,9 @@ and a base policy that was scored once: too little to say what was gained. A stu
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -41,12 +42,22 @@ def schema_of(study: optuna.Study) -> int:
     return int(schema)
 
 
-def rule_of(config: StudyFile, schema: int) -> Rule:
-    """The rule that a study declares."""
+def rule_of(config: StudyFile, schema: int, *, critical: Sequence[float | None] = ()) -> Rule:
+    """The rule that a study declares.
+
+    Args:
+        config: The study.
+        schema: As it was stored with.
+        critical: What its confirmation has stored of `stored_critical`; drawn where there is none yet.
+    """
     from sweep.statistics.decision import Rule  # it loads scipy, which only a verdict needs
+    from sweep.statistics.spending import critical_values
 
     verdict = config.verdict
+    if verdict.design == "sequential" and not critical:
+        critical = critical_values(verdict.seeds, verdict.confidence)
     return Rule(
+        critical=tuple(map(_number, critical)) if verdict.design == "sequential" else (),
         keep=verdict.keep,
         tolerance=verdict.tolerance,
         confidence=verdict.confidence,
@@ -56,22 +67,36 @@ def rule_of(config: StudyFile, schema: int) -> Rule:
     )
 
 
+def _number(critical: float | None) -> float:
+    return float("inf") if critical is None else critical
+
+
+def stored_critical(rule: Rule) -> list[float | None]:
+    """A rule's critical values as JSON has them: null where there is no look."""
+    return [value if value < float("inf") else None for value in rule.critical]
+
+
 def base_of(study: optuna.Study, base: HeldOutScore) -> HeldOutScore:
     """The base policy's score as the study's collapse rule knows it."""
     return base if schema_of(study) >= GAINS else replace(base, spread=None)
 
 
 def as_declared(study: optuna.Study, config: StudyFile) -> StudyFile:
-    """A study file under the rule that the study declared before `verdict.keep` was a way to say it."""
-    stored = study.user_attrs.get(CONFIG)
-    if stored is None or schema_of(study) >= GAINS or config.verdict.tolerance is not None:
-        return config
+    """A study file under the rule that the study declared, where the file leaves to defaults what had others then.
+
+    A study without a number had no `verdict.keep`; one from before seeds were added one by one runs them all.
+    """
     try:
-        tolerance = StudyFile.model_validate(stored).verdict.tolerance
-    except ValidationError:
+        stored = StudyFile.model_validate(study.user_attrs[CONFIG]).verdict
+    except (KeyError, ValidationError):
         return config
-    verdict = config.verdict.model_copy(update={"keep": None, "tolerance": tolerance})
-    return config.model_copy(update={"verdict": verdict})
+    given, update = config.verdict, dict[str, Any]()
+    if schema_of(study) < GAINS and given.tolerance is None:
+        update |= {"keep": None, "tolerance": stored.tolerance}
+    if stored.design == "fixed" and "design" not in given.model_fields_set:
+        seeds = given.seeds if "seeds" in given.model_fields_set else stored.seeds
+        update |= {"design": "fixed", "looks": stored.looks, "seeds": seeds}
+    return config.model_copy(update={"verdict": given.model_copy(update=update)}) if update else config
 
 
 def declared_note(study: optuna.Study) -> str:

@@ -80,6 +80,16 @@ class SearchSection(Section):
     or Optuna's pruner of that name. It saves time, and discards ranks that learn late. The design is never pruned."""
 
 
+def _of_design(given: dict[str, Any]) -> dict[str, Any]:
+    """A verdict's keys with the defaults of its design; looks without one are those of a study that was fixed."""
+    design = given.get("design", "fixed" if "looks" in given else "sequential")
+    if design == "fixed":
+        return {"seeds": 10, "looks": 2, **given, "design": design}
+    if given.get("looks", 1) != 1:
+        raise ValueError(f"looks={given['looks']} with design='sequential'; allowed: design='fixed', or no looks")
+    return given
+
+
 class VerdictSection(Section):
     """What counts as an answer. Declared before the search: changing it afterwards is refused."""
 
@@ -95,17 +105,22 @@ class VerdictSection(Section):
     collapse_limit: float = Field(default=0.35, gt=0, le=1)
     """The highest share of collapsing trials that is acceptable. It must be shown, which takes seeds."""
 
-    seeds: int = Field(default=10, ge=2)
-    """Confirmation seeds that every rank gets, the same for all."""
+    design: Literal["sequential", "fixed"] = "sequential"
+    """Whether confirmation adds seeds one by one and stops when the verdict is settled, or runs all of them."""
 
-    looks: int = Field(default=2, ge=1)
-    """How often the verdict may be asked for while seeds are added. Each look has its share of the error."""
+    seeds: int = Field(default=14, ge=2)
+    """Confirmation seeds of a rank, the same for all: at most so many, or under `fixed` (default 10) exactly."""
+
+    looks: int = Field(default=1, ge=1)
+    """Under `fixed` (default 2), how often the verdict may be asked for while seeds are added, each for its share of
+    the error. Otherwise every seed is a look."""
 
     @model_validator(mode="before")
     @classmethod
     def _one_way_to_say_it(cls, given: Any) -> Any:
         if not isinstance(given, dict):
             return given
+        given = _of_design(given)
         keep, tolerance = given.get("keep"), given.get("tolerance")
         if keep is not None and tolerance is not None:
             raise ValueError(f"keep={keep} and tolerance={tolerance} say one thing in two ways; allowed: one of them")

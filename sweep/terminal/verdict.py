@@ -45,7 +45,10 @@ def plan_lines(
     pace_s = left * statistics.median(seconds) / summary.facts.get("slots", 1) if seconds else 0.0
     cost = f", about {duration(pace_s)} at the search's pace" if seconds and left else ""
     begun = f", {left} of them left" if ended else ""
-    lines.append(f"{len(search.frozen)} ranks x {seeds} seeds = {trials} trials{begun}{cost}")
+    most = "" if rule.cap is None else "at most "
+    lines.append(f"{most}{len(search.frozen)} ranks x {seeds} seeds = {trials} trials{begun}{cost}")
+    if rule.cap is not None:
+        lines.append("Seeds are added one by one, for the ranks that still need them, until the verdict is settled.")
     if summary.ended < config.search.trials:
         lines.append(
             f"warning: the search is unfinished: {summary.ended} of {config.search.trials} trials have ended; what is "
@@ -59,7 +62,7 @@ def plan_lines(
             f"({declared(rule)}, confidence {rule.confidence:g}, "
             f"{'gain and noise' if rule.gains else 'noise'} as in the search)."
         )
-    needed = fewest_seeds(rule.collapse_limit, rule.bound_confidence)
+    needed = fewest_seeds(rule.collapse_limit, rule.bound_confidence if rule.cap is None else rule.confidence)
     if seeds < needed:
         lines.append(
             f"warning: {seeds} seeds cannot show a collapse rate within {rule.collapse_limit:g}; {needed} could"
@@ -83,6 +86,8 @@ def verdict_report(confirmed: Confirmed, summary: StudySummary) -> RenderableTyp
         saving = ceiling_saving(summary.config, r=verdict.r)
         lines.append(Text(f"r={verdict.r}, alpha {verdict.alpha:g}, learning rate {verdict.learning_rate:g}. {saving}"))
     lines += [Text(f"warning: {warning}", style="yellow") for warning in confirmed.warnings]
+    if confirmed.ending:
+        lines.append(Text(confirmed.ending))
     if confirmed.horizon.warning:
         lines.append(Text(confirmed.horizon.warning))
     notes = [f"r={rank.r} is not judged: {rank.why_not_judged}" for rank in verdict.per_rank if rank.why_not_judged]
