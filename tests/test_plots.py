@@ -36,10 +36,10 @@ STORED = [
 BASE = HeldOutScore(step=0, sampled=0.25, greedy=0.37, prompts=1024, spread=0.43)
 
 
-def stored_study(folder, points=POINTS, steps=6):
+def stored_study(folder, points=POINTS, steps=6, more=()):
     """A study as the supervisor stores it; a value below .1 is a collapse."""
     storage = open_storage(f"sqlite:///{folder}/rank-sweep.db", create=True)
-    config = load_study("tiny", STORED)
+    config = load_study("tiny", [*STORED, *more])
     study = create_or_match_study(storage, config, optuna.samplers.RandomSampler())
     study.set_user_attr(attributes.BASELINE, asdict(BASE))
     for i, (r, alpha, rate, value) in enumerate(points):

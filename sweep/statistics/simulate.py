@@ -51,6 +51,8 @@ class Setting:
     """Standard deviation of the score between seeds."""
     base_sd: float = 0.015
     """Standard deviation of the base policy's score between seeds: of sampling alone. Ranks share it on a seed."""
+    spreads: tuple[float, ...] = (1.0,)
+    """Times that, for each rank of the ladder; one for all."""
     shared_variance: float = 0.0
     """Share of that variance that all ranks have in common on a seed, in [0, 1); pairing removes it."""
     search_sd: float = 0.02
@@ -162,6 +164,7 @@ def _draw_confirmation(
     shape = (n_studies, len(truth.means), setting.seeds[-1])
     shared = rng.normal(0.0, setting.seed_sd * math.sqrt(setting.shared_variance), (n_studies, 1, shape[2]))
     own = rng.normal(0.0, setting.seed_sd * math.sqrt(1 - setting.shared_variance), shape)
+    own *= np.array(setting.spreads)[:, None]
     collapsed = rng.random(shape) < np.array(truth.collapse_rates)[:, None]
     base = rng.normal(0.0, setting.base_sd, (n_studies, 1, shape[2]))
     return truth.gains[:, None] + shared + own - base, collapsed
