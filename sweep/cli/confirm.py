@@ -25,7 +25,9 @@ def confirm(
     seeds: Annotated[
         int | None,
         typer.Option(
-            "--seeds", min=2, help="Total seeds per rank, instead of `verdict.seeds`. You can add more later."
+            "--seeds",
+            min=2,
+            help="Seeds per rank: at most `verdict.seeds`, or any number where `verdict.design` is fixed.",
         ),
     ] = None,
     steps: Annotated[
@@ -47,13 +49,17 @@ def confirm(
     that costs, and how likely it is to recognize a rank that truly equals the others. The rule is the study file's
     `[verdict]`, set before the search.
 
-    Ctrl-C stops it; run the same command again to continue. `--seeds 20` later adds seeds, and reruns none.
+    Seeds are added one by one, and only for ranks that the verdict still needs. After each it says where every rank
+    stands, and it stops when the verdict is settled, or unlikely to be by the last of `verdict.seeds`. With
+    `verdict.design = "fixed"` all seeds are run, and `--seeds 20` later adds some, and reruns none.
+
+    Ctrl-C stops it; run the same command again to continue.
 
     `--steps 160` asks the same of longer trials. With `run.keep_checkpoints = true` they go on from the ends of the
     shorter ones, where the learning rate is constant, else they start anew. What comes of it is stored as
     STUDY.confirm.160-steps, beside the verdict at the study's own budget, which stands.
 
-    Examples: `sweep confirm tiny`, `sweep confirm my_study.toml --seeds 20`
+    Examples: `sweep confirm tiny`, `sweep confirm my_study.toml --workers 2`
     """
     from rich.console import Console
 

@@ -72,9 +72,14 @@ def _run_rows(evidence: Evidence) -> list[tuple[str, str]]:
 
 def _rule_rows(evidence: Evidence) -> list[tuple[str, str]]:
     verdict, confirmed = evidence.config.verdict, evidence.confirmed
-    looks = f"{verdict.looks} declared"
-    if confirmed is not None:
-        looks += f"; taken at {', '.join(map(str, confirmed.looks)) or 'none'} seeds"
+    if verdict.design == "sequential":
+        looks = (
+            f"every seed from the third on, of at most {verdict.seeds}; the error is spent as by O'Brien and Fleming"
+        )
+    else:
+        looks = f"{verdict.looks} declared"
+        if confirmed is not None:
+            looks += f"; taken at {', '.join(map(str, confirmed.looks)) or 'none'} seeds"
     return [
         _asked(verdict),
         ("confidence", f"{verdict.confidence:g}"),
@@ -91,13 +96,13 @@ def _asked(verdict: VerdictSection) -> tuple[str, str]:
 
 
 def _commands(evidence: Evidence) -> str:
-    seeds = evidence.config.verdict.seeds
-    if evidence.confirmed is not None and evidence.confirmed.looks:
-        seeds = max(evidence.confirmed.looks)
+    verdict, seeds = evidence.config.verdict, ""
+    if verdict.design == "fixed" and evidence.confirmed is not None and evidence.confirmed.looks:
+        seeds = f" --seeds {max(evidence.confirmed.looks)}"
     return (
         "sweep plan study.toml\n"
         "sweep run study.toml\n"
-        f"sweep confirm study.toml --seeds {seeds}\n"
+        f"sweep confirm study.toml{seeds}\n"
         "sweep report study.toml --output report.html"
     )
 

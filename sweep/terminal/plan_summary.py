@@ -34,8 +34,9 @@ def _rows(plan: StudyPlan) -> Iterator[tuple[str, RenderableType]]:
     rungs = (f"{name} {', '.join(f'{value:g}' for value in ladder)}" for name, ladder in ladders.items() if name != "r")
     yield "", "; ".join(rungs)
     confirmed = plan.verdict.seeds * len(ladders["r"])
-    seeds = f"{plan.verdict.seeds} seeds for each of {len(ladders['r'])} ranks"
-    yield "confirmation", f"{seeds}: {confirmed} trials, {confirmed * trial.episodes:,} episodes"
+    most = "" if plan.verdict.design == "fixed" else "at most "
+    seeds = f"{most}{plan.verdict.seeds} seeds for each of {len(ladders['r'])} ranks"
+    yield "confirmation", f"{seeds}: {most}{confirmed} trials, {confirmed * trial.episodes:,} episodes"
     yield (
         "each trial",
         f"{trial.steps:,} steps, {trial.episodes:,} episodes, at most {trial.completion_tokens:,} tokens",
