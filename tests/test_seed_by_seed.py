@@ -7,8 +7,9 @@ import pytest
 
 from sweep.confirmation.naming import confirmation_name
 from sweep.confirmation.outcome import freeze, read_confirmation, store_frozen, stored_frozen
-from sweep.confirmation.schedule import SeedBySeed
+from sweep.confirmation.schedule import ConfirmSchedule, SeedBySeed
 from sweep.errors import UsageError
+from sweep.plots.paths import paths_figure, paths_info
 from sweep.storage import attributes
 from sweep.storage.attributes import SEED
 from sweep.storage.database import create_or_match_study, match_study, open_storage
@@ -18,6 +19,7 @@ from sweep.study.reading import load_study
 from sweep.terminal.looks import look_lines
 from tests.support.command import sweep
 from tests.test_confirm import POINTS, noisy
+from tests.test_confirm import run as run_fixed
 from tests.test_plots import BASE, STORED, stored_study
 
 OVERRIDES = ["search.points_per_rank=2", "space.r=[1, 4, 16]", "space.learning_rate=[1e-3, 2e-3, 4e-3]"]
@@ -167,3 +169,24 @@ def test_a_study_from_before_goes_on_as_it_was_declared(tmp_path):
     declared = as_declared(searched, load_study("tiny", [o for o in STORED if "design" not in o]))
     assert (declared.verdict.design, declared.verdict.looks, declared.verdict.seeds) == ("fixed", 2, 10)
     match_study(searched, declared)
+
+
+def test_the_report_draws_every_pair_against_its_boundary(confirmation, config, tmp_path):
+    run(confirmation, schedule_of(confirmation, config))
+    info = paths_info(read_confirmation(confirmation, config))
+    paths = {(pair.r, pair.rival): pair for pair in info.pairs}
+    assert paths.keys() == {(r, rival) for r in (1, 4, 16) for rival in (1, 4, 16) if r != rival}
+    assert paths[4, 16].seeds == (3, 4, 5, 6, 7, 8)
+    assert max(paths[4, 16].shares) > 1
+    assert min(paths[1, 16].shares) < -1
+    assert len(paths_figure(info).data) == 6
+
+
+def test_a_fixed_design_has_no_paths(tmp_path):
+    declared = load_study("tiny", [*OVERRIDES, "verdict.design=fixed"])
+    searched = stored_study(tmp_path, points=POINTS)
+    storage = open_storage(f"sqlite:///{tmp_path}/rank-sweep.db", create=False)
+    study = create_or_match_study(storage, declared, optuna.samplers.RandomSampler(), name=confirmation_name("tiny"))
+    store_frozen(study, freeze(summarize(searched), declared))
+    run_fixed(study, declared, ConfirmSchedule(declared, stored_frozen(study).frozen, seeds=10), noisy)
+    assert paths_info(read_confirmation(study, declared)) is None

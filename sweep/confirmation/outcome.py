@@ -125,6 +125,7 @@ class Confirmed:
 
     study: optuna.Study
     """Holds the confirmation's trials."""
+    rule: Rule
     verdict: Verdict
     horizon: Horizon
     confirmation: Confirmation
@@ -193,6 +194,7 @@ def read_confirmation(study: optuna.Study, config: StudyFile) -> Confirmed | Non
     ]
     return Confirmed(
         study=study,
+        rule=rule,
         verdict=judge(by_share[1.0], rule),
         horizon=judge_horizon(by_share, rule),
         confirmation=by_share[1.0],

@@ -22,6 +22,7 @@ from sweep.plots.gains import GainsInfo, gains_figure, gains_info
 from sweep.plots.heat import HeatInfo, heat_figure, heat_info
 from sweep.plots.importance import ImportanceInfo, importance_figure, importance_info
 from sweep.plots.pareto import COSTS, ParetoInfo, pareto_figure, pareto_info
+from sweep.plots.paths import PathsInfo, paths_figure, paths_info
 from sweep.plots.winners_curse import WinnersCurseInfo, winners_curse_figure, winners_curse_info
 from sweep.storage.database import open_storage, open_study
 from sweep.storage.summary import StudySummary, summarize
@@ -72,6 +73,7 @@ class Report:
     spending: Spending
     gains: GainsInfo | None
     confirmed: ConfirmedInfo | None
+    paths: PathsInfo | None
     winners_curse: WinnersCurseInfo | None
     by_rank: ByRankInfo
     by_learning_rate: HeatInfo
@@ -97,6 +99,8 @@ class Report:
             figures["gains"] = gains_figure(self.gains)
         if self.confirmed is not None and self.confirmed.ranks:
             figures["confirmed"] = confirmed_figure(self.confirmed)
+        if self.paths is not None:
+            figures["paths"] = paths_figure(self.paths)
         if self.by_rank.trials:
             figures["by-rank"] = by_rank_figure(self.by_rank)
             figures["by-learning-rate"] = heat_figure(self.by_learning_rate)
@@ -139,6 +143,7 @@ def read_report(study: optuna.Study) -> Report:
         spending=spending([*evidence.trials, *evidence.confirmation_trials]),
         gains=None if confirmed is None else gains_info(confirmed),
         confirmed=None if confirmed is None else confirmed_info(confirmed),
+        paths=None if confirmed is None else paths_info(confirmed),
         winners_curse=None if confirmed is None else winners_curse_info(summary, confirmed),
         by_rank=by_rank_info(summary),
         by_learning_rate=heat_info(summary, "learning_rate"),
