@@ -90,7 +90,7 @@ class TrlLearner:
             steps = trainer.state.global_step
             # Rollouts and the scores on the way were part of training.
             clock.seconds["train"] -= clock.seconds["rollout"] + clock.seconds["evaluate"]
-            run.score(steps)
+            run.score(steps, last=True)
             with clock.section("evaluate"):
                 base = self._evaluator.base_score(spec.seed)
             return TrialResult(
@@ -192,19 +192,19 @@ class _Run(TrainerCallback):  # type: ignore[misc]
             rollout["env_mask"] = [[int(not c.truncated)] * len(c.token_ids) for c in completions]
         return rollout
 
-    def score(self, step: int) -> None:
-        """Scores the policy as it is now on held-out prompts."""
+    def score(self, step: int, *, last: bool) -> None:
+        """Scores the policy as it is now on held-out prompts; the last time with a greedy score."""
         trials_are("scoring", self._spec.number)
         with self._clock.section("evaluate"):
             version = self._learner._adapters.publish(self.owner, self._model, self._spec.lora.r)
-            self.scores.append(self._learner._evaluator.score(version, step=step, seed=self._spec.seed))
+            self.scores.append(self._learner._evaluator.score(version, step=step, seed=self._spec.seed, last=last))
         places = decimals(self.scores[-1].spread or 0.0)
         print(f"step {step}: held-out reward {self.scores[-1].sampled:.{places}f}", flush=True)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Scores the trial where it is to be scored on the way."""
         if state.global_step in self._spec.score_after and state.global_step < args.max_steps:
-            self.score(state.global_step)
+            self.score(state.global_step, last=False)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any) -> Any:
         """Reports a step, and ends the trial if the supervisor has pruned it."""

@@ -51,8 +51,8 @@ class Evaluator:
     sampling: Sampling
     _base: dict[int, HeldOutScore] = field(default_factory=dict, init=False)
 
-    def score(self, adapter: AdapterVersion, *, step: int, seed: int) -> HeldOutScore:
-        """Mean reward of one completion for every held-out prompt, sampled and greedy.
+    def score(self, adapter: AdapterVersion, *, step: int, seed: int, last: bool = True) -> HeldOutScore:
+        """Mean reward of one completion for every held-out prompt, sampled and, where it is the last score, greedy.
 
         Completions that no reward function applies to are left out, and counted.
 
@@ -60,9 +60,8 @@ class Evaluator:
             RewardError: where a function breaks its contract.
             UnrewardedError: where none applies to any completion.
         """
-        return self._score(
-            self._rewards(adapter, self.sampling, seed), self._rewards(adapter, self._greedy, seed), step=step
-        )
+        sampled = self._rewards(adapter, self.sampling, seed)
+        return self._score(sampled, self._rewards(adapter, self._greedy, seed) if last else None, step=step)
 
     def base_score(self, seed: int) -> HeldOutScore:
         """The base policy's score. A seed is sampled once; what is greedy is the same for all.
@@ -73,20 +72,22 @@ class Evaluator:
         if seed not in self._base:
             sampled = self._rewards(None, self.sampling, seed)
             known = next(iter(self._base.values()), None)
-            greedy = self._rewards(None, self._greedy, seed) if known is None else [known.greedy]
-            self._base[seed] = self._score(sampled, greedy, step=0)
+            if known is None:
+                self._base[seed] = self._score(sampled, self._rewards(None, self._greedy, seed), step=0)
+            else:
+                self._base[seed] = replace(self._score(sampled, None, step=0), greedy=known.greedy)
         return self._base[seed]
 
     @property
     def _greedy(self) -> Sampling:
         return replace(self.sampling, temperature=0.0)
 
-    def _score(self, sampled: Sequence[float], greedy: Sequence[float], *, step: int) -> HeldOutScore:
+    def _score(self, sampled: Sequence[float], greedy: Sequence[float] | None, *, step: int) -> HeldOutScore:
         without = unscored(self.rows, sampled)
         return HeldOutScore(
             step=step,
             sampled=float(np.nanmean(sampled)),
-            greedy=float(np.nanmean(greedy)),
+            greedy=None if greedy is None else float(np.nanmean(greedy)),
             prompts=len(sampled) - (without.count if without else 0),
             spread=float(np.nanstd(sampled)),
             unscored=without.count if without else 0,

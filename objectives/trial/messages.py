@@ -67,7 +67,8 @@ class HeldOutScore:
 
     step: int
     sampled: float
-    greedy: float
+    greedy: float | None
+    """None on the way: it is asked for once, at the end."""
     prompts: int
     """Whose sampled completion has a reward: what the mean is over. What studies stored early counts all."""
     spread: float | None = None

@@ -20,15 +20,17 @@ class HeldOut:
     adapters: AdapterFolder
     rollouts: Rollouts
 
-    def score(self, run: TrialRun) -> None:
-        """Scores a trial as it is now, unless it has been already."""
+    def score(self, run: TrialRun, *, last: bool) -> None:
+        """Scores a trial as it is now, unless it has been already; `last` is for good, with a greedy score."""
         if run.scores and run.scores[-1].step == run.step:
-            return
+            if run.scores[-1].greedy is not None or not last:
+                return
+            run.scores.pop()  # it was scored on the way, and ends here after all
         self.rollouts.settle()
         trials_are("scoring", run.spec.number)
         with shared_time([run], "evaluate"):
             version = self.adapters.publish(run.owner, run.adapter, run.spec.lora.r)
-            run.scored(self.evaluator.score(version, step=run.step, seed=run.spec.seed))
+            run.scored(self.evaluator.score(version, step=run.step, seed=run.spec.seed, last=last))
 
     def base_score(self, run: TrialRun) -> HeldOutScore:
         """The base policy's score under a trial's seed."""

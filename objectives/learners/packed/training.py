@@ -207,7 +207,7 @@ class PackTraining:
         for i, run in enumerate(runs):
             with self._failing(run):
                 if run.due:
-                    self._held_out.score(run)
+                    self._held_out.score(run, last=run.spent)
                 pruned = False
                 if news is not None:
                     of_run = news[0][i], news[1][i]
@@ -233,7 +233,7 @@ class PackTraining:
 
     def _end(self, run: TrialRun) -> None:
         """Scores a trial for the last time, tells what it has come to, and frees its slot."""
-        self._held_out.score(run)
+        self._held_out.score(run, last=True)
         base = self._held_out.base_score(run)
         self._checkpoints.keep(run)
         self._feed.finish(run.spec.number, run.result(adapter=self._adapters.keep(run.owner), base=base))
