@@ -1,4 +1,4 @@
-# Two commands do everything: `make sweep` runs the shipped study, `make test` the test suite.
+# Two commands do everything: `make sweep` runs the shipped study to its verdict, `make test` the test suite.
 # The first of these that is there and in range sets up; `make PYTHON=/path/to/python3.11` names another.
 PYTHONS := python3.11 python3.12 python3.13 python3
 PYTHON  ?= $(shell for p in $(PYTHONS); do $$p -c 'import ensurepip, sys, venv; \
@@ -12,8 +12,7 @@ setup: $(VENV)/.ready
 
 sweep: $(VENV)/.ready
 	@$(BIN)/sweep doctor --quick
-	$(BIN)/sweep run tiny
-	$(BIN)/sweep report tiny --output report.html
+	$(BIN)/sweep verdict tiny --output report.html
 
 test: $(VENV)/.ready
 	@$(BIN)/sweep doctor --quick

@@ -1,7 +1,9 @@
 """`sweep copy`: what arrives, and what is refused."""
 
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import optuna
 import pytest
@@ -140,11 +142,13 @@ def test_the_command_copies_a_study_and_says_where_its_logs_are(database, tmp_pa
     done = sweep("copy", "tiny", "--to", database, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "copied tiny (4 trials) to postgresql://sweeper:***@127.0.0.1" in done.stdout
-    logs = tmp_path / "rank-sweep.logs" / "tiny"
-    assert f"its logs and kept adapters are found where they are, from this folder: {logs}" in done.stdout
+    logs = log_folder(f"sqlite:///{tmp_path}/rank-sweep.db", "tiny")
+    there = tmp_path / log_folder(database, "tiny").relative_to(Path.cwd())
+    assert f"stay in {logs}; the copy looks for them in {there}: copy that folder too" in done.stdout
+    shutil.copytree(logs, there)
     assert PASSWORD not in done.stdout + done.stderr
     other = sweep("copy", "tiny", "--storage", database, "--to", "sqlite:///other.db", cwd=tmp_path)
-    assert f"stay in {logs}; the copy looks for them in {tmp_path / 'other.logs' / 'tiny'}" in other.stdout
+    assert f"stay in {there}; the copy looks for them in {tmp_path / 'other.logs' / 'tiny'}" in other.stdout
     shown = [
         sweep("show", "tiny", "--json", "--storage", url, cwd=tmp_path) for url in (database, "sqlite:///other.db")
     ]

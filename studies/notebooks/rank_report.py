@@ -38,6 +38,14 @@ figures.get("gains")
 # %%
 figures.get("confirmed")
 
+# %% [markdown]
+"""How the verdict came about, where seeds were added one by one: each line is one rank held against another, its t
+statistic in units of what it has to exceed after so many seeds.
+"""
+
+# %%
+figures.get("paths")
+
 # %%
 figures.get("by-rank")
 

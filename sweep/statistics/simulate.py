@@ -183,8 +183,8 @@ def format_table(rates: Sequence[Rates]) -> str:
     """One line per truth, every number a percentage of studies, and a legend."""
     columns = ["verdict", *NAIVE_RULES, "found", "smallest", "dismissed", "trials"]
     lines = [
-        f"{'':28}{'declares a rank that is too small, unlearned or collapses':^58}{'the verdict':>17}",
-        f"{'truth':28}" + "".join(f"{name:>11}" for name in columns),
+        f"{'':26}{'declares a rank that is too small, unlearned or collapses':^54}{'the verdict':>16}",
+        f"{'truth':26}" + "".join(f"{name:>10}" for name in columns),
     ]
     for row in rates:
         values = [
@@ -194,9 +194,8 @@ def format_table(rates: Sequence[Rates]) -> str:
             row.found_smallest,
             row.dismissed_wrongly,
         ]
-        lines.append(
-            f"{row.truth.name:28}" + "".join(f"{100 * value:10.1f}%" for value in values) + f"{row.trials:11.1f}"
-        )
+        shares = "".join(f"{100 * value:9.1f}%" for value in values)
+        lines.append(f"{row.truth.name:26}{shares}{row.trials:10.1f}")
     return "\n".join([*lines, "", _LEGEND])
 
 
@@ -204,8 +203,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(prog="python -m sweep.statistics.simulate", description=__doc__)
     parser.add_argument("--studies", type=int, default=2000, help="simulated studies per truth")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[10], help="seeds per rank, at each look")
-    parser.add_argument("--cap", type=int, help="seeds at most, added one by one, in place of --seeds")
+    parser.add_argument("--seeds", type=int, nargs="+", help="a fixed design: seeds per rank, at each look")
+    parser.add_argument("--cap", type=int, default=14, help="without --seeds: seeds at most, added one by one")
     parser.add_argument("--looks", type=int, help="looks that the rule declares; default: those that are taken")
     parser.add_argument("--seed-sd", type=float, default=0.02, help="standard deviation of scores between seeds")
     parser.add_argument("--base-sd", type=float, default=0.015, help="the same of the base policy's scores")
@@ -220,12 +219,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         tolerance=given.tolerance,
         confidence=given.confidence,
         collapse_limit=given.collapse_limit,
-        looks=1 if given.cap else given.looks or len(given.seeds),
-        critical=critical_values(given.cap, given.confidence) if given.cap else (),
+        looks=given.looks or len(given.seeds) if given.seeds else 1,
+        critical=() if given.seeds else critical_values(given.cap, given.confidence),
     )
     setting = Setting(
         rule=rule,
-        seeds=(given.cap,) if given.cap else tuple(given.seeds),
+        seeds=tuple(given.seeds or [given.cap]),
         seed_sd=given.seed_sd,
         base_sd=given.base_sd,
         search_sd=given.seed_sd,
