@@ -64,7 +64,7 @@ def serve(order: dict[str, Any]) -> None:
     from sweep.study.reading import load_study
 
     way, steps, slots = order["way"], order["steps"], order["slots"]
-    study = load_study("tiny", [f"budget.steps={steps}"] if steps else [])
+    study = load_study(order.get("study", "tiny"), [f"budget.steps={steps}"] if steps else [])
     if way == "naive":
         from objectives.engines import vllm
 
