@@ -10,6 +10,7 @@ from rich.console import Console
 
 from objectives.trial.checkpoint_file import take_over
 from objectives.trial.preview import Preview
+from sweep.answer.evaluation_noise import noise_sentence
 from sweep.answer.learning import DesignWatch
 from sweep.confirmation.horizon import lengthened
 from sweep.confirmation.naming import confirmation_name, first_seed, generation_of, horizon_name
@@ -174,6 +175,8 @@ def run_confirmation(
         rule = rule_of(config, schema, critical=run.study.user_attrs.get(CRITICAL, ()))
         for line in plan_lines(search, config, summary, rule=rule, seeds=seeds, ended=ended):
             console.print(line, markup=False)
+        if noise := noise_sentence(searched, summary.base, search.noise_sd):
+            console.print(noise, markup=False)
         progress, first = make_progress(console), first_seed(searched)
         if rule.cap is None:
             run.supervise(ConfirmSchedule(config, search.frozen, seeds=seeds, first=first), progress=progress)
