@@ -6,6 +6,7 @@ import os
 import random
 import re
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -17,15 +18,29 @@ from tests.support.command import Running
 
 LOAD_S, RUN_S = (0.0, 8.0), (0.0, 6.0)
 """Between a start and a kill while it loads, which is every fourth, and between its first trial and any other kill."""
+KILLS_OF_A_STUDY = 20
 LOST_S = 10.0
 """What a kill may cost at an interval of 1 s: it, what 2 % stretch it to for small trials, and a rollout."""
 STAGES = {"rollout": "rolling out", "training": "training", "scoring": "scoring", "publishing": "rolling out"}
 
 
 def random_kills(folder: Path, references: References, kills: int) -> str:
-    """SIGKILL to the supervisor, the worker or both, at random over the search and the confirmation."""
-    study = FaultStudy(folder, steps=20 * kills)
-    draw, done = random.Random(0), 0
+    """SIGKILL to the supervisor, the worker or both, at random over searches and confirmations, so many a study."""
+    resumed, lost, left = 0, [0.0], kills
+    while left > 0:
+        of_this = min(left, KILLS_OF_A_STUDY)
+        of_trials, seconds = _kills_of_a_study(folder / str(left), references, of_this, seed=left)
+        resumed, lost, left = resumed + of_trials, [*lost, *seconds], left - of_this
+        told = f"{kills - left} kills: {resumed} trials went on, at most {max(lost):.1f} s of steps done again"
+        print(told, file=sys.stderr, flush=True)
+    assert resumed >= kills / 2, f"{resumed} trials went on above step 0, after {kills} kills"
+    return f"{resumed} trials went on; at most {max(lost):.1f} s of steps were done again"
+
+
+def _kills_of_a_study(folder: Path, references: References, kills: int, *, seed: int) -> tuple[int, list[float]]:
+    """Kills one study so often; the trials that went on from a checkpoint, and the seconds of steps done again."""
+    study = FaultStudy(folder, steps=20 * KILLS_OF_A_STUDY)
+    draw, done = random.Random(seed), 0
     for command, share in (("run", kills - kills // 2), ("confirm", kills // 2)):
         for _ in range(share):
             before = study.scores(command) if _is_stored(study, command) else {}
@@ -44,12 +59,11 @@ def random_kills(folder: Path, references: References, kills: int) -> str:
                 study.check_stand(before, command)
         study.finish(command)
         study.check(references.of(study, command), command)
-    lost = [each for command in ("run", "confirm") for each in lost_seconds(study, command)]
-    resumed = sum("going on at step" in path.read_text() for path in study.folder.glob("*.logs/*/trial-*.log"))
     assert done >= 0.8 * kills, f"the study ended after {done} of {kills} kills"
-    assert resumed >= done / 2, f"{resumed} trials went on above step 0, after {done} kills"
+    lost = [each for command in ("run", "confirm") for each in lost_seconds(study, command)]
     assert max(lost) <= LOST_S, f"{max(lost):.1f} s of finished steps were done again"
-    return f"{resumed} trials went on; at most {max(lost):.1f} s of steps were done again"
+    resumed = sum("going on at step" in path.read_text() for path in study.folder.glob("*.logs/*/trial-*.log"))
+    return resumed, lost
 
 
 def stage_kills(folder: Path, references: References, stage: str) -> str:
