@@ -71,6 +71,8 @@ def test_generation_arguments_are_sampling(converted):
         ("generation_batch_size = 4", None),
         ("vllm_tensor_parallel_size = 2, tf32 = True, trackio_space_id = 'x', project = 'y'", None),
         ("sync_ref_model = True", "GRPOConfig(sync_ref_model=True)"),
+        ("sync_ref_model = False", None),
+        ("top_entropy_quantile = 0", "GRPOConfig(top_entropy_quantile=0)"),
     ],
 )
 def test_what_changes_learning_and_has_no_key_is_said(converted, given, said):

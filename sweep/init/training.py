@@ -103,7 +103,8 @@ def _unsaid(draft: Draft, recipe: Recipe) -> None:
         for argument in sorted(config.arguments.keys() - DEALT_WITH - set(SAME_NAME)):
             value = config.get(argument)
             matters = OF_EFFECT.match(argument) or not OF_NO_EFFECT.match(argument)
-            if value not in (None, False) and matters:
+            # By identity: 0 is equal to False, and is a value.
+            if value is not None and value is not False and matters:
                 draft.unsaid.append(f"GRPOConfig({argument}={value!r})")
         if config.get("chat_template_kwargs"):
             draft.put_if_known(
