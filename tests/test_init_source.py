@@ -47,3 +47,21 @@ def test_a_string_of_several_lines_within_a_block_keeps_its_own_indentation(tmp_
     path.write_text('if __name__ == "__main__":\n    system = """\n    first\n      second\n    """\n')
     [statement] = read_source(path).statements
     assert ast.dump(ast.parse(statement.text)) == ast.dump(ast.parse(ast.unparse(statement.node)))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "",
+        "bf16 = True",
+        "use_cpu = False, bf16 = False, fp16 = True, tf32 = True",
+        "**dict(bf16 = True, max_grad_norm = 0.2)",
+        "**{'tf32': True}, **{'use_cpu': False}",
+    ],
+)
+@pytest.mark.parametrize("name", ["settings", "settings: GRPOConfig"])
+def test_a_configuration_that_rows_need_is_made_without_a_gpu_whatever_it_says_of_one(converted, name, given, tmp_path):
+    made = f"from trl import GRPOConfig\n{name} = GRPOConfig('{tmp_path}', max_steps = 7, {given})\n"
+    data = DATA + "dataset = dataset.select(range(settings.max_steps - 3))\n"
+    task = task_of(converted(LOAD, made, data, REWARD, TRAIN))
+    assert len(task.rows()) == 4
