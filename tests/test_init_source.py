@@ -65,3 +65,8 @@ def test_a_configuration_that_rows_need_is_made_without_a_gpu_whatever_it_says_o
     data = DATA + "dataset = dataset.select(range(settings.max_steps - 3))\n"
     task = task_of(converted(LOAD, made, data, REWARD, TRAIN))
     assert len(task.rows()) == 4
+
+
+def test_a_cell_that_is_nested_too_deep_is_named_and_the_others_are_read(converted):
+    made = converted(LOAD, "x = " + "-" * 100_000 + "1", DATA, REWARD, TRAIN)
+    assert "not read: cell 2: nested too deep" in made.files["REPORT.md"]

@@ -80,10 +80,13 @@ def _from_cells(path: Path, cells: list[str], *, counted: str = "cell") -> Sourc
         try:
             tree = ast.parse(python)
         # A cell in another syntax must not hide the rest of a notebook; it is listed as not read.
-        except (SyntaxError, ValueError, RecursionError) as error:
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             line = getattr(error, "lineno", None)
             where = f"cell {number}" if counted == "cell" else f"{path.name}"
-            unread.append(f"{where}{f', line {line}' if line else ''}: {getattr(error, 'msg', error)}")
+            why = getattr(error, "msg", error)
+            if isinstance(error, MemoryError | RecursionError):  # Python's own way to say so, often without a word
+                why = "nested too deep"
+            unread.append(f"{where}{f', line {line}' if line else ''}: {why}")
             continue
         lines = python.split("\n")
         for node in tree.body:
