@@ -159,7 +159,7 @@ def _trial_row(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
         "tokens": cost.get("tokens"),
         "adapter_parameters": cost.get("adapter_parameters"),
         "started": trial.datetime_start,
-        "seconds": trial.duration.total_seconds() if trial.duration else None,
+        "seconds": None if trial.duration is None else trial.duration.total_seconds(),
         "device_seconds": device_seconds(trial) if cost else None,
         **{f"seconds_{name}": value for name, value in cost.get("seconds", {}).items()},
     }

@@ -108,6 +108,30 @@ def test_messages_that_pandas_wrote_as_text_are_messages_again(tmp_path):
         dataset_task(settings(data="numpy.csv"), seed=0, folders=[tmp_path])
 
 
+DEEP = "[" * 100_000
+"""Nested deeper than any parser follows."""
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["{[]: 1}", "{{}: 1}", "-" * 100_000 + "1", DEEP, "x" + ".a" * 100_000],
+    ids=["a list for a key", "a dictionary for a key", "signs", "brackets", "attributes"],
+)
+def test_a_text_that_looks_like_messages_and_is_no_python_is_named(tmp_path, content):
+    text = "[{'role': 'user', 'content': " + content + "}]"
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"prompt": text}))
+    with pytest.raises(TaskError, match="row 1: prompt is a list of messages written as text, and cannot be read back"):
+        dataset_task(settings(data="rows.jsonl"), seed=0, folders=[tmp_path])
+
+
+@pytest.mark.parametrize("file", ["dataset_dict.json", "state.json"])
+def test_a_saved_data_set_that_is_nested_too_deep_is_named(tmp_path, file):
+    (tmp_path / "saved").mkdir()
+    (tmp_path / "saved" / file).write_text(DEEP)
+    with pytest.raises(TaskError, match="saved: cannot be read as a saved data set"):
+        dataset_task(settings(data="saved"), seed=0, folders=[tmp_path])
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [

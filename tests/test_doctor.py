@@ -135,6 +135,10 @@ def test_a_cuda_build_without_a_gpu_and_a_gpu_without_a_cuda_build_are_told(monk
     monkeypatch.setattr(gpu, "torch_cuda_build", lambda: "13.0")
     [check] = gpu.gpu_checks()  # the torch here has no CUDA, as one has whose driver is too old
     assert (check.status, "cannot use it" in check.found) == (Status.FAULT, True)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    [check] = gpu.gpu_checks()
+    assert check.status is Status.WARNING
+    assert "CUDA_VISIBLE_DEVICES='-1' hides it: trials run on the processor" in check.found
 
 
 def test_storages_are_looked_at_and_not_made(tmp_path, monkeypatch):

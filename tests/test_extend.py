@@ -1,5 +1,6 @@
 """`sweep extend`: longer ladders in a stored study, and what is confirmed after that."""
 
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -199,6 +200,9 @@ def test_after_a_look_the_extended_study_is_confirmed_anew_and_says_so(confirmed
     phases = Counter(load_results(confirmed, "tiny").trials.phase)
     assert set(phases) == {"search", "confirm", "confirm 1"}
     assert phases["confirm"] == len(study.trials)
+    for option, mark, phase in (("search", "", "search"), ("confirm", "c", "confirm"), ("earlier", "c1/", "confirm 1")):
+        listed = sweep("trials", "tiny", "--phase", option, cwd=tmp_path).stdout.splitlines()
+        assert sum(bool(re.match(rf" *{mark}\d", line)) for line in listed) == phases[phase] > 0
 
 
 def test_confirmations_are_known_by_their_names():

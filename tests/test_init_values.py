@@ -64,6 +64,31 @@ def test_generation_arguments_are_sampling(converted):
     assert "do_sample" not in made.files["REPORT.md"]
 
 
+@pytest.mark.parametrize("stop", ['["</answer>"]', '"</answer>"', '("</answer>",)'])
+def test_stop_strings_are_sampling_in_a_list_or_alone(converted, stop):
+    given = f"vllm_sampling_params = SamplingParams(stop = {stop}, top_k = -1, min_p = 0.1), max_steps = 250,"
+    made = converted(LOAD, DATA, REWARD, TRAIN.replace("max_steps = 250,", given))
+    learner = study_of(made)["learner"]
+    assert (learner.get("min_p"), "top_k" in learner) == (0.1, False)
+    assert learner["stop"] == ["</answer>"]
+    given = f"generation_kwargs = dict(stop_strings = {stop}), max_steps = 250,"
+    made = converted(LOAD, DATA, REWARD, TRAIN.replace("max_steps = 250,", given))
+    assert study_of(made)["learner"]["stop"] == ["</answer>"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("max_steps = 250,", "max_steps = 250, scale_rewards = ['group'],"),
+        ('use_gradient_checkpointing = "unsloth",', "use_gradient_checkpointing = ['unsloth'],"),
+    ],
+)
+def test_a_list_where_theirs_takes_none_is_no_crash(converted, old, new):
+    study = study_of(converted(*(cell.replace(old, new) for cell in (LOAD, DATA, REWARD, TRAIN))))
+    assert "scale_rewards" not in study["learner"]
+    assert "gradient_checkpointing" not in study["model"]
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
@@ -71,6 +96,8 @@ def test_generation_arguments_are_sampling(converted):
         ("generation_batch_size = 4", None),
         ("vllm_tensor_parallel_size = 2, tf32 = True, trackio_space_id = 'x', project = 'y'", None),
         ("sync_ref_model = True", "GRPOConfig(sync_ref_model=True)"),
+        ("sync_ref_model = False", None),
+        ("top_entropy_quantile = 0", "GRPOConfig(top_entropy_quantile=0)"),
     ],
 )
 def test_what_changes_learning_and_has_no_key_is_said(converted, given, said):

@@ -3,6 +3,7 @@
 import math
 
 import torch
+from trl.trainer.utils import nanstd
 
 from objectives.engines.protocol import Completion
 from objectives.learners.packed.grpo import Objective, advantages, correction_weights, slot_losses
@@ -18,6 +19,15 @@ def test_advantages_leave_out_what_no_reward_applies_to():
     expected = torch.tensor([[-half, half, 0, 0, 0, 0], [-1 / 1.0001, 0, 1 / 1.0001, 0, 0, 0]])
     torch.testing.assert_close(values, expected)
     assert silent.tolist() == [0.5, 0.0]
+
+
+def test_a_group_with_a_single_reward_is_silent_where_trl_counts_it_so():
+    rewards = torch.tensor([[math.nan, 1.0, math.nan], [2.0, 2.0, math.nan], [0.1, 0.1, 0.1], [0.0, 1.0, math.nan]])
+    goal = Objective(loss_type="grpo", group_size=3, max_completion_tokens=4)
+    values, silent = advantages(rewards.flatten()[None], goal)
+    theirs = nanstd(rewards, dim=1)
+    assert silent.item() == torch.isclose(theirs, torch.zeros_like(theirs)).float().mean().item() == 0.5
+    assert values[0, :3].tolist() == [0.0, 0.0, 0.0]
 
 
 def test_an_engine_that_gives_no_log_probabilities_is_not_corrected_for():

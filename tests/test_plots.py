@@ -198,3 +198,14 @@ def test_ranks_without_their_share_of_the_design_are_marked(tmp_path):
 def test_a_strip_marks_each_value_and_the_base_policy():
     strip = value_strip((0.0, 0.5, 0.51, 1.0), top=1.0, baseline=0.25)
     assert strip[0] == "o" and strip[5] == "|" and strip[10] == "8" and strip[19] == "o"
+
+
+def test_the_best_of_a_rank_may_have_a_reward_of_zero(tmp_path):
+    rewards = summarize(stored_study(tmp_path, points=[(1, 16, 1e-3, -0.5), (1, 32, 2e-3, 0.0)])).ranks[0]
+    assert (rewards.best.number, rewards.best.value) == (1, 0.0)
+
+
+def test_a_trial_that_took_no_time_took_zero_seconds(study):
+    trial = study.trials[0]
+    trial.datetime_complete = trial.datetime_start
+    assert summarize(study, [trial]).trials[0].seconds == 0.0

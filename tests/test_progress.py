@@ -1,6 +1,7 @@
 """What a person sees while a study runs: on a terminal of 80 and of 120 columns, and as lines."""
 
 import io
+import threading
 
 import pytest
 from rich.console import Console
@@ -65,6 +66,36 @@ def test_a_terminal_shows_rewards_pace_what_each_trial_does_and_the_time_left(wi
     assert shown[2].endswith("rolling out") and "0/250" in shown[2]
     live.trial_ended(spec(11), score=0.5, reason=None)
     assert not any("trial 11" in line for line in drawn(live, width))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda live: live.trial_started(spec(13), worker=1),
+        lambda live: live.trial_ended(spec(11), score=0.5, reason=None),
+        lambda live: live.worker_is(2, "loading the model"),
+    ],
+    ids=["a trial starts", "a trial ends", "a worker comes"],
+)
+def test_what_changes_while_it_is_drawn_waits_until_it_has_been(change, monkeypatch):
+    live = LiveProgress(Console(file=io.StringIO(), width=80, force_terminal=True))
+    for number in (11, 12):
+        live.trial_started(spec(number))
+    live.worker_is(1, "starting")
+    changing = threading.Thread(target=change, args=(live,))
+
+    def half_way(pace, steps):
+        steps = iter(steps)
+        next(steps)
+        changing.start()
+        changing.join(timeout=0.3)
+        return f"{1 + len(list(steps))} running, {len(live._workers)} workers"
+
+    monkeypatch.setattr(Pace, "time_left", half_way)
+    text = drawn(live, 80)
+    changing.join()
+    assert "2 running, 2 workers" in text[0]
+    assert sum("trial" in line for line in text[1:]) == 2
 
 
 def test_a_sparkline_goes_from_the_lowest_to_the_highest():

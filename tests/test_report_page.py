@@ -4,6 +4,7 @@ import base64
 import csv
 import gzip
 import io
+import math
 import re
 import shutil
 import subprocess
@@ -180,3 +181,17 @@ def test_a_browser_offers_to_copy_calls_and_to_save_data(page, tmp_path):
     assert done.stdout.count('<button type="button">copy</button>') == page.count("<pre>")
     assert "SAVED 118 lines: study,phase,trial" in done.stdout
     assert done.stdout.count("SAVED ") - SAVED.count("SAVED ") == 2
+
+
+def test_a_reward_function_without_a_spread_has_none_on_the_page(tmp_path):
+    report = read_report(stored_study(tmp_path))
+    for trial in report.evidence.trials:
+        curve = trial.user_attrs[attributes.CURVE]
+        # As they are stored where one completion a step, or none of the last step's, has a reward of that function.
+        if trial.params["r"] == 1:
+            del curve["reward_std:exact"]
+        else:
+            curve["reward_std:exact"][-1] = math.nan if trial.number == 2 else curve["reward_std:exact"][-1]
+    page = report_html(report)
+    assert '<td>1</td><td class="text">exact</td><td>0.450</td><td></td>' in page
+    assert re.search(r'<td>16</td><td class="text">exact</td><td>[\d.]+</td><td>0.100</td>', page)

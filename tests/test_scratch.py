@@ -1,5 +1,6 @@
 """Where temporary files go, on machines with little shared memory or with a folder that forbids programs."""
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -107,3 +108,35 @@ def test_folders_of_the_dead_are_removed_and_no_others(tmp_path, monkeypatch):
     mine.remove()
     other.remove()
     assert [path.name for path in tmp_path.iterdir()] == ["rank-sweep-of-another-kind"]
+
+
+@pytest.mark.parametrize("killed_before", ["flock", "rename"])
+def test_what_was_killed_while_it_made_its_folder_leaves_none_for_good(tmp_path, monkeypatch, killed_before):
+    monkeypatch.setattr(scratch, "SHARED_MEMORY", tmp_path)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    places = {"flock": "tempfile.mkdtemp", "rename": "scratch.fcntl.flock"}
+    code = (
+        "import os, signal, tempfile; from pathlib import Path; from sweep.running import scratch\n"
+        f"tempfile.tempdir = {str(tmp_path)!r}; do = {places[killed_before]}\n"
+        "def done_and_killed(*given, **named): do(*given, **named); os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"{places[killed_before]} = done_and_killed\n"
+        f"scratch.Scratch(near=Path({str(tmp_path)!r}))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=False)
+    [left] = tmp_path.iterdir()
+    assert left.name.startswith(".rank-sweep-") and (left / "lock").exists() == (killed_before == "rename")
+    scratch.Scratch(near=tmp_path).remove()
+    assert left.is_dir(), "somebody may be about to give it its name"
+    os.utime(left, (1, 1))
+    scratch.Scratch(near=tmp_path).remove()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_held_stays_however_old_and_unfinished_it_is(tmp_path):
+    held = tmp_path / ".rank-sweep-held"
+    held.mkdir()
+    with (held / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        os.utime(held, (1, 1))
+        scratch.remove_abandoned(tmp_path)
+        assert held.is_dir()

@@ -9,7 +9,15 @@ from objectives.settings.learner import PackedSettings, TrlSettings
 from sweep.errors import StudyFileError
 from sweep.storage.database import changed_keys
 from sweep.study.file import StudyFile
-from sweep.study.reading import find_study, load_study, make_study, parse_override, parse_study, shipped_studies
+from sweep.study.reading import (
+    find_study,
+    line_of,
+    load_study,
+    make_study,
+    parse_override,
+    parse_study,
+    shipped_studies,
+)
 
 TINY = tomllib.loads(find_study("tiny").read_text())
 
@@ -159,3 +167,9 @@ def test_a_study_that_was_stored_with_every_key_of_both_learners_is_read_as_it_w
 def test_an_unknown_key_of_a_task_is_answered_with_the_tasks_own():
     with pytest.raises(StudyFileError, match=r"task\.symbol: unknown key; did you mean 'symbols'\? allowed: train_"):
         parse(task__symbol=4)
+
+
+def test_lines_of_a_study_file_are_counted_by_newlines_alone(tmp_path):
+    file = tmp_path / "study.toml"
+    file.write_text('[study]\ndescription = "one\u2028two\x85three"\n[budget]\nsteps = 4\n')
+    assert line_of(file, "budget.steps") == 4

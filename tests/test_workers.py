@@ -1,13 +1,10 @@
 """Several workers under one supervisor: who starts, who gets trials, who dies and what is made of it."""
 
-import os
 from dataclasses import replace
 
 import pytest
 
 from sweep.errors import StudyFileError, TrialsFailedError
-from sweep.preflight import worker_places as module
-from sweep.preflight.worker_places import THREADS, VISIBLE, worker_places
 from sweep.running.roster import Roster
 from sweep.search.schedule import ended_trials
 from sweep.storage import attributes
@@ -177,56 +174,6 @@ def test_rounding_between_processors_is_no_difference():
     assert not roster.unlike_the_first(READY)
     moved = replace(READY.baseline, sampled=READY.baseline.sampled + 0.003)
     assert not roster.unlike_the_first(replace(READY, baseline=moved))
-
-
-@pytest.fixture
-def gpus(monkeypatch):
-    """A machine with this many GPUs, by number or by name."""
-
-    def machine(count, mask=None):
-        monkeypatch.setattr(module, "uses_gpu_here", lambda: count > 0)
-        monkeypatch.setattr(module, "count_gpus", lambda: count)
-        monkeypatch.delenv(VISIBLE, raising=False)
-        if mask is not None:
-            monkeypatch.setenv(VISIBLE, mask)
-
-    return machine
-
-
-@pytest.mark.parametrize(
-    ("count", "mask", "places"),
-    [
-        (1, None, ["0"]),
-        (4, None, ["0", "1", "2", "3"]),
-        (4, "2,3", ["2", "3"]),
-        (2, "GPU-a, GPU-b", ["GPU-a", "GPU-b"]),
-    ],
-)
-def test_each_gpu_has_a_worker_of_its_own_by_default(gpus, config, count, mask, places):
-    gpus(count, mask)
-    assert [place[VISIBLE] for place in worker_places(config)] == places
-
-
-def test_more_workers_than_gpus_or_cores_are_refused_in_one_line(gpus, config, monkeypatch):
-    gpus(2)
-    asked = load_study("tiny", [*OVERRIDES, "run.workers=3"])
-    with pytest.raises(StudyFileError, match=r"run.workers=3; this machine has 2 GPUs; allowed: 'auto', 1 to 2"):
-        worker_places(asked)
-    gpus(0)
-    monkeypatch.setattr(module, "cores", lambda: 2.0)
-    with pytest.raises(StudyFileError, match=r"this machine has 2 processor cores; allowed: 'auto', 1 to 2"):
-        worker_places(asked)
-
-
-def test_workers_on_a_processor_share_its_cores(gpus, monkeypatch):
-    gpus(0)
-    monkeypatch.setattr(module, "cores", lambda: 8.0)
-    monkeypatch.delenv(THREADS, raising=False)
-    asked = load_study("tiny", ["run.workers=2"])
-    assert worker_places(asked) == ({THREADS: "4"}, {THREADS: "4"})
-    assert worker_places(load_study("tiny", [])) == ({},)
-    monkeypatch.setitem(os.environ, THREADS, "1")
-    assert worker_places(asked) == ({}, {})
 
 
 def test_a_plan_says_what_several_workers_take_and_bring(config, tmp_path):

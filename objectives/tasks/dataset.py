@@ -104,8 +104,8 @@ def _read_messages(text: str, where: str) -> Any:
     for read in (json.loads, ast.literal_eval):
         try:
             return read(text)
-        # literal_eval raises the last two for a text that is nested too deep.
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
+        # literal_eval raises TypeError for a key that is a list, and the last two for a text that is nested too deep.
+        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
             continue
     raise TaskError(
         f"{where}: prompt is a list of messages written as text, and cannot be read back; save the data as JSONL or "

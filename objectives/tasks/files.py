@@ -176,7 +176,7 @@ def _read_saved(folder: Path, split: str) -> list[Row]:
         if not (state := folder / "state.json").is_file():
             raise TaskError(f"{folder} is a folder, and no data set was saved to it; name a file in it")
         files = [folder / file["filename"] for file in json.loads(state.read_text(encoding="utf-8"))["_data_files"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         if isinstance(error, TaskError):
             raise
         raise TaskError(f"{folder}: cannot be read as a saved data set: {error!r}") from error

@@ -17,6 +17,7 @@ class Phase(StrEnum):
 
     SEARCH = "search"
     CONFIRM = "confirm"
+    EARLIER = "earlier"
 
 
 class State(StrEnum):
@@ -32,7 +33,12 @@ class State(StrEnum):
 def trials(
     study: StoredStudyArgument,
     phase: Annotated[
-        Phase | None, typer.Option("--phase", help="List only the search, or only the confirmation.")
+        Phase | None,
+        typer.Option(
+            "--phase",
+            help="List only the search, only the confirmation, or only earlier confirmations: those from before "
+            "`sweep extend`.",
+        ),
     ] = None,
     state: Annotated[
         list[State], typer.Option("--state", help="List only trials in this state; may be repeated.")
@@ -44,9 +50,11 @@ def trials(
 ) -> None:
     """List a stored study's trials, one by one: state, point, seed, held-out reward, gain, time, and why it ended.
 
-    A confirmation's trials have a `c` before their number, and those of `sweep add` a `+` behind their state. The time
-    is a trial's share of the device's, as in the report: trials of a pack share it. `--json` and `--csv` print the
-    columns of `sweep.results.Results.trials`: a list of objects, or one line per trial.
+    A confirmation's trials have a `c` before their number, as `c3`; those of the first one from before `sweep extend`
+    have a `c1/`, as `c1/3`. Trials of `sweep add` have a `+` behind their state. The time is a trial's share of the
+    device's, as in the report: trials of a pack share it. `--json` and `--csv` print the columns of
+    `sweep.results.Results.trials`: a list of objects, or one line per trial. There the phase of a trial `c1/3` is
+    `confirm 1`.
 
     Examples: `sweep trials tiny`, `sweep trials tiny --r 4 --state collapsed`, `sweep trials tiny --csv > trials.csv`
     """
@@ -55,7 +63,9 @@ def trials(
     if as_json and as_csv:
         raise typer.BadParameter("--json and --csv are two ways to print; give one")
     frame = load_results(storage, open_stored(study, storage).study_name).trials
-    if phase is not None:
+    if phase is Phase.EARLIER:
+        frame = frame[~frame.phase.isin([Phase.SEARCH.value, Phase.CONFIRM.value])]
+    elif phase is not None:
         frame = frame[frame.phase == phase.value]
     if r:
         frame = frame[frame.r.isin(r)]

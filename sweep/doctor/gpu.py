@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
 
 from sweep.doctor.check import Check, fault, ok, warning
 from sweep.doctor.packages import torch_cuda_build
-from sweep.preflight.devices import ask_nvidia_smi, present_device, shows_gpu
+from sweep.preflight.devices import VISIBLE, ask_nvidia_smi, gpus_hidden, present_device, shows_gpu
 
 ASK_TORCH = "import torch; print(torch.cuda.is_available(), torch.cuda.get_device_capability()[0])"
 
@@ -31,6 +32,9 @@ def gpu_checks() -> Iterator[Check]:
         yield fault("GPU", found, "nvidia-smi does not answer: install NVIDIA's driver, or pass it into the container")
     elif build is None:
         yield warning("GPU", f"{found}; torch is built for CPUs and leaves it alone", "pip install 'rank-sweep[gpu]'")
+    elif gpus_hidden():
+        hidden = f"{VISIBLE}={os.environ[VISIBLE]!r} hides it: trials run on the processor"
+        yield warning("GPU", f"{found}; {hidden}", f"unset {VISIBLE}")
     else:
         yield _ask_torch(found, build)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -115,20 +116,23 @@ def _answer(evidence: Evidence) -> dict[str, str]:
     }
 
 
-def _reward_rows(trials: Sequence[optuna.trial.FrozenTrial]) -> list[tuple[int, str, float, float, int]]:
-    """Rank, reward function, its mean and spread over the last step of the rank's trials, averaged, and decimals."""
-    found: dict[tuple[int, str], list[tuple[float, float]]] = defaultdict(list)
+def _reward_rows(trials: Sequence[optuna.trial.FrozenTrial]) -> list[tuple[int, str, float, float | None, int]]:
+    """Rank, reward function, its mean and spread over the last step of the rank's trials, averaged, and decimals.
+
+    The spread is None where no trial has one: a single completion with a reward has a mean, and no spread.
+    """
+    means: dict[tuple[int, str], list[float]] = defaultdict(list)
+    spreads: dict[tuple[int, str], list[float]] = defaultdict(list)
     for trial in trials:
-        curve = trial.user_attrs.get(attributes.CURVE, {})
-        for key in curve:
-            name = key.removeprefix("reward:")
-            if name != key and curve[key][-1] is not None:
-                found[trial.params["r"], name].append((curve[key][-1], curve[f"reward_std:{name}"][-1] or 0.0))
-    rows = [
-        (r, name, fmean(mean for mean, _ in pairs), fmean(std for _, std in pairs))
-        for (r, name), pairs in sorted(found.items())
-    ]
-    return [(*row, decimals(row[3])) for row in rows]
+        for key, values in trial.user_attrs.get(attributes.CURVE, {}).items():
+            statistic, _, name = key.partition(":")
+            if name and values[-1] is not None and math.isfinite(values[-1]):
+                (means if statistic == "reward" else spreads)[trial.params["r"], name].append(values[-1])
+    rows = []
+    for (r, name), own in sorted(means.items()):
+        spread = fmean(spreads[r, name]) if (r, name) in spreads else None
+        rows.append((r, name, fmean(own), spread, decimals(spread or 0.0)))
+    return rows
 
 
 def _embed(drawn: go.Figure, name: str) -> str:

@@ -13,7 +13,7 @@ from sweep.init.ladders import alpha_ladder, rank_ladder, rate_ladder
 from sweep.init.recipe import Recipe
 from sweep.init.values import UnknownValueError, evaluate
 
-CHECKPOINTING = {"unsloth": "unsloth", True: "standard", "True": "standard", False: "off", "False": "off"}
+CHECKPOINTING = {"unsloth": "unsloth", "True": "standard", "False": "off"}
 FORMATS = ("float32", "bfloat16", "float16")
 
 
@@ -132,8 +132,10 @@ def _adapter_details(draft: Draft, adapter: Call | None) -> None:
     if adapter is not None and adapter.get("bias", "none") != "none":
         draft.unsaid.append(f"get_peft_model(bias={adapter.get('bias')!r}): vLLM serves adapters without biases")
     checkpointing = None if adapter is None else adapter.get("use_gradient_checkpointing")
-    if checkpointing in CHECKPOINTING and CHECKPOINTING[checkpointing] != "unsloth":
-        draft.put("model", "gradient_checkpointing", CHECKPOINTING[checkpointing], "theirs")
+    # By its name: what they write may be a list, which is no key.
+    named = CHECKPOINTING.get(str(checkpointing), "unsloth")
+    if named != "unsloth":
+        draft.put("model", "gradient_checkpointing", named, "theirs")
 
 
 def draft_lengths(draft: Draft, recipe: Recipe) -> None:

@@ -73,29 +73,40 @@ def _cells(path: Path, text: str) -> list[str]:
 def _from_cells(path: Path, cells: list[str], *, counted: str = "cell") -> Source:
     statements: list[Statement] = []
     unread = []
-    for number, cell in enumerate(cells, start=1):
+    for number, cell in enumerate(map(_as_python_reads, cells), start=1):
         if FOREIGN_CELL.match(cell):
             continue
         python = _without_shell(cell) if counted == "cell" else cell
         try:
             tree = ast.parse(python)
         # A cell in another syntax must not hide the rest of a notebook; it is listed as not read.
-        except (SyntaxError, ValueError, RecursionError) as error:
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             line = getattr(error, "lineno", None)
             where = f"cell {number}" if counted == "cell" else f"{path.name}"
-            unread.append(f"{where}{f', line {line}' if line else ''}: {getattr(error, 'msg', error)}")
+            why = getattr(error, "msg", error)
+            if isinstance(error, MemoryError | RecursionError):  # Python's own way to say so, often without a word
+                why = "nested too deep"
+            unread.append(f"{where}{f', line {line}' if line else ''}: {why}")
             continue
-        lines = python.splitlines()
+        lines = python.split("\n")
         for node in tree.body:
             place = f"cell {number}" if counted == "cell" else f"line {node.lineno}"
             statements += _flattened(node, lines, place)
     return Source(path=path, statements=tuple(statements), text="\n".join(cells), unread=tuple(unread))
 
 
+def _as_python_reads(text: str) -> str:
+    r"""A text whose lines all end in `\n`, as Python's parser makes it; it counts lines by nothing else.
+
+    `str.splitlines` would cut at form feeds and other separators too, which may stand within a string.
+    """
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
 def _without_shell(cell: str) -> str:
     """A cell whose shell and magic lines do nothing, continuations included."""
     kept, skipping = [], False
-    for line in cell.splitlines():
+    for line in cell.split("\n"):
         if skipping:
             skipping = line.rstrip().endswith("\\")
             kept.append("")
@@ -126,17 +137,16 @@ def text_of(node: ast.stmt, lines: Sequence[str]) -> str:
         start -= 1
     last = node.end_lineno or node.lineno
     own = [*lines[start:first], *lines[first:last]]
-    # Several statements may share a line: then it takes the parser's word for this one.
-    if node.end_col_offset is not None and lines[last - 1][node.end_col_offset :].lstrip().startswith(";"):
-        return ast.unparse(node)
-    if lines[first][: node.col_offset].strip() and not decorators:
-        return ast.unparse(node)
     text = textwrap.dedent("\n".join(own))
+    return text if _reads_as(text, node) else ast.unparse(node)
+
+
+def _reads_as(text: str, node: ast.stmt) -> bool:
+    """Whether a text is that statement alone: several may share a line, and the lines of a string may have moved."""
     try:
-        ast.parse(text)
-    except SyntaxError:  # a string over several lines reaches further to the left than the statement
-        return ast.unparse(node)
-    return text
+        return [ast.dump(each) for each in ast.parse(text).body] == [ast.dump(node)]
+    except SyntaxError:
+        return False
 
 
 def indented(text: str) -> str:
@@ -145,7 +155,7 @@ def indented(text: str) -> str:
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type == tokenize.STRING or tokenize.tok_name[token.type].startswith("FSTRING"):
             inside.update(range(token.start[0] + 1, token.end[0] + 1))
-    lines = text.splitlines()
+    lines = text.split("\n")
     return "\n".join(
         line if number in inside or not line.strip() else f"    {line}" for number, line in enumerate(lines, start=1)
     )

@@ -14,12 +14,11 @@ from sweep.init.recipe import Recipe
 from sweep.init.rewards import reward_functions
 from sweep.init.slicing import defined, free_names, needed_by
 from sweep.init.source import Statement, indented
+from sweep.init.without_gpu import text_without_gpu
 
 ROWS = "rows"
 """What the function that gives the rows is called, unless their code calls something so."""
 TOKENIZER = "tokenizer"
-SANDBOX = {"Benchmarker", "check_python_modules", "create_locked_down_function", "execute_with_time_limit"}
-"""Functions that run code which a model wrote, in unsloth_zoo 2026.10."""
 DATA_FILE = r"""["']([\w./-]+\.(?:csv|tsv|jsonl?|parquet|txt|ya?ml))["']"""
 LOADERS = re.compile(r"(\.from_pretrained|get_peft_model|\.for_inference|\.for_training)$")
 
@@ -147,13 +146,13 @@ def _text(
             "# A sweep names its model here while it imports this module.\n"
             f'{TOKENIZER} = AutoTokenizer.from_pretrained(os.environ.get("SWEEP_MODEL", {str(model)!r}))\n'
         )
-    parts += [_without_gpu(statement) + "\n" for statement in rewards]
+    parts += [text_without_gpu(statement) + "\n" for statement in rewards]
     parts += [
         f"{alias} = {ast.unparse(expression)}\n"
         for alias, expression in wrapped.items()
         if not isinstance(expression, ast.Name)
     ]
-    inner = [_without_gpu(statement) for statement in rows]
+    inner = [text_without_gpu(statement) for statement in rows]
     values = ", ".join(ast.unparse(each) for each in returned)
     in_rows = {name for statement in rows for name in free_names(statement.node)} | {
         name for each in returned for name in free_names(each)
@@ -167,26 +166,6 @@ def _text(
     body = [f'"""{said}"""', *_declared_global(rows), *inner, f"return {values}"]
     parts.append(f"def {name}({argument}):\n" + indented("\n".join(body)) + "\n")
     return "\n".join(parts)
-
-
-def _without_gpu(statement: Statement) -> str:
-    """A statement's text; what Unsloth 2026.10 exports on a GPU alone is imported from where it is defined."""
-    node = statement.node
-    if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
-        call = node.value
-        # It is made where there may be no GPU, and TRL 1.13 asks for bfloat16 unless told otherwise.
-        if re.search(r"(GRPOConfig|TrainingArguments)$", ast.unparse(call.func)):
-            return f"{ast.unparse(node)[:-1]}{', ' if call.args or call.keywords else ''}use_cpu=True, bf16=False)"
-    if not (isinstance(node, ast.ImportFrom) and node.module == "unsloth"):
-        return statement.text
-    names = {alias.name for alias in node.names}
-    if not names <= SANDBOX:
-        return statement.text
-    return (
-        "import os\n\n# These need no GPU, and nothing more of Unsloth.\n"
-        'os.environ.setdefault("UNSLOTH_IS_PRESENT", "1")\n'
-        f"from unsloth_zoo.rl_environments import {', '.join(ast.unparse(alias) for alias in node.names)}"
-    )
 
 
 def _declared_global(rows: Sequence[Statement]) -> list[str]:
@@ -228,7 +207,7 @@ def _look_at(statements: Sequence[Statement]) -> list[str]:
         )
     if re.search(r"\bload_dataset\(|snapshot_download\(|requests\.", text):
         notes.append("task.py: it downloads data when the study starts")
-    if re.search(r"^\s*(from|import) unsloth\b(?!_)", "\n".join(map(_without_gpu, statements)), re.MULTILINE):
+    if re.search(r"^\s*(from|import) unsloth\b(?!_)", "\n".join(map(text_without_gpu, statements)), re.MULTILINE):
         notes.append("task.py: it imports Unsloth, which takes some seconds whenever the module is imported")
     if files := sorted(set(re.findall(DATA_FILE, text))):
         notes.append(

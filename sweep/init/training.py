@@ -20,6 +20,13 @@ SAME_NAME = (
 """Settings that GRPOConfig and a study's [learner] call alike, where a study has them."""
 SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "stop")
 """Of vLLM's SamplingParams."""
+NEUTRAL: dict[str, tuple[float, ...]] = {
+    "top_p": (1.0,),
+    "top_k": (-1, 0),
+    "min_p": (0.0,),
+    "repetition_penalty": (1.0,),
+}
+"""Values of these that change nothing."""
 OF_NO_EFFECT = re.compile(
     r"(adam_epsilon|auto_find|bf16|dataloader|ddp|deepspeed|disable_tqdm|do|ds3|eval|fp16|fsdp|full_determinism|"
     r"greater_is_better|hub|include|label_names|local_rank|log|logging|metric_for_best_model|num_completions|output_dir|"
@@ -67,7 +74,8 @@ def draft_learner(draft: Draft, recipe: Recipe) -> None:
     if "scale_rewards" in defaults or (recipe.unsloth and given.get("loss_type") == "dr_grpo" and scale is not None):
         draft.put("learner", "scale_rewards", "none", "Unsloth's for dr_grpo")
     elif scale is not None:
-        draft.put("learner", "scale_rewards", {True: "group", False: "none"}.get(scale, scale), "theirs")
+        named = {"True": "group", "False": "none"}.get(str(scale), scale)
+        draft.put_if_known("learner", "scale_rewards", named, f"GRPOConfig(scale_rewards={scale!r})")
     _unsaid(draft, recipe)
 
 
@@ -82,7 +90,7 @@ def _sampling(draft: Draft, recipe: Recipe) -> None:
                 draft.unsaid.append(f"SamplingParams(stop={text})")
             continue
         if value is not None and not _is_neutral(argument, value):
-            draft.put_if_known("learner", argument, value, f"SamplingParams({argument}={value!r})")
+            draft.put_if_known("learner", argument, _listed(argument, value), f"SamplingParams({argument}={value!r})")
     if config is None or "generation_kwargs" not in config.arguments:
         return
     inner = spread(config.arguments["generation_kwargs"], config.before)
@@ -91,7 +99,8 @@ def _sampling(draft: Draft, recipe: Recipe) -> None:
         value = draft.known(generation, argument)
         key = "stop" if argument == "stop_strings" else argument
         if value is not None and key in SAMPLING:
-            draft.put_if_known("learner", key, value, f"generation_kwargs({argument}={value!r})", "generation_kwargs")
+            theirs = f"generation_kwargs({argument}={value!r})"
+            draft.put_if_known("learner", key, _listed(key, value), theirs, "generation_kwargs")
         elif value is not None:
             draft.unsaid.append(f"generation_kwargs({argument}={value!r})")
 
@@ -103,7 +112,8 @@ def _unsaid(draft: Draft, recipe: Recipe) -> None:
         for argument in sorted(config.arguments.keys() - DEALT_WITH - set(SAME_NAME)):
             value = config.get(argument)
             matters = OF_EFFECT.match(argument) or not OF_NO_EFFECT.match(argument)
-            if value not in (None, False) and matters:
+            # By identity: 0 is equal to False, and is a value.
+            if value is not None and value is not False and matters:
                 draft.unsaid.append(f"GRPOConfig({argument}={value!r})")
         if config.get("chat_template_kwargs"):
             draft.put_if_known(
@@ -142,13 +152,13 @@ def _schedule(draft: Draft, config: Call | None) -> None:
 
 def _is_neutral(argument: str, value: Any) -> bool:
     """Whether a sampling parameter changes nothing."""
-    return (argument, value) in {
-        ("top_p", 1.0),
-        ("top_k", -1),
-        ("top_k", 0),
-        ("min_p", 0.0),
-        ("repetition_penalty", 1.0),
-    }
+    # Compared, not hashed: a value may be a list.
+    return value in NEUTRAL.get(argument, ())
+
+
+def _listed(argument: str, value: Any) -> Any:
+    """A stop string that stands alone, as the list that a study has of them; anything else as it is."""
+    return [value] if argument == "stop" and isinstance(value, str) else value
 
 
 def draft_budget(draft: Draft, recipe: Recipe) -> None:

@@ -136,11 +136,9 @@ def _assigned(name: str, before: Sequence[Statement], depth: int) -> Any:
                 return OPERATORS[type(op)](old, evaluate(added, earlier, depth + 1))
             case ast.FunctionDef() | ast.ClassDef():
                 continue
-        # Set in a branch or a loop: which one runs is not known.
-        if isinstance(node, ast.If | ast.For | ast.While | ast.With | ast.Try) and name in _stored(node):
-            raise UnknownValueError(name)
+        # Set in another way: which side of a branch runs, or how often a loop does, is not known.
         if name in _stored(node):
-            raise UnknownValueError(name)
+            break
     raise UnknownValueError(name)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
+from threading import Lock
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -40,6 +41,8 @@ class LiveProgress:
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        # Rich draws in a thread of its own. Nothing is printed while this is held: printing waits for that thread.
+        self._lock = Lock()
         self._pace = Pace()
         self._decimals = 3
         self._trials: dict[int, RunningLine] = {}
@@ -49,62 +52,73 @@ class LiveProgress:
 
     def __rich__(self) -> RenderableType:
         """As it stands now."""
-        note = [Text(self._note, style="dim")] if self._note else []
-        return Group(self._study(), *self._work(), *note)
+        with self._lock:
+            note = [Text(self._note, style="dim")] if self._note else []
+            return Group(self._study(), *self._work(), *note)
 
     def begin(self, *, done: int, trials: int, steps: int) -> None:
         """See `ProgressDisplay`."""
-        self._pace.trials, self._pace.steps, self._pace.ended = trials, steps, done
+        with self._lock:
+            self._pace.trials, self._pace.steps, self._pace.ended = trials, steps, done
         self._live.start()
 
     def added(self, *, trials: int) -> None:
         """See `ProgressDisplay`."""
-        self._pace.trials = trials
+        with self._lock:
+            self._pace.trials = trials
         self._print(added_line(trials))
 
     def note(self, text: str) -> None:
         """See `ProgressDisplay`."""
-        self._note = text
+        with self._lock:
+            self._note = text
 
     def ready(self, ready: Ready) -> None:
         """See `ProgressDisplay`."""
-        self._note, self._workers[0] = "", "ready"
-        self._decimals = places_of(ready)
+        with self._lock:
+            self._note, self._workers[0] = "", "ready"
+            self._decimals = places_of(ready)
         self._print(ready_line(ready, self._decimals))
 
     def worker_is(self, k: int, doing: str) -> None:
         """See `ProgressDisplay`."""
-        self._workers[k] = doing
+        with self._lock:
+            self._workers[k] = doing
 
     def trial_started(self, spec: TrialSpec, *, worker: int = 0) -> None:
         """See `ProgressDisplay`."""
-        self._workers[worker] = "ready"
-        self._trials[spec.number] = RunningLine(spec, worker)
+        with self._lock:
+            self._workers[worker] = "ready"
+            self._trials[spec.number] = RunningLine(spec, worker)
 
     def resumed(self, spec: TrialSpec, step: int, curve: Sequence[StepMetrics]) -> None:
         """See `ProgressDisplay`."""
-        line = self._trials[spec.number]
-        self._pace.resumed(spec.number, curve)
-        line.step, line.rewards = step, [metrics.reward for metrics in curve]
+        with self._lock:
+            line = self._trials[spec.number]
+            self._pace.resumed(spec.number, curve)
+            line.step, line.rewards = step, [metrics.reward for metrics in curve]
         self._print(resumed_line(spec, step, self._pace.steps))
 
     def trials_are(self, doing: str, trials: Sequence[int]) -> None:
         """See `ProgressDisplay`."""
-        for number in trials:
-            if number in self._trials:
-                self._trials[number].doing = doing
+        with self._lock:
+            for number in trials:
+                if number in self._trials:
+                    self._trials[number].doing = doing
 
     def step(self, spec: TrialSpec, metrics: StepMetrics) -> None:
         """See `ProgressDisplay`."""
-        self._pace.count(spec.number, metrics)
-        line = self._trials[spec.number]
-        line.step = metrics.step
-        line.rewards.append(metrics.reward)
+        with self._lock:
+            self._pace.count(spec.number, metrics)
+            line = self._trials[spec.number]
+            line.step = metrics.step
+            line.rewards.append(metrics.reward)
 
     def trial_ended(self, spec: TrialSpec, *, score: float | None, reason: str | None, again: bool = False) -> None:
         """See `ProgressDisplay`."""
-        self._trials.pop(spec.number)
-        self._pace.ended += not again
+        with self._lock:
+            self._trials.pop(spec.number)
+            self._pace.ended += not again
         self._print(ended_line(spec, score, reason, self._decimals, again=again))
 
     def tick(self) -> None:

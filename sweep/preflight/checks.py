@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib.util
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from objectives.tasks.rows import is_local
 from objectives.tasks.user_files import own_files, own_references
 from objectives.user_code.modules import check_reference, find_file, find_parameters
 from sweep.errors import StudyFileError
-from sweep.preflight.devices import shows_gpu
+from sweep.preflight.devices import VISIBLE, gpus_hidden, shows_gpu
 from sweep.preflight.placement import Placement, place_here
 from sweep.preflight.prompts import PromptPlan, find_tokenizer, fitting, plan_prompts
 from sweep.study.file import StudyFile
@@ -189,9 +190,12 @@ def check_device(study: StudyFile) -> None:
     Raises:
         StudyFileError: where it has none, or packs cannot be trained there.
     """
-    if study.model.device == "gpu" and not shows_gpu():
+    if study.model.device == "gpu" and (not shows_gpu() or gpus_hidden()):
+        why = "this machine shows none"
+        if shows_gpu():
+            why = f"{VISIBLE}={os.environ[VISIBLE]!r} hides this machine's"
         raise StudyFileError(
-            f"study {study.study.name!r} needs an NVIDIA GPU (model.device = 'gpu'), and this machine shows none; "
+            f"study {study.study.name!r} needs an NVIDIA GPU (model.device = 'gpu'), and {why}; "
             "`sweep plan` plans it anywhere, and --set model.device=any runs it here"
         )
     check_placed(study, place_here(study))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import math
+import os
 import re
 import shutil
 import subprocess
@@ -13,6 +15,7 @@ from typing import Literal
 from sweep.errors import UsageError
 
 MIB, GIB = 2**20, 2**30
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 MEMORY_MIB = {
     "T4": 15360,
@@ -66,12 +69,14 @@ def named_device(name: str) -> Device:
 
 
 def planned_device(name: str | None) -> Device | None:
-    """The GPU to plan for: the one of this name or, without any, the one here.
+    """The GPU to plan for: the one of this name or, without any, the one that may be used here.
 
     Raises:
         UsageError: where there is no such name.
     """
-    return present_device() if name is None else named_device(name)
+    if name is not None:
+        return named_device(name)
+    return None if gpus_hidden() else present_device()
 
 
 def present_device() -> Device | None:
@@ -86,6 +91,30 @@ def present_device() -> Device | None:
 def count_gpus() -> int:
     """How many GPUs nvidia-smi lists."""
     return len(_list_gpus("index", timeout_s=5))
+
+
+def visible_gpus() -> tuple[str, ...]:
+    """The GPUs that this process and those that it starts may use, as CUDA names them: by number, or by id.
+
+    CUDA reads CUDA_VISIBLE_DEVICES up to the first entry that names no GPU, as -1 or a number above the last; an empty
+    list hides them all, and so does one that names a GPU twice (`torch.cuda._parse_visible_devices`, torch 2.13).
+    """
+    count, mask = count_gpus(), os.environ.get(VISIBLE)
+    if mask is None:
+        return tuple(map(str, range(count)))
+    named: list[str] = []
+    for entry in map(str.strip, mask.split(",")):
+        number = re.match(r"\+?(\d+)", entry)
+        # Where nvidia-smi does not tell how many there are, any number may be one.
+        if not entry.startswith(("GPU-", "MIG-")) and (number is None or int(number[1]) >= (count or math.inf)):
+            break
+        named.append(entry if number is None else str(int(number[1])))
+    return () if len(set(named)) < len(named) else tuple(named)
+
+
+def gpus_hidden() -> bool:
+    """Whether CUDA_VISIBLE_DEVICES hides every GPU that there may be."""
+    return VISIBLE in os.environ and not visible_gpus()
 
 
 def ask_nvidia_smi(fields: str, *, timeout_s: float) -> str | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
 from objectives.memory.footprint import EngineKind, engine_kind
-from sweep.preflight.devices import Device, present_device, shows_gpu
+from sweep.preflight.devices import Device, gpus_hidden, present_device, shows_gpu
 from sweep.study.file import StudyFile
 
 
@@ -39,10 +39,10 @@ def place_here(config: StudyFile) -> Placement:
 
 
 def uses_gpu_here() -> bool:
-    """Whether a worker here would compute on a GPU: there is one, and torch is not a build for processors alone."""
+    """Whether a worker here would compute on a GPU: one is visible, and torch is not a build for processors alone."""
     try:
         # Read from the package's version: importing torch takes seconds, and the supervisor never does.
-        return shows_gpu() and not version("torch").endswith("+cpu")
+        return shows_gpu() and not gpus_hidden() and not version("torch").endswith("+cpu")
     except PackageNotFoundError:
         return False
 

@@ -7,11 +7,10 @@ from collections.abc import Mapping
 
 from objectives.machine import cores
 from sweep.errors import StudyFileError
-from sweep.preflight.devices import Device, count_gpus
+from sweep.preflight.devices import VISIBLE, Device, visible_gpus
 from sweep.preflight.placement import uses_gpu_here
 from sweep.study.file import StudyFile
 
-VISIBLE = "CUDA_VISIBLE_DEVICES"
 THREADS = "OMP_NUM_THREADS"
 
 
@@ -49,14 +48,6 @@ def workers_note(config: StudyFile, device: Device | None) -> str:
     except StudyFileError as error:
         return str(error)
     return ""
-
-
-def visible_gpus() -> tuple[str, ...]:
-    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them: by number, or by id."""
-    mask = os.environ.get(VISIBLE)
-    if mask is None:
-        return tuple(map(str, range(count_gpus())))
-    return tuple(gpu.strip() for gpu in mask.split(",") if gpu.strip())
 
 
 def _count(config: StudyFile, *, default: int, most: int, of: str) -> int:

@@ -6,6 +6,8 @@ import fcntl
 import os
 import shutil
 import tempfile
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -16,6 +18,8 @@ PREFIX = "rank-sweep-"
 LOCK = "lock"
 LEAST_FREE = 256 * 2**20
 """Bytes that a folder for temporary files must have free."""
+UNFINISHED_S = 3600.0
+"""After so many seconds, a folder that has not got its name yet is nobody's: whoever lives gives it one at once."""
 
 
 def memory_folder() -> Path | None:
@@ -94,9 +98,22 @@ class Scratch:
 def remove_abandoned(place: Path) -> None:
     """Removes folders whose owners are gone."""
     for folder in place.glob(f"{PREFIX}*"):
-        try:
-            with (folder / LOCK).open("r+") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder, ignore_errors=True)
-        except OSError:  # it is in use, another user's, or none of ours
-            continue
+        _remove_unheld(folder, opened="r+")
+    for folder in place.glob(f".{PREFIX}*"):
+        with suppress(OSError):
+            if time.time() - folder.stat().st_mtime > UNFINISHED_S:
+                # Whoever was killed in between may not have made its lock.
+                _remove_unheld(folder, opened="a+")
+
+
+def _remove_unheld(folder: Path, *, opened: str) -> None:
+    """Removes a folder unless somebody holds its lock.
+
+    Args:
+        folder: The folder.
+        opened: How its lock is opened: `r+` leaves a folder without one alone, `a+` makes it.
+    """
+    # It is in use, another user's, or none of ours.
+    with suppress(OSError), (folder / LOCK).open(opened) as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(folder, ignore_errors=True)

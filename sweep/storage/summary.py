@@ -185,7 +185,7 @@ def summarize_ranks(trials: tuple[TrialSummary, ...], *, points_per_rank: int) -
                 values=values,
                 collapsed=sum(trial.collapsed for trial in own),
                 ended_early=sum(trial.r == r and trial.ended_early for trial in trials),
-                best=max(own, key=lambda trial: trial.value or -math.inf),
+                best=own[values.index(max(values))],
                 tuned=not why_untuned(tried, tried - collapsing, points_per_rank),
             )
         )
@@ -210,5 +210,5 @@ def _trial_summary(trial: optuna.trial.FrozenTrial) -> TrialSummary:
         ended_early=bool(attrs.get(attributes.ENDED_EARLY)),
         design=bool(attrs.get(DESIGN)),
         added=bool(attrs.get(attributes.ADDED)),
-        seconds=trial.duration.total_seconds() if trial.duration else None,
+        seconds=None if trial.duration is None else trial.duration.total_seconds(),
     )

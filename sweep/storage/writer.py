@@ -26,7 +26,12 @@ class Writer:
     storage: BulkStorage
     """To write it through."""
     claim: Callable[[optuna.Study], None]
-    """To be called once the study is there, before anything in it is changed."""
+    """To be called once the study is there and known to be the one to write, before its trials are.
+
+    The lock is held before, too, and what a study is made with is written under it. From the claim on, it is noticed as
+    well where somebody else had it while the connection was lost. A run that is refused for its settings claims
+    nothing, and so takes over from nobody.
+    """
 
 
 @contextmanager

@@ -164,7 +164,8 @@ def line_of(path: Path, name: str) -> int | None:
     """The line of a study file that says `section.key`; None where there is no such line."""
     section, _, key = name.partition(".")
     here = ""
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    # Only a newline ends a line of TOML: str.splitlines would also cut at separators inside strings.
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
         if header := re.match(r"\s*\[([^\[\]]+)\]", line):
             here = header[1].strip()
         elif here == section and re.match(rf"\s*{re.escape(key)}\s*=", line):

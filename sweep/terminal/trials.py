@@ -23,7 +23,7 @@ CAPTION = "time: the trial's share of the device's, as in the report; trials of 
 def trials_table(trials: pd.DataFrame) -> Table:
     """A row for each trial of `sweep.results`, with the reason why it failed, was pruned or collapsed where it did.
 
-    A `+` behind its state marks one that somebody chose by hand.
+    A `c` before its number marks one of a confirmation, and a `+` behind its state one that somebody chose by hand.
     """
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), caption=CAPTION, caption_justify="left")
     for name in COLUMNS:
@@ -34,7 +34,7 @@ def trials_table(trials: pd.DataFrame) -> Table:
         known = {name: None if _missing(value) else value for name, value in trial.items()}
         gain, reward, seconds = known["gain"], known["held_out"], known.get("device_seconds")
         table.add_row(
-            ("c" if known["phase"] == "confirm" else "") + str(known["trial"]),
+            _marked(str(known["phase"]), str(known["trial"])),
             ("collapsed" if known["collapsed"] else str(known["state"])) + ("+" if known["added"] else ""),
             *(_whole(known[name]) for name in ("r", "alpha")),
             "" if known["learning_rate"] is None else f"{known['learning_rate']:g}",
@@ -45,6 +45,14 @@ def trials_table(trials: pd.DataFrame) -> Table:
             Text(printable(known["reason"] or "")),
         )
     return table
+
+
+def _marked(phase: str, number: str) -> str:
+    """A trial's number with its phase: each confirmation counts its trials from 0, as the search does."""
+    if phase == "search":
+        return number
+    generation = phase.removeprefix("confirm").strip()
+    return f"c{generation}/{number}" if generation else f"c{number}"
 
 
 def _missing(value: Any) -> bool:

@@ -61,7 +61,8 @@ def advantages(rewards: Tensor, objective: Objective) -> tuple[Tensor, Tensor]:
         centred = centred / (group_std + STD_EPSILON)
     elif objective.scale_rewards == "batch":
         centred = centred / (nanstd(groups, (1, 2)) + STD_EPSILON)
-    # Not == 0: the mean of equal rewards is rounded, and leaves a spread that is nearly zero. TRL counts them so, too.
+    # As TRL counts. Not == 0: the mean of equal rewards is rounded, and leaves a spread that is nearly zero. A group
+    # with a single reward has no spread, and is not counted although it has no advantage either.
     silent = torch.isclose(group_std, torch.zeros_like(group_std)).float().mean(dim=(1, 2))
     return centred.nan_to_num(nan=0.0).flatten(1), silent
 
