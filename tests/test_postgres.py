@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import optuna
 import pytest
@@ -18,7 +19,7 @@ from sweep.running.recipe import open_to_run
 from sweep.search.schedule import PointCount, next_trial
 from sweep.storage.address import driver_url, patience_s
 from sweep.storage.attributes import REDONE, SEED, WRITER
-from sweep.storage.database import open_storage, open_study
+from sweep.storage.database import log_folder, open_storage, open_study
 from sweep.storage.server import writing_storage
 from sweep.storage.writer import sole_writer
 from sweep.study.reading import load_study
@@ -316,9 +317,10 @@ def test_a_study_is_run_and_shown_on_a_server(database, tmp_path):
     )
     assert run.returncode == 0, run.stdout + run.stderr
     assert PASSWORD not in run.stdout + run.stderr
-    assert (tmp_path / "rank-sweep.logs" / "tiny").is_dir()
+    logs = tmp_path / log_folder(database, "tiny").relative_to(Path.cwd())
+    assert logs.is_dir()
     shown = sweep("show", "tiny", "--storage", database, cwd=tmp_path)
     assert shown.returncode == 0, shown.stderr
     assert "64" in shown.stdout
-    for path in (tmp_path / "rank-sweep.logs").rglob("*"):
+    for path in logs.rglob("*"):
         assert path.is_dir() or PASSWORD not in path.read_text(errors="replace")

@@ -61,7 +61,7 @@ def test_the_answer_and_what_it_costs_stand_first(report):
     verdict = report.evidence.confirmed.verdict
     [rank] = [rank for rank in verdict.per_rank if rank.r == verdict.r]
     assert (answer.value, kept.value) == (f"r = {verdict.r}", f"{100 * rank.kept:.0f} %")
-    assert kept.note == "shown to be more than 85 % with 95 % confidence, 14 seeds"
+    assert kept.note == "shown to be more than 85 % with 95 % confidence, 10 seeds"
     assert memory.note.startswith("at max_lora_rank ")
     # 60 + 4 x 14 trials of 14 seconds each.
     assert spent.value == "27 min"
