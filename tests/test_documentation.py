@@ -196,6 +196,6 @@ def test_bring_your_own_reward_runs_as_written(tmp_path):
     assert "right_letters" in outputs["try-reward"]
     assert "GRPO can learn from this" in outputs["try-reward"]
     assert "[6/6] trial 5" in outputs["run"]
-    assert "2 ranks x 10 seeds = 20 trials" in outputs["confirm"]
-    assert "95 % confidence, 10 seeds" in outputs["confirm"]
+    assert "at most 2 ranks x 14 seeds = 28 trials" in outputs["confirm"]
+    assert "95 % confidence, " in outputs["confirm"]
     assert (tmp_path / "report.html").stat().st_size > 10**6

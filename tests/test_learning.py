@@ -113,9 +113,10 @@ def test_a_study_that_learns_nothing_is_told_so_from_the_first_command_to_the_la
     assert "warning: no trial so far has gained over the base policy" in " ".join(ran.stdout.split())
     done = sweep("confirm", "tiny", "--seeds", 9, *small, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "Nothing learned (95 % confidence, 9 seeds)" in done.stdout
+    assert "Nothing learned (95 % confidence, 3 seeds)" in done.stdout
+    assert "Given up after 3 of at most 14 seeds" in done.stdout
     assert "calls to paste" not in done.stdout
     shown = json.loads(sweep("show", "tiny", "--json", cwd=tmp_path).stdout)
     assert shown["verdict"]["outcome"] == "nothing_learned"
     assert not any(trial["collapsed"] for trial in shown["trials"])
-    assert all(rank["collapsed"] == 0 and rank["n_seeds"] == 9 for rank in shown["verdict"]["per_rank"])
+    assert all(rank["collapsed"] == 0 and rank["n_seeds"] == 3 for rank in shown["verdict"]["per_rank"])

@@ -190,3 +190,9 @@ def test_a_fixed_design_has_no_paths(tmp_path):
     store_frozen(study, freeze(summarize(searched), declared))
     run_fixed(study, declared, ConfirmSchedule(declared, stored_frozen(study).frozen, seeds=10), noisy)
     assert paths_info(read_confirmation(study, declared)) is None
+
+
+def test_what_changes_nothing_at_all_is_given_up_as_nothing_learned(confirmation, config):
+    run(confirmation, schedule_of(confirmation, config), lambda r, k: BASE.sampled)
+    confirmed = read_confirmation(confirmation, config)
+    assert (confirmed.verdict.outcome.value, confirmed.seeds) == ("nothing_learned", 3)

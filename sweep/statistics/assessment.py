@@ -92,11 +92,12 @@ class Assessment:
     def _none_shown_to_gain(self) -> bool:
         """No judged rank is shown to gain, though there are seeds enough for one of them to be recommended."""
         judged, evidence = self.decision.judged, self.evidence
-        known = np.isfinite(np.diagonal(evidence.bounds.lower))
-        # Where seeds are added one by one, it may be given up before collapse is looked at.
-        enough = evidence.within if self.rule.cap is None else np.ones_like(known)
-        could_pass = bool((judged & enough & known).any())
-        return self.comparable and could_pass and not bool((judged & evidence.learned).any())
+        if self.rule.cap is None:
+            could_pass = judged & evidence.within & np.isfinite(np.diagonal(evidence.bounds.lower))
+        else:
+            # It may be given up before collapse is looked at, or while a gain of nothing at all has no spread.
+            could_pass = judged & (np.diagonal(evidence.bounds.n_seeds) > 1)
+        return self.comparable and bool(could_pass.any()) and not bool((judged & evidence.learned).any())
 
     @property
     def untuned_below(self) -> tuple[int, ...]:
