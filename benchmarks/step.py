@@ -34,6 +34,8 @@ RANKS = (1, 4, 16, 64)
 class Feed:
     """Hands out trials at once, and keeps what they have measured."""
 
+    stopped = False
+
     def __init__(self, specs: list[Any]) -> None:
         self.specs, self.results = specs, []
 
@@ -42,6 +44,8 @@ class Feed:
 
     def progress(self, *_: Any) -> None:  # noqa: D102
         return None
+
+    note = resumed = progress
 
     def finish(self, number: int, result: Any) -> None:  # noqa: D102
         self.results.append(result)
