@@ -46,7 +46,12 @@ def generation_of(search: optuna.Study) -> int:
 
 def first_seed(search: optuna.Study) -> int:
     """The first seed of the confirmation that counts, above the study's own."""
-    return FIRST_SEED * (generation_of(search) + 1)
+    return first_seed_of(generation_of(search))
+
+
+def first_seed_of(generation: int) -> int:
+    """The first seed of a confirmation that so many came before, above the study's own."""
+    return FIRST_SEED * (generation + 1)
 
 
 def confirmation_study(search: optuna.Study) -> optuna.Study | None:

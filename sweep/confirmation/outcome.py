@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from objectives.trial.messages import HeldOutScore
-from sweep.confirmation.naming import FIRST_SEED, confirmation_study, generation_named
+from sweep.confirmation.naming import confirmation_study, first_seed_of, generation_named
 from sweep.confirmation.scores import ConfirmationTrials
 from sweep.confirmation.seed_by_seed import only_counted, progress_of
 from sweep.errors import NothingToConfirmError
@@ -25,7 +25,6 @@ from sweep.statistics.smoothing import (
     UntunedRank,
     freeze_configurations,
 )
-from sweep.statistics.spending import FIRST_LOOK
 from sweep.statistics.verdict import Verdict, judge
 from sweep.storage.attributes import CRITICAL, FROZEN, LOOKS
 from sweep.storage.schema import rule_of, schema_of
@@ -163,33 +162,29 @@ def read_confirmation(study: optuna.Study, config: StudyFile) -> Confirmed | Non
         return None
     search, trials = stored_frozen(study), ConfirmationTrials.read(study)
     rule = rule_of(config, schema_of(study), critical=study.user_attrs.get(CRITICAL, ()))
+    generation, looks, ending = generation_named(study.study_name), tuple[int, ...](study.user_attrs.get(LOOKS, ())), ""
     if rule.cap is None:
-        looks = tuple(study.user_attrs.get(LOOKS, ()))
         seeds: Sequence[int] = trials.seeds(max(looks)) if looks else ()
-        counted, ending = None, ""
+        counted = np.ones((len(search.frozen), len(seeds)), dtype=np.bool_)
     else:
-        first = config.study.seed + FIRST_SEED * (generation_named(study.study_name) + 1)
+        first = config.study.seed + first_seed_of(generation)
         all_seeds = range(first, first + rule.cap)
         progress = progress_of(trials, search, rule, seeds=all_seeds, step=config.budget.steps)
         seeds, counted, ending = progress.seeds, progress.counted, progress.ending(rule)
-        looks = tuple(range(min(FIRST_LOOK, rule.cap), len(seeds) + 1))
+        looks = tuple(range(rule.first_look, len(seeds) + 1))
     if not seeds:
         return None
     # The same trials at parts of their budget: their scores on the way were taken for this.
     by_share = {
-        share: trials.confirmation(search, seeds, step=step, gains=rule.gains)
+        share: only_counted(trials.confirmation(search, seeds, step=step, gains=rule.gains), counted)
         for share, step in horizon_steps(config.budget.steps).items()
     }
-    if counted is not None:
-        by_share = {share: only_counted(confirmation, counted) for share, confirmation in by_share.items()}
-    asked = np.ones_like(by_share[1.0].alive) if counted is None else counted
-    has = [[trials.has(frozen.r, seed) for seed in seeds] for frozen in search.frozen]
-    missing = int((asked & ~np.array(has)).sum())
+    missing = counted & [[not trials.has(frozen.r, seed) for seed in seeds] for frozen in search.frozen]
     unscored = {f.r: trials.unscored_share(f.r, seeds, step=config.budget.steps) for f in search.frozen}
     base_unscored = trials.base_unscored_share(seeds) if rule.gains else None
     warnings = [
-        *_extension_warning(generation_named(study.study_name), rule),
-        *_warnings(looks, rule, missing=missing, trials=int(asked.sum())),
+        *_extension_warning(generation, rule),
+        *_warnings(looks, rule, missing=int(missing.sum()), trials=int(counted.sum())),
         *_unscored_warnings(unscored, base_unscored),
     ]
     return Confirmed(
@@ -198,7 +193,7 @@ def read_confirmation(study: optuna.Study, config: StudyFile) -> Confirmed | Non
         verdict=judge(by_share[1.0], rule),
         horizon=judge_horizon(by_share, rule),
         confirmation=by_share[1.0],
-        seeds=int((np.array(has) | ~asked).all(axis=0).sum()),
+        seeds=int((~missing).all(axis=0).sum()),
         looks=looks,
         unscored=unscored,
         base_unscored=base_unscored,

@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from sweep.confirmation.outcome import Confirmed
 from sweep.plots.style import BAD, GOOD, rank_colors, styled
 from sweep.statistics.paired import bound_contrasts
+from sweep.statistics.sequential import t_statistics
 
 EDGE = 2.5
 """Boundaries from zero that the axis reaches; what lies beyond is drawn at its edge."""
@@ -45,8 +46,7 @@ def paths_info(confirmed: Confirmed) -> PathsInfo | None:
         first = data.first(k)
         bounds = bound_contrasts(first.gains, first.alive, rule.shares(len(ranks)), rule.confidence)
         critical = np.array(rule.critical)[bounds.n_seeds]
-        with np.errstate(invalid="ignore", divide="ignore"):
-            reached = (bounds.mean - rule.thresholds(len(ranks))) * np.sqrt(bounds.n_seeds) / bounds.sd / critical
+        reached = t_statistics(bounds, rule) / critical
         for i, r in enumerate(ranks):
             for j, rival in enumerate(ranks):
                 # A pair that has no new seed has no new look.

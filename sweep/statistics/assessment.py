@@ -11,7 +11,6 @@ from sweep.statistics.confirmation import Confirmation
 from sweep.statistics.decision import Decision, Evidence, Rule, step_down, weigh
 from sweep.statistics.outlook import MATTERS, ranks_that_may_gain, seeds_for_a_gain
 from sweep.statistics.sequential import UNLIKELY, chance_of_gain, likely_gain
-from sweep.statistics.spending import FIRST_LOOK
 
 
 class Outcome(StrEnum):
@@ -97,7 +96,7 @@ class Assessment:
             could_pass = judged & evidence.within & np.isfinite(np.diagonal(evidence.bounds.lower))
         else:
             # It may be given up before collapse is looked at, or while a gain of nothing at all has no spread.
-            could_pass = judged & (np.diagonal(evidence.bounds.n_seeds) >= min(FIRST_LOOK, self.rule.cap))
+            could_pass = judged & (np.diagonal(evidence.bounds.n_seeds) >= self.rule.first_look)
         return self.comparable and bool(could_pass.any()) and not bool((judged & evidence.learned).any())
 
     @property

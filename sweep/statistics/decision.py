@@ -108,6 +108,11 @@ class Rule:
         """How far a rank may fall short of that share, in units of score."""
         return self.tolerance or 0.0
 
+    @property
+    def first_look(self) -> int:
+        """Seeds before the first look, where every seed from there on is one."""
+        return next(n for n, value in enumerate(self.critical) if np.isfinite(value))
+
     def shares(self, n_ranks: int) -> FloatArray:
         """Shape (n_ranks, n_ranks): what each rank is held against. The diagonal is for a rank's own gain."""
         shares = np.full((n_ranks, n_ranks), self.share)
@@ -197,6 +202,12 @@ def weigh(gains: ArrayLike, collapsed: ArrayLike, rule: Rule, *, rounding: float
     return Evidence(bounds=bounds, learned=learned, within=within, above=above, rounding=rounding)
 
 
+def clears(evidence: Evidence, rule: Rule) -> BoolArray:
+    """Shape (..., n_ranks, n_ranks): the contrasts that have passed; on the diagonal each rank's own gain."""
+    thresholds = rule.thresholds(evidence.learned.shape[-1])
+    return np.asarray(evidence.bounds.lower > thresholds + evidence.rounding)
+
+
 def step_down(evidence: Evidence, smoothed: ArrayLike, rule: Rule) -> Decision:
     """Walk down the ladder from the best smoothed rank while ranks pass.
 
@@ -208,9 +219,8 @@ def step_down(evidence: Evidence, smoothed: ArrayLike, rule: Rule) -> Decision:
     """
     judged = ~evidence.above
     # The diagonal stays in: a rank that has too few seeds of its own fails there, rivals or none.
-    clear = evidence.bounds.lower > rule.thresholds(judged.shape[-1]) + evidence.rounding
     # A rank that has left the ladder is nobody's rival.
-    score_passes = judged & (clear | ~judged[..., None, :]).all(axis=-1)
+    score_passes = judged & (clears(evidence, rule) | ~judged[..., None, :]).all(axis=-1)
     passes = score_passes & evidence.within
 
     ladder = np.arange(judged.shape[-1])

@@ -15,9 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from sweep.statistics.decision import Decision, Evidence, Rule
-from sweep.statistics.paired import BoolArray, FloatArray
-from sweep.statistics.spending import FIRST_LOOK
+from sweep.statistics.decision import Decision, Evidence, Rule, clears
+from sweep.statistics.paired import BoolArray, FloatArray, PairedBounds
 
 UNLIKELY = 0.1
 """The chance of being settled by the last seed below which it is given up."""
@@ -37,7 +36,7 @@ class Standing:
     def goes_on(self, n_seeds: int, rule: Rule) -> BoolArray:
         """Shape (...): whether another seed is worth running after so many."""
         enough = n_seeds >= (rule.cap or 0)
-        unlikely = (self.chance < UNLIKELY) & (n_seeds >= FIRST_LOOK)
+        unlikely = (self.chance < UNLIKELY) & (n_seeds >= rule.first_look)
         return np.asarray(~self.settled & ~unlikely & (not enough))
 
 
@@ -60,12 +59,6 @@ def stand(evidence: Evidence, decision: Decision, rule: Rule) -> Standing:
     rival = decision.judged & (candidate[..., :, None] & ~clears(evidence, rule)).any(axis=-2)
     needed = candidate | rival | ((ladder == start) & candidate.any(axis=-1, keepdims=True))
     return Standing(settled=settled, chance=_chance(evidence, decision, rule), needed=needed)
-
-
-def clears(evidence: Evidence, rule: Rule) -> BoolArray:
-    """Shape (..., n_ranks, n_ranks): the contrasts that have passed; on the diagonal each rank's own gain."""
-    thresholds = rule.thresholds(evidence.learned.shape[-1])
-    return np.asarray(evidence.bounds.lower > thresholds + evidence.rounding)
 
 
 def shown_worse(evidence: Evidence, decision: Decision, rule: Rule) -> BoolArray:
@@ -91,6 +84,13 @@ def _chance(evidence: Evidence, decision: Decision, rule: Rule) -> FloatArray:
     shown = np.take_along_axis(worse, rank[..., None, None], axis=-2)
     shown = np.take_along_axis(shown, decision.start[..., None, None], axis=-1)[..., 0, 0]
     return np.asarray(np.minimum(1.0, passing + np.where(rank == decision.start, 0.0, shown)))
+
+
+def t_statistics(bounds: PairedBounds, rule: Rule) -> FloatArray:
+    """Shape (..., n_ranks, n_ranks): t of each contrast against its threshold; not finite without a second pair."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        spare = bounds.mean - rule.thresholds(bounds.mean.shape[-1])
+        return np.asarray(spare * np.sqrt(bounds.n_seeds) / bounds.sd)
 
 
 def chance_of_gain(evidence: Evidence, rule: Rule) -> FloatArray:

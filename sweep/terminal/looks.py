@@ -7,8 +7,8 @@ import numpy as np
 from sweep.confirmation.seed_by_seed import Progress
 from sweep.statistics.assessment import Assessment
 from sweep.statistics.collapse_looks import first_look
-from sweep.statistics.decision import Rule
-from sweep.statistics.sequential import clears, shown_worse
+from sweep.statistics.decision import Rule, clears
+from sweep.statistics.sequential import shown_worse, t_statistics
 
 
 def look_lines(progress: Progress, rule: Rule) -> str:
@@ -40,10 +40,8 @@ def _stands(assessment: Assessment, rule: Rule, i: int, *, goes_on: bool) -> str
 
 def _furthest(assessment: Assessment, rule: Rule, i: int) -> str:
     bounds, n_ranks = assessment.evidence.bounds, len(assessment.confirmation.frozen)
-    passed, thresholds = clears(assessment.evidence, rule)[i], rule.thresholds(n_ranks)[i]
+    passed, reached = clears(assessment.evidence, rule)[i], t_statistics(bounds, rule)[i]
     against = [j for j in range(n_ranks) if not passed[j] and (assessment.decision.judged[j] or j == i)]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        reached = (bounds.mean[i] - thresholds) * np.sqrt(bounds.n_seeds[i]) / bounds.sd[i]
     asked = np.array(rule.critical)[bounds.n_seeds[i]]
     j = min(against, key=lambda j: float(np.nan_to_num(reached[j] - asked[j], nan=-np.inf)))
     whom = "for a gain of its own" if j == i else f"against r={assessment.r(j)}"
