@@ -208,6 +208,13 @@ def clears(evidence: Evidence, rule: Rule) -> BoolArray:
     return np.asarray(evidence.bounds.lower > thresholds + evidence.rounding)
 
 
+def falls_short(evidence: Evidence, start: IntArray, rule: Rule) -> BoolArray:
+    """Shape (..., n_ranks): ranks below the start that are shown to have less than is asked, held against it."""
+    upper = np.take_along_axis(evidence.bounds.upper, start[..., None, None], axis=-1)[..., 0]
+    below = np.arange(upper.shape[-1]) < start[..., None]
+    return np.asarray(below & (upper < -rule.margin - evidence.rounding))
+
+
 def step_down(evidence: Evidence, smoothed: ArrayLike, rule: Rule) -> Decision:
     """Walk down the ladder from the best smoothed rank while ranks pass.
 
@@ -238,9 +245,10 @@ def step_down(evidence: Evidence, smoothed: ArrayLike, rule: Rule) -> Decision:
     candidates = judged & below
     stopped = candidates.any(axis=-1)
     next_down = np.where(stopped, ladder[-1] - candidates[..., ::-1].argmax(axis=-1), -1)
-    upper_of_next = _against_start(evidence.bounds.upper, next_down, start)
+    # Where next_down is -1 this is some entry that nobody reads.
+    next_short = np.take_along_axis(falls_short(evidence, start, rule), next_down[..., None], axis=-1)[..., 0]
     # With no judged rank left below the answer, all that are below it were shown to collapse too often.
-    shown_worse = np.where(stopped, upper_of_next < -rule.margin - evidence.rounding, below.any(axis=-1))
+    shown_worse = np.where(stopped, next_short, below.any(axis=-1))
     return Decision(
         start=start,
         smallest=smallest,
@@ -250,9 +258,3 @@ def step_down(evidence: Evidence, smoothed: ArrayLike, rule: Rule) -> Decision:
         score_passes=score_passes,
         judged=judged,
     )
-
-
-def _against_start(matrices: FloatArray, rank: IntArray, start: IntArray) -> FloatArray:
-    """Entry [..., rank, start], shape (...); where rank is -1 it is some entry that nobody should read."""
-    rows = np.take_along_axis(matrices, rank[..., None, None], axis=-2)
-    return np.take_along_axis(rows, start[..., None, None], axis=-1)[..., 0, 0]

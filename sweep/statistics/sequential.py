@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from sweep.statistics.decision import Decision, Evidence, Rule, clears
+from sweep.statistics.decision import Decision, Evidence, Rule, clears, falls_short
 from sweep.statistics.paired import BoolArray, FloatArray, PairedBounds
 
 UNLIKELY = 0.1
@@ -52,20 +52,13 @@ def stand(evidence: Evidence, decision: Decision, rule: Rule) -> Standing:
     ladder, start = np.arange(n_ranks), decision.start[..., None]
     found = (decision.smallest >= 0)[..., None]
     settled = np.where(found[..., 0], decision.shown_worse | (decision.smallest == 0), ~decision.judged.any(axis=-1))
-    worse = shown_worse(evidence, decision, rule)
+    short = falls_short(evidence, decision.start, rule)
     below = np.where(found, ladder < decision.smallest[..., None], ladder <= start)
-    candidate = decision.judged & below & ~worse & ~settled[..., None]
+    candidate = decision.judged & below & ~short & ~settled[..., None]
     # The diagonal is a rank's own gain, which needs its own trials.
     rival = decision.judged & (candidate[..., :, None] & ~clears(evidence, rule)).any(axis=-2)
     needed = candidate | rival | ((ladder == start) & candidate.any(axis=-1, keepdims=True))
     return Standing(settled=settled, chance=_chance(evidence, decision, rule), needed=needed)
-
-
-def shown_worse(evidence: Evidence, decision: Decision, rule: Rule) -> BoolArray:
-    """Shape (..., n_ranks): shown to fall short of what is asked, held against the start."""
-    against = np.take_along_axis(evidence.bounds.upper, decision.start[..., None, None], axis=-1)[..., 0]
-    below = np.arange(decision.judged.shape[-1]) < decision.start[..., None]
-    return np.asarray(below & (against < -rule.margin - evidence.rounding))
 
 
 def _chance(evidence: Evidence, decision: Decision, rule: Rule) -> FloatArray:

@@ -9,7 +9,7 @@ import numpy as np
 
 from sweep.statistics.assessment import Assessment, Outcome
 from sweep.statistics.confirmation import Confirmation
-from sweep.statistics.decision import Rule
+from sweep.statistics.decision import Rule, falls_short
 from sweep.statistics.noise import sampling_error
 from sweep.statistics.power import MOST_SEEDS, smallest_gap
 from sweep.text import figure, percent
@@ -85,10 +85,9 @@ def _below(assessment: Assessment) -> str:
 
 def _unreached(assessment: Assessment) -> list[str]:
     """The judged ranks below the one that the step-down stopped at, unless they are shown to be too low as well."""
-    upper = assessment.evidence.bounds.upper[:, assessment.start]
-    short = -assessment.rule.margin - assessment.evidence.rounding
+    short = falls_short(assessment.evidence, assessment.decision.start, assessment.rule)
     lower = [i for i in range(assessment.next_down) if assessment.decision.judged[i]]
-    return [f"r={assessment.r(i)}" for i in lower if not upper[i] < short]
+    return [f"r={assessment.r(i)}" for i in lower if not short[i]]
 
 
 def _was(names: Sequence[object]) -> str:

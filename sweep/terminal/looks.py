@@ -7,8 +7,8 @@ import numpy as np
 from sweep.confirmation.seed_by_seed import Progress
 from sweep.statistics.assessment import Assessment
 from sweep.statistics.collapse_looks import first_look
-from sweep.statistics.decision import Rule, clears
-from sweep.statistics.sequential import shown_worse, t_statistics
+from sweep.statistics.decision import Rule, clears, falls_short
+from sweep.statistics.sequential import t_statistics
 
 
 def look_lines(progress: Progress, rule: Rule) -> str:
@@ -27,7 +27,7 @@ def _stands(assessment: Assessment, rule: Rule, i: int, *, goes_on: bool) -> str
     evidence, decision, start = assessment.evidence, assessment.decision, assessment.start
     if not decision.judged[i]:
         return "collapses too often, and is out"
-    if shown_worse(evidence, decision, rule)[i]:
+    if falls_short(evidence, decision.start, rule)[i]:
         return f"shown to be too low, against r={assessment.r(start)}"
     still = "; goes on, others are held against it" if goes_on else ""
     if decision.passes[i]:
