@@ -11,7 +11,7 @@ from scipy import stats
 
 from sweep.statistics.assessment import Outcome
 from sweep.statistics.confirmation import Confirmation
-from sweep.statistics.decision import Rule
+from sweep.statistics.rule import Rule
 from sweep.statistics.verdict import judge
 from tests.test_statistics_verdict import KEEP, RULE, confirm, outcome
 

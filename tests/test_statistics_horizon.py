@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from sweep.statistics.confirmation import Confirmation
-from sweep.statistics.decision import Rule
 from sweep.statistics.horizon import judge_horizon
+from sweep.statistics.rule import Rule
 from sweep.statistics.smoothing import FrozenConfiguration
 
 RULE = Rule(tolerance=0.05, confidence=0.95, collapse_limit=0.3)

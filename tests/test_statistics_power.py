@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from sweep.statistics.decision import Rule
 from sweep.statistics.power import (
     MOST_SEEDS,
     power_against_one,
@@ -18,6 +17,7 @@ from sweep.statistics.power import (
     smallest_gap,
     step_power,
 )
+from sweep.statistics.rule import Rule
 
 SD = 0.04 * math.sqrt(2)
 RULE = Rule(tolerance=0.05, confidence=0.95, collapse_limit=1.0)

@@ -11,8 +11,9 @@ import pytest
 from scipy import special, stats
 
 from sweep.statistics.collapse_looks import collapses_allowed, first_look, judge_collapses_twice
-from sweep.statistics.decision import Rule, step_down, weigh
+from sweep.statistics.decision import step_down, weigh
 from sweep.statistics.paired import bound_contrasts, bound_contrasts_repeatedly
+from sweep.statistics.rule import Rule
 from sweep.statistics.sequential import stand
 from sweep.statistics.simulate import Setting, simulate
 from sweep.statistics.spending import critical_values, error_spent

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sweep.statistics.decision import Rule
+from sweep.statistics.rule import Rule
 from sweep.statistics.simulate import Rates, Setting, main, simulate
 from sweep.statistics.truths import Truth, planted_truths
 

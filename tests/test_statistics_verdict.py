@@ -14,9 +14,9 @@ from hypothesis.extra import numpy as hnp
 
 from sweep.statistics.assessment import Outcome
 from sweep.statistics.confirmation import Confirmation
-from sweep.statistics.decision import Rule
 from sweep.statistics.paired import mean_interval
 from sweep.statistics.power import seeds_for_power
+from sweep.statistics.rule import Rule
 from sweep.statistics.smoothing import FrozenConfiguration, UntunedRank
 from sweep.statistics.verdict import Verdict, judge
 from tests.test_statistics_paired import paired_lower_bound

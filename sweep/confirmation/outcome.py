@@ -15,9 +15,9 @@ from sweep.confirmation.scores import ConfirmationTrials
 from sweep.confirmation.seed_by_seed import only_counted, progress_of
 from sweep.errors import NothingToConfirmError
 from sweep.statistics.confirmation import Confirmation
-from sweep.statistics.decision import Rule
 from sweep.statistics.horizon import Horizon, judge_horizon
 from sweep.statistics.power import step_power
+from sweep.statistics.rule import Rule
 from sweep.statistics.smoothing import (
     FrozenConfiguration,
     SearchPoint,

@@ -10,7 +10,7 @@ from sweep.confirmation.outcome import horizon_steps
 from sweep.confirmation.scores import ConfirmationTrials
 from sweep.confirmation.seed_by_seed import Progress, progress_of
 from sweep.search.schedule import ask, waiting_trials
-from sweep.statistics.decision import Rule
+from sweep.statistics.rule import Rule
 from sweep.statistics.smoothing import FrozenConfiguration, SmoothedSearch
 from sweep.storage.attributes import ADDED, COLLAPSED, DROPPED, REDONE, SEED
 from sweep.study.file import StudyFile

@@ -15,8 +15,8 @@ import numpy as np
 from sweep.confirmation.scores import ConfirmationTrials
 from sweep.statistics.assessment import Assessment, assess
 from sweep.statistics.confirmation import Confirmation
-from sweep.statistics.decision import Rule
 from sweep.statistics.paired import BoolArray
+from sweep.statistics.rule import Rule
 from sweep.statistics.sequential import Standing, stand
 from sweep.statistics.smoothing import SmoothedSearch
 

@@ -8,8 +8,9 @@ from enum import StrEnum
 import numpy as np
 
 from sweep.statistics.confirmation import Confirmation
-from sweep.statistics.decision import Decision, Evidence, Rule, step_down, weigh
+from sweep.statistics.decision import Decision, Evidence, step_down, weigh
 from sweep.statistics.outlook import MATTERS, ranks_that_may_gain, seeds_for_a_gain
+from sweep.statistics.rule import Rule
 from sweep.statistics.sequential import UNLIKELY, chance_of_gain, likely_gain
 
 

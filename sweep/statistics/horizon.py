@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from sweep.statistics.assessment import Outcome
 from sweep.statistics.confirmation import Confirmation
-from sweep.statistics.decision import Rule
+from sweep.statistics.rule import Rule
 from sweep.statistics.verdict import Verdict, judge
 from sweep.text import percent
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from sweep.statistics.decision import Rule
 from sweep.statistics.paired import BoolArray, FloatArray, IntArray, bound_contrasts
+from sweep.statistics.rule import Rule
 
 
 def best_trial(gains: FloatArray, rule: Rule) -> IntArray:

@@ -7,9 +7,10 @@ import math
 import numpy as np
 
 from sweep.statistics.confirmation import Confirmation
-from sweep.statistics.decision import Evidence, Rule
+from sweep.statistics.decision import Evidence
 from sweep.statistics.paired import BoolArray
 from sweep.statistics.power import MOST_SEEDS, seeds_for_power
+from sweep.statistics.rule import Rule
 
 WORTH_ADDING = 3
 """Where nothing is shown to have learned, how many times the seeds a plan may ask for: chance alone makes some

@@ -16,8 +16,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from sweep.statistics.decision import Rule
 from sweep.statistics.paired import bound_contrasts
+from sweep.statistics.rule import Rule
 
 TARGET_POWER = 0.8
 """The customary power to plan for (Cohen, 1988)."""

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from sweep.statistics.decision import Decision, Evidence, Rule, clears, falls_short
+from sweep.statistics.decision import Decision, Evidence, clears, falls_short
 from sweep.statistics.paired import BoolArray, FloatArray, PairedBounds
+from sweep.statistics.rule import Rule
 
 UNLIKELY = 0.1
 """The chance of being settled by the last seed below which it is given up."""

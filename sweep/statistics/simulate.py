@@ -15,8 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from sweep.statistics import naive
-from sweep.statistics.decision import Decision, Rule, step_down, weigh
+from sweep.statistics.decision import Decision, step_down, weigh
 from sweep.statistics.paired import BoolArray, FloatArray, IntArray
+from sweep.statistics.rule import Rule
 from sweep.statistics.sequential import stand
 from sweep.statistics.spending import FIRST_LOOK, critical_values
 from sweep.statistics.truths import Truth, planted_truths

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sweep.statistics.decision import Rule
 from sweep.statistics.paired import BoolArray, FloatArray
+from sweep.statistics.rule import Rule
 
 _ROUNDING = 1e-9
 """Truths that lie on a boundary must count as on it, whatever the last bit of a float says."""

@@ -10,8 +10,8 @@ import numpy as np
 from sweep.statistics.assessment import Assessment, Outcome, assess
 from sweep.statistics.collapse import collapse_bounds
 from sweep.statistics.confirmation import Confirmation
-from sweep.statistics.decision import Rule
 from sweep.statistics.paired import mean_interval
+from sweep.statistics.rule import Rule
 from sweep.statistics.settling import seeds_to_settle
 from sweep.statistics.smoothing import FrozenConfiguration
 from sweep.statistics.wording import NOTHING_TUNED, count_collapses, explain

@@ -9,9 +9,10 @@ import numpy as np
 
 from sweep.statistics.assessment import Assessment, Outcome
 from sweep.statistics.confirmation import Confirmation
-from sweep.statistics.decision import Rule, falls_short
+from sweep.statistics.decision import falls_short
 from sweep.statistics.noise import sampling_error
 from sweep.statistics.power import MOST_SEEDS, smallest_gap
+from sweep.statistics.rule import Rule
 from sweep.text import figure, percent
 
 TRY = "try higher learning rates, more steps, or a reward in which `sweep try-reward` sees signal"

@@ -20,7 +20,7 @@ from sweep.study.file import StudyFile
 if TYPE_CHECKING:
     import optuna
 
-    from sweep.statistics.decision import Rule
+    from sweep.statistics.rule import Rule
 
 LEVELS, GAINS = 1, 2
 """Judged by rewards as they stand; judged by what they are above the base policy's."""
@@ -50,7 +50,7 @@ def rule_of(config: StudyFile, schema: int, *, critical: Sequence[float | None] 
         schema: As it was stored with.
         critical: What its confirmation has stored of `stored_critical`; drawn where there is none yet.
     """
-    from sweep.statistics.decision import Rule  # it loads scipy, which only a verdict needs
+    from sweep.statistics.rule import Rule  # it loads scipy, which only a verdict needs
     from sweep.statistics.spending import critical_values
 
     verdict = config.verdict

@@ -7,7 +7,8 @@ import numpy as np
 from sweep.confirmation.seed_by_seed import Progress
 from sweep.statistics.assessment import Assessment
 from sweep.statistics.collapse_looks import first_look
-from sweep.statistics.decision import Rule, clears, falls_short
+from sweep.statistics.decision import clears, falls_short
+from sweep.statistics.rule import Rule
 from sweep.statistics.sequential import t_statistics
 
 

@@ -15,7 +15,7 @@ from sweep.answer.learning import unlearned_warning
 from sweep.answer.paste import ceiling_saving
 from sweep.confirmation.outcome import Confirmed, expected_power
 from sweep.statistics.collapse import fewest_seeds
-from sweep.statistics.decision import Rule
+from sweep.statistics.rule import Rule
 from sweep.statistics.smoothing import SmoothedSearch
 from sweep.statistics.verdict import RankSummary, Verdict
 from sweep.storage.summary import StudySummary
