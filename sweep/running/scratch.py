@@ -69,9 +69,9 @@ class Scratch:
         """
         near.mkdir(parents=True, exist_ok=True)
         self._locks: list[TextIO] = []
-        self.disk = self._make(disk_folder(near))
+        self.disk = self._make(disk_folder(near), near)
         in_memory = memory_folder()
-        self.memory = None if in_memory is None else self._make(in_memory)
+        self.memory = None if in_memory is None else self._make(in_memory, near)
 
     @property
     def folders(self) -> tuple[Path, ...]:
@@ -85,12 +85,13 @@ class Scratch:
         for lock in self._locks:
             lock.close()
 
-    def _make(self, place: Path) -> Path:
+    def _make(self, place: Path, near: Path) -> Path:
         remove_abandoned(place)
         # Under another name until it is locked: nobody takes it for abandoned.
         made = Path(tempfile.mkdtemp(prefix=f".{PREFIX}", dir=place))
         lock = (made / LOCK).open("w")
         fcntl.flock(lock, fcntl.LOCK_EX)
+        print(near.resolve(), file=lock, flush=True)  # whoever finds the folder sees whose it is
         self._locks.append(lock)
         return made.rename(made.with_name(made.name.removeprefix(".")))
 

@@ -43,7 +43,6 @@ class FaultStudy:
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._began = time.time()
         self.storage = self.storage or f"sqlite:///{self.folder}/faults.db"
 
     @property
@@ -151,11 +150,11 @@ class FaultStudy:
         self.check_tidy()
 
     def _is_left_of_ours(self, folder: Path) -> bool:
-        """Whether a folder in memory was made since this study began, and nobody holds it any more."""
+        """Whether a folder in memory is one of this study's, and nobody holds it any more."""
         try:
             with (folder / LOCK).open("r+") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return folder.stat().st_mtime > self._began
+                return Path(lock.read().strip()).is_relative_to(self.folder.resolve())
         except OSError:
             return False
 
