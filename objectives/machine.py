@@ -63,13 +63,13 @@ def memory_reached(pid: int) -> int | None:
 
 def processor_name() -> str:
     """As Linux names it; elsewhere its architecture."""
-    found = re.search(r"^model name\s*:\s*(.+)$", _cpuinfo(), re.MULTILINE)
+    found = re.search(r"^model name\s*:\s*(.+)$", cpuinfo(), re.MULTILINE)
     return found[1].strip() if found else platform.machine()
 
 
 def processor_flags() -> frozenset[str]:
     """Instruction sets that the processor has, as Linux names them; empty where it doesn't say."""
-    found = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", _cpuinfo(), re.MULTILINE)
+    found = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", cpuinfo(), re.MULTILINE)
     return frozenset(found[1].split()) if found else frozenset()
 
 
@@ -78,7 +78,8 @@ def has_native_bfloat16() -> bool:
     return bool(processor_flags() & {"avx512_bf16", "amx_bf16", "bf16"})
 
 
-def _cpuinfo() -> str:
+def cpuinfo() -> str:
+    """What Linux says of the processor; empty where it doesn't say."""
     with suppress(OSError):
         return Path("/proc/cpuinfo").read_text()
     return ""

@@ -5,9 +5,8 @@ Letters for shapes: K slots, n sequences a slot, T tokens a sequence, R the ceil
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -15,21 +14,9 @@ from torch import Tensor, nn
 
 from objectives.errors import PolicyError
 from objectives.learners.packed.dropout import Dropout
-
-
-@dataclass(slots=True)
-class Selection:
-    """Which adapters a forward pass goes through: one object, which all modules of a pack look at."""
-
-    slots: Tensor | slice = field(default_factory=lambda: slice(None))
-    """The slots that the batch holds, in its order: indices, or where they are neighbours, from which to which."""
-    enabled: bool = True
-    dropout: Dropout | None = None
-
-    def of(self, stack: Tensor) -> Tensor:
-        """What a stack, a slot an entry, holds for these slots."""
-        # A slice is a view of the stack; an index copies every adapter that it names.
-        return stack[self.slots] if isinstance(self.slots, slice) else stack.index_select(0, self.slots)
+from objectives.learners.packed.frozen_linear import frozen_linear
+from objectives.learners.packed.ranked import add_adapters
+from objectives.learners.packed.selection import Selection, stretches
 
 
 class PackedLoraLinear(nn.Module):
@@ -61,7 +48,7 @@ class PackedLoraLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps [K*n, T, d_in], laid out slot after slot, to [K*n, T, d_out]."""
-        y: Tensor = self.base(x)
+        y = frozen_linear(self.base, x)
         if not self.selection.enabled:
             return y
         A, B, s = map(self.selection.of, (self.lora_A, self.lora_B, self.scaling))  # noqa: N806 - as the paper has it
@@ -72,6 +59,10 @@ class PackedLoraLinear(nn.Module):
             # [K, n, T, d_in]: a slot's mask is of its own seed, so slots are told apart.
             x = self.selection.dropout(x.unflatten(0, (len(A), -1)), self.index)
         xs = x.reshape(len(A), -1, x.shape[-1])  # [K, n*T, d_in]
+        if x.device.type == "cpu" and y.dtype == xs.dtype:
+            # A product for each slot, which on a GPU would be that many launches.
+            ys = y.reshape(len(A), -1, y.shape[-1])
+            return add_adapters(ys, xs, A, B, s.tolist(), self.selection.chosen_ranks).view(y.shape)
         # Scaled here, where a token has R numbers, and not at the output, where it has d_out.
         h = torch.bmm(xs, A.mT) * s.view(-1, 1, 1)  # [K, n*T, R]
         # One kernel adds to the base's output, without a tensor of its size in between.
@@ -98,6 +89,7 @@ class PackedLoraLinear(nn.Module):
             self.lora_A[k, :r], self.lora_A[k, r:] = A, 0
             self.lora_B[k, :, :r], self.lora_B[k, :, r:] = B, 0
             self.scaling[k] = scaling
+        self.selection.ranks[k] = r
 
     def slot(self, k: int, r: int) -> tuple[Tensor, Tensor]:
         """The first r ranks of slot k: views of shapes [r, d_in] and [d_out, r]."""
@@ -187,6 +179,7 @@ class Pack:
         """Empties slot k: an adapter of zeros, which leaves its sequences to the base."""
         self.weights[k] = 0
         self.gradients[k] = 0
+        self._selection.ranks[k] = 0
 
     def unpack(self) -> None:
         """Puts the base model's own modules back where they were."""
@@ -194,17 +187,6 @@ class Pack:
             self.model.set_submodule(name, module.base)
         for parameter in self._trainable:
             parameter.requires_grad_(True)
-
-
-def stretches(slots: Iterable[int]) -> list[slice]:
-    """Slots in their order, neighbours together."""
-    found: list[slice] = []
-    for k in slots:
-        if found and found[-1].stop == k:
-            found[-1] = slice(found[-1].start, k + 1)
-        else:
-            found.append(slice(k, k + 1))
-    return found
 
 
 def pack(model: Any, target_modules: Sequence[str], *, slots: int, r_max: int) -> Pack:
@@ -232,7 +214,7 @@ def pack(model: Any, target_modules: Sequence[str], *, slots: int, r_max: int) -
     dtype = torch.float64 if first.weight.dtype == torch.float64 else torch.float32
     device = first.weight.device
     weights = torch.zeros(slots, sum((d_in + d_out) * r_max for d_in, d_out in shapes), dtype=dtype, device=device)
-    scaling, selection = torch.ones(slots, dtype=dtype, device=device), Selection()
+    scaling, selection = torch.ones(slots, dtype=dtype, device=device), Selection(ranks=[0] * slots)
     packed, offset = Pack(model, {}, weights, selection), 0
     # Before any module is replaced: the adapters themselves would be among them.
     packed._trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]

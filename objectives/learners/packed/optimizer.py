@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from objectives.learners.packed.linear import stretches
+from objectives.learners.packed.selection import stretches
 
 
 class PackedAdamW:
