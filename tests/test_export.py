@@ -65,7 +65,7 @@ def test_vllm_loads_the_folder_and_scores_it_as_the_trial_was_scored(folder, exp
     from objectives.rewards.calling import RewardSet
     from objectives.settings.learner import TrlSettings
     from objectives.tasks.string_ops import StringOps
-    from objectives.trial.evaluation import Evaluator
+    from objectives.trial.evaluation import Due, Evaluator
 
     task = StringOps(symbols=12, seed=0)
     evaluator = Evaluator(
@@ -77,7 +77,7 @@ def test_vllm_loads_the_folder_and_scores_it_as_the_trial_was_scored(folder, exp
     )
     trial = stored_trial(folder, 1)
     version = AdapterVersion(id=900_001, name="exported", path=exported, r=4)
-    score = evaluator.score(version, step=6, seed=trial.user_attrs[SEED])
+    score = evaluator.score(Due(adapter=version, step=6, seed=trial.user_attrs[SEED]))
     stored = trial.user_attrs[attributes.SCORES][-1]
     assert (score.sampled, score.greedy) == pytest.approx((stored["sampled"], stored["greedy"]), abs=1 / 64)
     base = evaluator.base_score(trial.user_attrs[SEED])

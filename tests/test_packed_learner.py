@@ -1,5 +1,6 @@
 """Packed trials on rollouts from the real engine: each as it would be alone, whatever happens to its neighbours."""
 
+import dataclasses
 import re
 import statistics
 import threading
@@ -117,6 +118,32 @@ def test_one_half_of_a_pack_rolls_out_while_the_other_trains(make, vllm_engine, 
     assert overlapped == [True] * 2 * 5
     halves = [{"trial-0000", "trial-0001"}, {"trial-0002", "trial-0003"}]
     assert [{a.name.split("-v")[0] for a in call[1]} for call in engine.training()] == halves * 3
+
+
+def test_trials_that_are_due_at_once_are_scored_in_one_call_as_each_would_be_alone(make):
+    def scoring(slots):
+        learner = make(slots=slots)
+        learner.serve(Feed(*map(spec, range(4))))
+        return [call for call in learner.engine.calls if not learner.engine.trains(call[0])]
+
+    prompts, adapters, _, seeds = scoring(slots=4)[0]
+    assert [adapter.name[:10] for adapter in adapters] == ["trial-0000"] * 64 + ["trial-0001"] * 64
+    alone = {call[1][0].name[:10]: call for call in reversed(scoring(slots=1)) if call[1][0]}
+    for trial in (0, 1):
+        own = slice(64 * trial, 64 * trial + 64)
+        assert (prompts[own], seeds[own]) == (alone[f"trial-000{trial}"][0], alone[f"trial-000{trial}"][3])
+
+
+def test_a_base_score_that_is_known_is_not_taken_again(make):
+    def base_calls(*specs):
+        learner = make(slots=1)
+        learner.serve(feed := Feed(*specs))
+        return sum(adapters[0] is None for _, adapters, *_ in learner.engine.calls), feed.results[3]
+
+    calls, measured = base_calls(spec(3))
+    assert calls == 2, "sampled and greedy"
+    calls, told = base_calls(dataclasses.replace(spec(3), base=measured.base))
+    assert (calls, told.base) == (0, measured.base)
 
 
 def test_seconds_that_trials_are_charged_are_those_that_have_passed(make):

@@ -29,7 +29,7 @@ from objectives.learners.trl_rewards import RolloutRewards
 from objectives.settings.sections import WorkerSettings
 from objectives.stages import trials_are
 from objectives.tokenization.tokens import prompt_ids
-from objectives.trial.evaluation import TRAINING, sampling_seeds
+from objectives.trial.evaluation import TRAINING, Due, sampling_seeds
 from objectives.trial.messages import HeldOutScore, TrialResult, TrialSpec, trial_name
 from objectives.trial.resources import Loaded, training_rows
 
@@ -92,7 +92,7 @@ class TrlLearner:
             clock.seconds["train"] -= clock.seconds["rollout"] + clock.seconds["evaluate"]
             run.score(steps, last=True)
             with clock.section("evaluate"):
-                base = self._evaluator.base_score(spec.seed)
+                base = self._evaluator.base_score(spec.seed, known=spec.base)
             return TrialResult(
                 scores=tuple(run.scores),
                 steps=steps,
@@ -197,7 +197,9 @@ class _Run(TrainerCallback):  # type: ignore[misc]
         trials_are("scoring", self._spec.number)
         with self._clock.section("evaluate"):
             version = self._learner._adapters.publish(self.owner, self._model, self._spec.lora.r)
-            self.scores.append(self._learner._evaluator.score(version, step=step, seed=self._spec.seed, last=last))
+            self.scores.append(
+                self._learner._evaluator.score(Due(adapter=version, step=step, seed=self._spec.seed, last=last))
+            )
         places = decimals(self.scores[-1].spread or 0.0)
         print(f"step {step}: held-out reward {self.scores[-1].sampled:.{places}f}", flush=True)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from objectives.engines.adapter_files import AdapterVersion
 from objectives.engines.protocol import Completion, Engine, Sampling
-from objectives.errors import RewardError, UnrewardedError
+from objectives.errors import EngineError, RewardError, TrialError, UnrewardedError, is_out_of_memory
 from objectives.rewards.calling import RewardSet, unscored
 from objectives.tasks.protocol import Row
 from objectives.tokenization.tokens import prompt_ids
@@ -37,6 +37,18 @@ def sampling_seeds(*key: int, n: int) -> list[int]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Due:
+    """A score that is asked for."""
+
+    adapter: AdapterVersion | None
+    """None for the base policy."""
+    step: int
+    seed: int
+    last: bool = True
+    """Whether a greedy score is wanted as well."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluator:
     """Scores adapters on the same held-out prompts.
 
@@ -51,31 +63,56 @@ class Evaluator:
     sampling: Sampling
     _base: dict[int, HeldOutScore] = field(default_factory=dict, init=False)
 
-    def score(self, adapter: AdapterVersion, *, step: int, seed: int, last: bool = True) -> HeldOutScore:
+    def score(self, due: Due) -> HeldOutScore:
         """Mean reward of one completion for every held-out prompt, sampled and, where it is the last score, greedy.
 
         Completions that no reward function applies to are left out, and counted.
 
         Raises:
+            EngineError: where the engine fails.
             RewardError: where a function breaks its contract.
             UnrewardedError: where none applies to any completion.
         """
-        sampled = self._rewards(adapter, self.sampling, seed)
-        return self._score(sampled, self._rewards(adapter, self._greedy, seed) if last else None, step=step)
+        [outcome] = self.scores([due])
+        if isinstance(outcome, TrialError):
+            raise outcome
+        return outcome
 
-    def base_score(self, seed: int) -> HeldOutScore:
-        """The base policy's score. A seed is sampled once; what is greedy is the same for all.
+    def scores(self, due: Sequence[Due]) -> list[HeldOutScore | TrialError]:
+        """The same for several at once: an engine call for all that is sampled, and one for all that is greedy.
+
+        If the engine fails them, each is tried alone, so that only the culprit fails.
 
         Raises:
+            EngineError: where memory was too short: that is nobody's in particular.
+        """
+        try:
+            sampled = self._completions(due, self.sampling)
+            greedy = self._completions([each for each in due if each.last], self._greedy)
+        except EngineError as error:
+            if is_out_of_memory(error):
+                raise
+            return [error] if len(due) == 1 else [self.scores([each])[0] for each in due]
+        last = iter(greedy)
+        return [
+            self._judged(each, of, next(last) if each.last else None) for each, of in zip(due, sampled, strict=True)
+        ]
+
+    def base_score(self, seed: int, known: HeldOutScore | None = None) -> HeldOutScore:
+        """The base policy's score. A seed is sampled once; what is greedy is the same for all.
+
+        Args:
+            seed: Of the sampling.
+            known: The score, where another worker has measured it already.
+
+        Raises:
+            EngineError: where the engine fails.
             RewardError: where a function breaks its contract, or none applies to any completion.
         """
         if seed not in self._base:
-            sampled = self._rewards(None, self.sampling, seed)
-            known = next(iter(self._base.values()), None)
-            if known is None:
-                self._base[seed] = self._score(sampled, self._rewards(None, self._greedy, seed), step=0)
-            else:
-                self._base[seed] = replace(self._score(sampled, None, step=0), greedy=known.greedy)
+            first = next(iter(self._base.values()), None)
+            score = known or self.score(Due(adapter=None, step=0, seed=seed, last=first is None))
+            self._base[seed] = score if first is None else replace(score, greedy=first.greedy)
         return self._base[seed]
 
     @property
@@ -94,14 +131,32 @@ class Evaluator:
             unscored_prompt=without.prompt if without else "",
         )
 
-    def _rewards(self, adapter: AdapterVersion | None, sampling: Sampling, seed: int) -> list[float]:
-        """A reward for every held-out prompt; NaN where no function applies."""
+    def _completions(self, due: Sequence[Due], sampling: Sampling) -> list[list[Completion]]:
+        """A completion for every held-out prompt, for each that is due."""
+        if not due:
+            return []
+        n = len(self.rows)
+        prompts = [prompt_ids(self.tokenizer, row["prompt"]) for row in self.rows]
         completions = self.engine.rollout(
-            [prompt_ids(self.tokenizer, row["prompt"]) for row in self.rows],
-            [adapter] * len(self.rows),
+            prompts * len(due),
+            [each.adapter for each in due for _ in range(n)],
             sampling,
-            sampling_seeds(seed, EVALUATION, n=len(self.rows)),
+            [seed for each in due for seed in sampling_seeds(each.seed, EVALUATION, n=n)],
         )
+        return [completions[start : start + n] for start in range(0, len(completions), n)]
+
+    def _judged(
+        self, due: Due, sampled: Sequence[Completion], greedy: Sequence[Completion] | None
+    ) -> HeldOutScore | TrialError:
+        try:
+            of_sampled = self._rewards(due.adapter, sampled)
+            of_greedy = None if greedy is None else self._rewards(due.adapter, greedy)
+        except (RewardError, UnrewardedError) as error:
+            return error
+        return self._score(of_sampled, of_greedy, step=due.step)
+
+    def _rewards(self, adapter: AdapterVersion | None, completions: Sequence[Completion]) -> list[float]:
+        """A reward for every held-out prompt; NaN where no function applies."""
         texts = completion_texts(self.tokenizer, self.rows, completions)
         totals = self.rewards.totals(self.rows, texts, [c.token_ids for c in completions])
         without = unscored(self.rows, totals)

@@ -32,6 +32,8 @@ class TrialSpec:
     seed: int
     score_after: tuple[int, ...] = ()
     """Steps after which it is scored on held-out prompts, besides its last."""
+    base: HeldOutScore | None = None
+    """The base policy's score under this seed, where another trial has measured it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

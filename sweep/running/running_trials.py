@@ -28,6 +28,7 @@ class RunningTrials:
         self._study, self._config, self._log_folder, self._progress = study, config, log_folder, progress
         self._trials: dict[int, RunningTrial] = {}
         self._furthest: dict[str, int] = {}
+        self._bases = _stored_bases(study)
         self._pruner = study.pruner if isinstance(study.pruner, SearchPruner) else None
 
     def __len__(self) -> int:
@@ -61,7 +62,8 @@ class RunningTrials:
             worker: The worker's number.
             identity: What is stored of the worker.
         """
-        spec = trial_spec(trial, self._config, score_after=score_after)
+        known = self._bases.get(trial.user_attrs[attributes.SEED])
+        spec = trial_spec(trial, self._config, score_after=score_after, base=known)
         monitor = CollapseMonitor(
             base=base,
             patience=self._config.search.collapse_patience,
@@ -77,6 +79,8 @@ class RunningTrials:
     def finish(self, number: int, result: TrialResult) -> None:
         """Stores what a trial has come to."""
         running = self._trials.pop(number)
+        if result.base is not None:
+            self._bases.setdefault(running.spec.seed, result.base)
         reason = running.store(self._study, result)
         self._end(running, keep=self._config.run.keep_checkpoints and not result.pruned)
         self._progress.trial_ended(running.spec, score=result.held_out.sampled, reason=reason)
@@ -117,3 +121,12 @@ class RunningTrials:
         self.ended += 1
         if not keep:
             checkpoint_file(self._log_folder, running.spec).unlink(missing_ok=True)
+
+
+def _stored_bases(study: optuna.Study) -> dict[int, HeldOutScore]:
+    """The base policy's score under each seed that some trial has had: it is scored once, whichever worker asks."""
+    found: dict[int, HeldOutScore] = {}
+    for trial in study.get_trials(deepcopy=False):
+        if (base := attributes.base_score(trial.user_attrs)) is not None:
+            found.setdefault(trial.user_attrs.get(attributes.SEED, -1), base)
+    return found

@@ -6,7 +6,7 @@ from collections import Counter, deque
 from typing import TYPE_CHECKING
 
 from objectives.lora import LoraSpec
-from objectives.trial.messages import TrialSpec
+from objectives.trial.messages import HeldOutScore, TrialSpec
 from sweep.search.design import Key, design, point_key
 from sweep.storage.attributes import ADDED, ALPHA, DESIGN, DROPPED, REASON, REDONE, SEED
 from sweep.storage.ladders import earlier_ladders
@@ -147,8 +147,17 @@ def ask(study: optuna.Study, config: StudyFile) -> optuna.Trial:
     return trial
 
 
-def trial_spec(trial: optuna.Trial, config: StudyFile, *, score_after: tuple[int, ...] = ()) -> TrialSpec:
-    """What a worker is told of a trial; `score_after` are the steps at which it is scored besides its last."""
+def trial_spec(
+    trial: optuna.Trial, config: StudyFile, *, score_after: tuple[int, ...] = (), base: HeldOutScore | None = None
+) -> TrialSpec:
+    """What a worker is told of a trial.
+
+    Args:
+        trial: As it was asked for.
+        config: The study.
+        score_after: Steps at which it is scored besides its last.
+        base: The base policy's score under its seed, where it is known.
+    """
     params = trial.params
     return TrialSpec(
         number=trial.number,
@@ -162,6 +171,7 @@ def trial_spec(trial: optuna.Trial, config: StudyFile, *, score_after: tuple[int
         learning_rate=params["learning_rate"],
         seed=trial.user_attrs[SEED],
         score_after=score_after,
+        base=base,
     )
 
 

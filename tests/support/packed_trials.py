@@ -64,8 +64,8 @@ class Engine:
         return self._engine.rollout(prompts, adapters, sampling, seeds)
 
     def trains(self, prompts):
-        """Whether a call is for training, which asks for several completions of a prompt."""
-        return len({tuple(p) for p in prompts}) < len(prompts)
+        """Whether a call is for training, which asks for several completions of a prompt side by side."""
+        return list(prompts[0]) == list(prompts[1])
 
     def training(self):
         """Calls for training."""

@@ -14,7 +14,7 @@ from objectives.rewards.checked import checked
 from objectives.settings.learner import PackedSettings, TrlSettings
 from objectives.settings.sections import BudgetSettings, ModelSettings, WorkerSettings
 from objectives.settings.tasks import StringOpsSettings
-from objectives.trial.evaluation import Evaluator
+from objectives.trial.evaluation import Due, Evaluator
 from objectives.trial.messages import TrialSpec
 from objectives.trial.resources import Loaded
 from tests.support.packed_trials import Feed
@@ -48,7 +48,7 @@ class Ways:
         return sample(self._loaded(rewards), self._settings("trl"), prompts=PROMPTS)
 
     def scored(self, rewards):
-        return self._loaded(rewards).evaluator.score(None, step=0, seed=0)
+        return self._loaded(rewards).evaluator.score(Due(adapter=None, step=0, seed=0))
 
     def trl(self, rewards):
         return self._trained("trl", rewards)

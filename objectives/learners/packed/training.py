@@ -204,10 +204,11 @@ class PackTraining:
             measured = self._stepper.step([run.slot for run in runs], batch, draws)
         for run in runs:  # all before any is scored: should that fail, nobody's weights are ahead of their count
             run.step += 1
+        unscored = self._held_out.score([run for run in runs if run.due])
         for i, run in enumerate(runs):
             with self._failing(run):
-                if run.due:
-                    self._held_out.score(run, last=run.spent)
+                if run.slot in unscored:
+                    raise unscored[run.slot]
                 pruned = False
                 if news is not None:
                     of_run = news[0][i], news[1][i]
@@ -233,8 +234,7 @@ class PackTraining:
 
     def _end(self, run: TrialRun) -> None:
         """Scores a trial for the last time, tells what it has come to, and frees its slot."""
-        self._held_out.score(run, last=True)
-        base = self._held_out.base_score(run)
+        base = self._held_out.finish(run)
         self._checkpoints.keep(run)
         self._feed.finish(run.spec.number, run.result(adapter=self._adapters.keep(run.owner), base=base))
         self._release(run)
