@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from objectives.memory.footprint import EngineKind
 from sweep.planning.adapters import AdapterPlan
+from sweep.planning.roofline import TimeEstimate
 from sweep.preflight.devices import Device
 from sweep.preflight.placement import place
 from sweep.study.file import StudyFile
@@ -29,6 +30,13 @@ def plan_notes(
         *_pack_notes(config, device),
         *_length_notes(config, completion_tokens),
     )
+
+
+def time_note(time: TimeEstimate, device: Device) -> Iterator[str]:
+    """That a study may take more than a day, and what would shorten it, where that is so."""
+    if time.takes_days:
+        cards = device.name if time.workers == 1 else f"{time.workers} x {device.name}"
+        yield f"More than a day on {cards} (estimate): fewer steps, trials or held-out prompts, or more GPUs."
 
 
 def _search_notes(config: StudyFile) -> Iterator[str]:
