@@ -17,7 +17,6 @@ from sweep.preflight.cards import BEFORE_AMPERE, CARDS, Card, find_card
 
 MIB, GIB = 2**20, 2**30
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-GPU_FIELDS = "name,memory.total,uuid"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,23 +61,12 @@ def planned_device(name: str | None) -> Device | None:
 
 
 def present_device() -> Device | None:
-    """The first GPU that may be used here, by CUDA_VISIBLE_DEVICES; None where nvidia-smi shows none that it names.
-
-    Numbers are taken for nvidia-smi's. CUDA counts in that order too where CUDA_DEVICE_ORDER is PCI_BUS_ID or all GPUs
-    are alike.
-    """
-    listed = [[field.strip() for field in line.split(",")] for line in _list_gpus(GPU_FIELDS, timeout_s=5)]
-    visible = visible_gpus() if VISIBLE in os.environ else ()
-    for number, (name, *fields) in enumerate(listed):
-        # An id may be shortened, as long as it names one GPU.
-        uuid = fields[1] if len(fields) > 1 else ""
-        if visible and not (visible[0] == str(number) or (uuid and uuid.startswith(visible[0]))):
-            continue
-        try:
-            return _device(name, int(fields[0]), source="nvidia-smi")
-        except (IndexError, ValueError):
-            return None
-    return None
+    """The first GPU that may be used here; None where nvidia-smi shows none."""
+    name, _, memory_mib = (ask_nvidia_smi("name,memory.total", timeout_s=5) or "").rpartition(",")
+    try:
+        return _device(name.strip(), int(memory_mib), source="nvidia-smi")
+    except ValueError:
+        return None
 
 
 def count_gpus() -> int:
@@ -111,8 +99,19 @@ def gpus_hidden() -> bool:
 
 
 def ask_nvidia_smi(fields: str, *, timeout_s: float) -> str | None:
-    """What nvidia-smi lists of the first GPU; None where it lists none or does not answer."""
-    return next(iter(_list_gpus(fields, timeout_s=timeout_s)), None)
+    """What nvidia-smi lists of the first GPU that may be used here; None where there is none, or no answer.
+
+    That is the first that CUDA_VISIBLE_DEVICES names, and the first of all where it is not set or hides all. Numbers
+    are taken for nvidia-smi's: CUDA counts as it does where CUDA_DEVICE_ORDER is PCI_BUS_ID, or all GPUs are alike.
+    """
+    visible = visible_gpus() if VISIBLE in os.environ else ()
+    for number, line in enumerate(_list_gpus(f"{fields},uuid", timeout_s=timeout_s)):
+        asked = fields.count(",") + 1
+        listed, uuid = line.split(",")[:asked], ",".join(line.split(",")[asked:]).strip()
+        # An id may be shortened, as long as it names one GPU.
+        if not visible or visible[0] == str(number) or (uuid and uuid.startswith(visible[0])):
+            return ",".join(listed)
+    return None
 
 
 def _list_gpus(fields: str, *, timeout_s: float) -> list[str]:
