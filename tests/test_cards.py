@@ -60,6 +60,12 @@ def test_cards_without_bfloat16_are_planned_for_in_float16_or_packed_in_float32(
     assert {card_plan(name).dtype for name in ("L4", "RTX 3090", "A10", "H100")} == {"bfloat16"}
 
 
+def test_cards_that_torch_has_no_kernels_for_are_told_and_take_no_time():
+    for name, lacks in (("V100-16", "no kernels"), ("V100-32", "no kernels"), ("T4", "")):
+        plan = card_plan(name)
+        assert (plan.lacks, plan.time is None) == (lacks, bool(lacks))
+
+
 def test_the_roofline_is_what_the_formula_says():
     device = named_device("L4")
     config = with_dtype(load_study("llama32_1b_gsm8k", ["task.held_out_prompts=64"]), device)

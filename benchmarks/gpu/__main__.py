@@ -113,4 +113,7 @@ def measure_all(todo: Sequence[Part], folder: Path, *, limit_s: float) -> dict[s
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        raise SystemExit(f"benchmarks.gpu: interrupted; what was measured is in {OUTPUT}.json") from None

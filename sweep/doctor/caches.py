@@ -46,7 +46,7 @@ def cache_folders(logs: Path) -> dict[str, tuple[str, Path]]:
     own = {
         "FlashInfer": ("FLASHINFER_WORKSPACE_BASE", home, ".cache/flashinfer"),
         "inductor": ("TORCHINDUCTOR_CACHE_DIR", compiled / "inductor", ""),
-        "Triton": ("TRITON_CACHE_DIR", home / ".triton" / "cache", ""),
+        "Triton": ("TRITON_CACHE_DIR", Path(os.environ.get("TRITON_HOME") or home) / ".triton" / "cache", ""),
         "vLLM": ("VLLM_CACHE_ROOT", cache / "vllm", ""),
     }
     return {

@@ -9,7 +9,7 @@ from objectives.memory.footprint import fit
 from objectives.memory.shape import ModelShape
 from sweep.planning.pack import plan_pack, study_footprint, with_slots
 from sweep.planning.roofline import TimeEstimate, estimate_time
-from sweep.preflight.cards import CARDS
+from sweep.preflight.cards import CARDS, WITHOUT_KERNELS
 from sweep.preflight.devices import Device, named_device
 from sweep.preflight.number_format import with_dtype
 from sweep.preflight.placement import place
@@ -87,6 +87,8 @@ def plan_card(
     lacks = place(config, device).unpackable or room.reason
     if config.model.dtype == "bfloat16" and not device.bfloat16:
         lacks = lacks or "no bfloat16"
+    if WITHOUT_KERNELS.search(device.name):
+        lacks = lacks or "no kernels"
     time = None
     if not lacks and device.card is not None:
         time = estimate_time(

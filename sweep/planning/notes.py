@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from objectives.memory.footprint import EngineKind
 from sweep.planning.adapters import AdapterPlan
 from sweep.planning.roofline import TimeEstimate
+from sweep.preflight.cards import WITHOUT_KERNELS
 from sweep.preflight.devices import Device
 from sweep.preflight.placement import place
 from sweep.study.file import StudyFile
@@ -70,6 +71,8 @@ def _ceiling_notes(config: StudyFile, engine: EngineKind, adapters: AdapterPlan)
 def _device_notes(config: StudyFile, device: Device | None) -> Iterator[str]:
     if device is not None and not device.bfloat16 and config.model.dtype == "bfloat16":
         yield f"A {device.name} cannot compute in bfloat16: --set model.dtype=float16."
+    if device is not None and WITHOUT_KERNELS.search(device.name):
+        yield f"torch 2.13 for CUDA 13, which the extra `gpu` brings, has no kernels for a {device.name}."
     if device is None and config.model.device == "gpu":
         yield "This study needs a GPU and none is visible here; name one with --device to plan for it."
 

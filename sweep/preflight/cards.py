@@ -41,6 +41,8 @@ CARDS = {
 }
 BEFORE_AMPERE = re.compile(r"\b(T4|V100|P100|P40|RTX 20\d\d|GTX)", re.IGNORECASE)
 """Names of GPUs without bfloat16."""
+WITHOUT_KERNELS = re.compile(r"\b(V100|P100|P40|GTX 10\d\d)\b", re.IGNORECASE)
+"""Names of GPUs that torch 2.13 for CUDA 13 is not compiled for: those before compute capability 7.5."""
 SLOWER = re.compile(r"\b(H100|H200|V100).*\bPCIe|Laptop|Max-Q", re.IGNORECASE)
 """Names of versions that are slower than the card of that name in the table."""
 

@@ -13,6 +13,7 @@ from sweep.planning.study_plan import StudyPlan
 from sweep.terminal.memory import figures_table
 from sweep.text import duration, money, size
 
+SHORT = ("no kernels", "no bfloat16")
 FORMATS = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
 
 
@@ -32,7 +33,7 @@ def cards_lines(plan: StudyPlan) -> Iterator[RenderableType]:
         return
     table = figures_table("card", "memory", "in", "slots", "sequences", "search", "confirm")
     for card in plan.cards:
-        hours = ["does not fit" if card.lacks else "", ""]
+        hours = ["" if not card.lacks else card.lacks if card.lacks in SHORT else "does not fit", ""]
         if card.time is not None:
             trials = card.time.search_trials, card.time.confirmation_trials
             hours = [time_and_money(replace(card.time, price=None), each) for each in trials]
