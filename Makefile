@@ -6,7 +6,7 @@ PYTHON  ?= $(shell for p in $(PYTHONS); do $$p -c 'import ensurepip, sys, venv; 
 VENV    := .venv
 BIN     := $(VENV)/bin
 
-.PHONY: setup sweep test test-long test-ray faults test-avx2 test-emulated test-light check audit lock clean
+.PHONY: setup sweep test test-long test-ray faults test-avx2 test-emulated test-light gpu-contracts check audit lock clean
 
 setup: $(VENV)/.ready
 
@@ -69,11 +69,18 @@ $(VENV)/.ready: requirements/cpu.lock requirements/install.py pyproject.toml
 	@$(BIN)/python requirements/install.py
 	@touch $@
 
-# Recompile the lock from cpu.in, for every Python that it serves. uv reads UV_FIND_LINKS where the CPU builds of torch
-# are not on an index it knows.
+# The GPU profile's wheels without a card: how large they are, whether they install and import, whether they and their
+# newest versions take what we give them. Downloads about 4.5 GB into TMPDIR and removes it again.
+gpu-contracts: $(VENV)/.ready
+	@$(BIN)/python -m tests.support.gpu_contracts
+
+# Recompile the locks from cpu.in and gpu.in, for every Python that they serve. uv reads UV_FIND_LINKS where the CPU
+# builds of torch are not on an index it knows.
 lock: $(VENV)/.ready
 	$(BIN)/uv pip compile requirements/cpu.in --override requirements/cpu.overrides --universal --python-version 3.11 \
 		--no-annotate --custom-compile-command "make lock" --output-file requirements/cpu.lock
+	$(BIN)/uv pip compile requirements/gpu.in --universal --python-version 3.11 --no-annotate \
+		--custom-compile-command "make lock" --output-file requirements/gpu.lock
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -42,29 +42,41 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=8)
     seeds = parser.parse_args().seeds
-    from objectives.engines.adapter_files import AdapterFolder
-    from objectives.learners.packed.learner import PackedLearner
-    from objectives.trial.resources import load
     from sweep.study.reading import load_study
 
     with tempfile.TemporaryDirectory() as folder:
-        settings = load_study("tiny").worker_settings(Path(folder))
-        loaded = load(settings, max_loras=SLOTS)
-        from objectives.learners.trl import TrlLearner
+        found = compare(load_study("tiny").worker_settings(Path(folder)), Path(folder), seeds=seeds)
+    print("seed  packed    TRL  packed - TRL")
+    for seed, (packed, trl) in enumerate(zip(found["packed"], found["trl"], strict=True)):
+        print(f"{seed:4d}  {packed:.3f}  {trl:.3f}  {packed - trl:+.3f}")
+    interval = f"95 % interval {found['lower']:+.4f} to {found['upper']:+.4f}"
+    print(f"mean difference {found['mean_difference']:+.4f}, {interval}")
+    print(json.dumps(found))
 
-        shared = {"settings": settings, "loaded": loaded, "adapters": AdapterFolder(Path(folder) / "adapters")}
-        packed, trl = Scores(_specs(seeds)), Scores(_specs(seeds))
-        PackedLearner(**shared, slots=SLOTS).serve(packed)
-        TrlLearner(**shared).serve(trl)
+
+def compare(settings: Any, folder: Path, *, seeds: int) -> dict[str, Any]:
+    """Held-out rewards of the same trials by both learners, and packed minus TRL with its 95 % interval.
+
+    Args:
+        settings: A worker's, of the shipped study.
+        folder: For adapters.
+        seeds: At least 2.
+    """
+    from objectives.engines.adapter_files import AdapterFolder
+    from objectives.learners.packed.learner import PackedLearner
+    from objectives.trial.resources import load
+
+    loaded = load(settings, max_loras=SLOTS)
+    from objectives.learners.trl import TrlLearner
+
+    shared = {"settings": settings, "loaded": loaded, "adapters": AdapterFolder(folder / "adapters")}
+    packed, trl = Scores(_specs(seeds)), Scores(_specs(seeds))
+    PackedLearner(**shared, slots=SLOTS).serve(packed)
+    TrlLearner(**shared).serve(trl)
     differences = [packed.scores[seed] - trl.scores[seed] for seed in range(seeds)]
     low, high = stats.ttest_1samp(differences, 0.0).confidence_interval(0.95)
-    print("seed  packed    TRL  packed - TRL")
-    for seed, difference in enumerate(differences):
-        print(f"{seed:4d}  {packed.scores[seed]:.3f}  {trl.scores[seed]:.3f}  {difference:+.3f}")
-    mean = statistics.mean(differences)
-    print(f"mean difference {mean:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}")
-    scores = {"packed": list(packed.scores.values()), "trl": list(trl.scores.values())}
-    print(json.dumps(scores | {"mean_difference": mean, "lower": float(low), "upper": float(high)}))
+    scores = {name: [by.scores[seed] for seed in range(seeds)] for name, by in (("packed", packed), ("trl", trl))}
+    return scores | {"mean_difference": statistics.mean(differences), "lower": float(low), "upper": float(high)}
 
 
 def _specs(seeds: int) -> list[Any]:

@@ -47,6 +47,11 @@ def figure(value: float, digits: int = 2) -> str:
     return f"{rounded:.{max(places, 0)}f}".rstrip("0").rstrip(".") if places > 0 else f"{rounded:.0f}"
 
 
+def money(amount: float) -> str:
+    """An amount in whatever currency the user's price is in, small ones to two digits."""
+    return f"{amount:,.2f}" if amount >= 1 else figure(amount)
+
+
 def percent(share: float) -> str:
     """A share of 1 as people write it: `85 %`."""
     return f"{100 * share:g} %"

@@ -9,7 +9,8 @@ from objectives.errors import ModelConfigError
 from objectives.memory.config_files import find_config
 from sweep.errors import UsageError
 from sweep.planning.study_plan import plan_study
-from sweep.preflight.devices import GIB, MEMORY_MIB, MIB, named_device, present_device
+from sweep.preflight.cards import CARDS
+from sweep.preflight.devices import GIB, MIB, named_device, present_device
 from sweep.study.provenance import settings_in_force
 from sweep.study.reading import find_study, load_study, read_toml, shipped_studies
 from tests.support.command import sweep
@@ -18,7 +19,7 @@ HEAVY = ("torch", "vllm", "unsloth", "trl", "optuna", "pandas", "plotly", "trans
 LLAMA_1B = ["--set", "model.name=unsloth/Llama-3.2-1B-Instruct", "--set", "model.dtype=bfloat16"]
 KEYS = {"workers",
     "study", "model", "search", "engine", "trainer", "estimates", "device", "fit", "budget", "prompts", "notes",
-    "settings", "measured", "pack", "verdict",
+    "settings", "measured", "pack", "verdict", "time", "cards",
 }  # fmt: skip
 
 
@@ -168,7 +169,7 @@ def test_a_gpu_without_bfloat16_is_noted():
 )
 def test_a_gpu_may_be_spelt_in_many_ways(spelling, name):
     device = named_device(spelling)
-    assert (device.name, device.memory_bytes) == (name, MEMORY_MIB[name] * MIB)
+    assert (device.name, device.memory_bytes) == (name, CARDS[name].memory_mib * MIB)
 
 
 def test_any_gpu_may_be_named_by_its_memory():

@@ -17,10 +17,11 @@ from sweep.errors import UsageError
 from sweep.html_report import downloads as packing
 from sweep.html_report.contents import open_report, read_report
 from sweep.html_report.downloads import downloads
-from sweep.html_report.glance import glance, money
+from sweep.html_report.glance import glance
 from sweep.html_report.page import report_html, write_page
 from sweep.results import load_results
 from sweep.storage import attributes
+from sweep.text import money
 from tests.support.command import sweep
 from tests.support.large_study import large_study
 from tests.test_plots import curve_trial, stored_study

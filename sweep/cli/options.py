@@ -94,7 +94,7 @@ PriceOption = Annotated[
         "--price",
         metavar="MONEY",
         callback=a_price,
-        help="What a device hour costs, in any currency: the report adds it up.",
+        help="What a device hour costs, in any currency: plan and report add it up.",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]

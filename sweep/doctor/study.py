@@ -10,6 +10,7 @@ from pathlib import Path
 
 from objectives.tasks.user_files import own_references
 from sweep.doctor.check import Check, fault, ok, warning
+from sweep.doctor.gpu_study import gpu_study_checks
 from sweep.doctor.packages import IMPORT_S
 from sweep.errors import StudyFileError
 from sweep.preflight.checks import check_device, check_generator, check_model, check_study
@@ -54,6 +55,7 @@ def study_checks(study: str, overrides: list[str], *, quick: bool = False) -> It
         yield ok("device", "as the study needs")
     except StudyFileError as error:
         yield fault("device", str(error), f"mend it in {study}, or go where there is one")
+    yield from gpu_study_checks(config)
     for reference in () if quick else own_references(config.task):
         yield _import(reference, config.code_folders, config.model.path)
 

@@ -9,7 +9,7 @@ from sweep.answer.spending import Spending
 from sweep.html_report.contents import Evidence, Report
 from sweep.statistics.verdict import Verdict
 from sweep.study.file import StudyFile
-from sweep.text import count, duration, figure, percent, size
+from sweep.text import count, duration, money, percent, size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,11 +37,6 @@ def glance(report: Report, *, price: float | None) -> list[Fact]:
     if report.spending.trials:
         facts.append(_spent(evidence, report.spending, price))
     return facts
-
-
-def money(amount: float) -> str:
-    """An amount in whatever currency the user's price is in, small ones to two digits."""
-    return f"{amount:,.2f}" if amount >= 1 else figure(amount)
 
 
 def _declared(verdict: Verdict) -> str:

@@ -19,11 +19,11 @@ from sweep.answer.spending import check_price, device_seconds
 from sweep.errors import UsageError
 from sweep.html_report.contents import Evidence, Report
 from sweep.html_report.downloads import downloads
-from sweep.html_report.glance import glance, money
+from sweep.html_report.glance import glance
 from sweep.html_report.method import method
 from sweep.plots.curves import MAX_LINES
 from sweep.storage import attributes
-from sweep.text import count, decimals_for, figure, size, storable
+from sweep.text import count, decimals_for, figure, money, size, storable
 
 if TYPE_CHECKING:
     import optuna

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 from objectives.memory.footprint import EngineKind
 from sweep.planning.adapters import AdapterPlan
+from sweep.planning.roofline import TimeEstimate
+from sweep.preflight.cards import WITHOUT_KERNELS
 from sweep.preflight.devices import Device
 from sweep.preflight.placement import place
 from sweep.study.file import StudyFile
@@ -29,6 +31,13 @@ def plan_notes(
         *_pack_notes(config, device),
         *_length_notes(config, completion_tokens),
     )
+
+
+def time_note(time: TimeEstimate, device: Device) -> Iterator[str]:
+    """That a study may take more than a day, and what would shorten it, where that is so."""
+    if time.takes_days:
+        cards = device.name if time.workers == 1 else f"{time.workers} x {device.name}"
+        yield f"More than a day on {cards} (estimate): fewer steps, trials or held-out prompts, or more GPUs."
 
 
 def _search_notes(config: StudyFile) -> Iterator[str]:
@@ -62,6 +71,8 @@ def _ceiling_notes(config: StudyFile, engine: EngineKind, adapters: AdapterPlan)
 def _device_notes(config: StudyFile, device: Device | None) -> Iterator[str]:
     if device is not None and not device.bfloat16 and config.model.dtype == "bfloat16":
         yield f"A {device.name} cannot compute in bfloat16: --set model.dtype=float16."
+    if device is not None and WITHOUT_KERNELS.search(device.name):
+        yield f"torch 2.13 for CUDA 13, which the extra `gpu` brings, has no kernels for a {device.name}."
     if device is None and config.model.device == "gpu":
         yield "This study needs a GPU and none is visible here; name one with --device to plan for it."
 

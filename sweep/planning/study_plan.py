@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from objectives.errors import ModelConfigError, UnknownModelError
-from objectives.memory.exact import TrainerMemory, trainer_memory
-from objectives.memory.footprint import EngineKind, Fit, Footprint, fit
 from sweep.errors import StudyFileError
-from sweep.planning.adapters import AdapterPlan, ModelPlan, plan_adapters, read_model
+from sweep.planning.cards import CardPlan
 from sweep.planning.measured import Measured
+from sweep.planning.memory import WITHOUT_MEMORY, MemoryPlan, plan_memory
 from sweep.planning.notes import plan_notes
-from sweep.planning.pack import PackPlan, completion_tokens, plan_pack, study_footprint, with_slots
+from sweep.planning.pack import completion_tokens
+from sweep.planning.roofline import TimeEstimate
 from sweep.planning.verdict import VerdictPlan, plan_verdict
 from sweep.preflight.devices import Device
 from sweep.preflight.placement import place
@@ -48,50 +48,6 @@ class Spending:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CeilingPlan:
-    """One ceiling that vLLM permits, for this study's engine."""
-
-    max_lora_rank: int
-    bytes: int
-    saved_bytes: int
-    """Less than under the study's own ceiling; negative for a higher one."""
-    largest_r: int | None
-    """The largest rank of the study's ladder that it serves; None for none."""
-    fit: Fit | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MemoryPlan:
-    """What a study holds in memory. Only the packed learner has a `pack`, and only a device a `fit`."""
-
-    model: ModelPlan
-    engine: EngineKind
-    adapters: AdapterPlan
-    ceilings: tuple[CeilingPlan, ...]
-    trainer: tuple[TrainerMemory, ...]
-    pack: PackPlan | None
-    footprint: Footprint
-    fit: Fit | None
-
-    def as_json(self) -> dict[str, Any]:
-        """Its part of what `sweep plan --json` prints."""
-        held = self.footprint
-        return {
-            "model": self.model.as_json(),
-            "engine": {"kind": self.engine, "bytes": held.adapters, **self.adapters.as_json()}
-            | {"ceilings": [asdict(ceiling) for ceiling in self.ceilings]},
-            "trainer": [asdict(rank) | {"bytes": rank.bytes} for rank in self.trainer],
-            "pack": None if self.pack is None else self.pack.as_json(),
-            "estimates": asdict(held) | {"in_engine": held.in_engine, "in_trainer": held.in_trainer},
-            "fit": None if self.fit is None else asdict(self.fit),
-        }
-
-
-WITHOUT_MEMORY: dict[str, Any] = dict.fromkeys(("model", "engine", "trainer", "pack", "estimates", "fit"))
-"""The same where the model's shape is not known."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class StudyPlan:
     """All of it. `memory` is None where the model's shape is not known, and only a calibration has `measured`.
 
@@ -111,6 +67,10 @@ class StudyPlan:
     """How many run trials at the same time; each holds all of `memory`."""
     prompts: PromptPlan | None = None
     measured: Measured | None = None
+    time: TimeEstimate | None = None
+    """Where the device is a card of the table, and the study fits on it."""
+    cards: tuple[CardPlan, ...] = ()
+    """What every card of the table would do."""
 
     def as_json(self) -> dict[str, Any]:
         """What `sweep plan --json` prints."""
@@ -120,6 +80,8 @@ class StudyPlan:
             "search": asdict(self.search),
             **(WITHOUT_MEMORY if self.memory is None else self.memory.as_json()),
             "device": None if self.device is None else asdict(self.device),
+            "time": None if self.time is None else self.time.as_json(),
+            "cards": [card.as_json() for card in self.cards],
             "prompts": None if self.prompts is None else self.prompts.as_json(),
             "budget": {"per_trial": asdict(self.per_trial), "in_all": asdict(self.in_all)},
             "verdict": asdict(self.verdict),
@@ -143,7 +105,7 @@ def plan_study(config: StudyFile, *, device: Device | None, settings: tuple[Sett
     memory: MemoryPlan | None = None
     unknown: tuple[str, ...] = ()
     try:
-        memory = _memory(config, device)
+        memory = plan_memory(config, device)
     except UnknownModelError as error:
         unknown = (f"Memory is left out: {error}.",)
     except ModelConfigError as error:
@@ -170,32 +132,6 @@ def plan_study(config: StudyFile, *, device: Device | None, settings: tuple[Sett
     )
 
 
-def _memory(config: StudyFile, device: Device | None) -> MemoryPlan:
-    model, pack = read_model(config.model.name), None
-    if config.learner.name == "packed":
-        pack = plan_pack(config, model.shape, device)
-        # What follows is of a pack of this size, not of what the study left open.
-        config = with_slots(config, pack.slots)
-    adapters = plan_adapters(
-        model.shape,
-        max_lora_rank=config.model.max_lora_rank,
-        max_loras=config.learner.slots,
-        dtype=config.model.number_format,
-        target_modules=config.model.target_modules,
-    )
-    held = study_footprint(config, model.shape, device)
-    return MemoryPlan(
-        model=model,
-        engine=place(config, device).engine,
-        adapters=adapters,
-        ceilings=_ceilings(config, model, adapters, device),
-        trainer=tuple(trainer_memory(model.shape, r, config.model.target_modules) for r in config.search_space().r),
-        pack=pack,
-        footprint=held,
-        fit=None if device is None else fit(held, config.model, memory_bytes=device.memory_bytes),
-    )
-
-
 def _search(config: StudyFile) -> SearchPlan:
     space, search = config.search_space(), config.search
     design = search.points_per_rank * len(space.r)
@@ -205,27 +141,6 @@ def _search(config: StudyFile) -> SearchPlan:
         design_trials=design,
         tpe_trials=max(0, search.trials - design),
         trials=search.trials,
-    )
-
-
-def _ceilings(
-    config: StudyFile, model: ModelPlan, adapters: AdapterPlan, device: Device | None
-) -> tuple[CeilingPlan, ...]:
-    held = {
-        c.max_lora_rank: study_footprint(config, model.shape, device, max_lora_rank=c.max_lora_rank)
-        for c in adapters.ceilings
-    }
-    current = held[adapters.engine_max_lora_rank].adapters
-    ladder = config.search_space().r
-    return tuple(
-        CeilingPlan(
-            max_lora_rank=ceiling,
-            bytes=footprint.adapters,
-            saved_bytes=current - footprint.adapters,
-            largest_r=max((r for r in ladder if r <= ceiling), default=None),
-            fit=None if device is None else fit(footprint, config.model, memory_bytes=device.memory_bytes),
-        )
-        for ceiling, footprint in held.items()
     )
 
 

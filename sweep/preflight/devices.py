@@ -13,31 +13,10 @@ from pathlib import Path
 from typing import Literal
 
 from sweep.errors import UsageError
+from sweep.preflight.cards import BEFORE_AMPERE, CARDS, Card, find_card
 
 MIB, GIB = 2**20, 2**30
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-
-MEMORY_MIB = {
-    "T4": 15360,
-    "V100-16": 16384,
-    "V100-32": 32768,
-    "RTX 3090": 24576,
-    "RTX 4090": 24564,
-    "RTX 5090": 32607,
-    "RTX A6000": 49140,
-    "L4": 23034,
-    "A10": 23028,
-    "L40S": 46068,
-    "A100-40": 40960,
-    "A100-80": 81920,
-    "H100": 81559,
-    "H200": 143771,
-    "B200": 183359,
-}
-"""Memory as the driver reports it, which differs from the figure on the box: an L4 of 24 GB has 22.5 GiB."""
-
-BEFORE_AMPERE = re.compile(r"\b(T4|V100|P100|P40|RTX 20\d\d|GTX)", re.IGNORECASE)
-"""Names of GPUs without bfloat16."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +28,8 @@ class Device:
     source: Literal["--device", "nvidia-smi"]
     bfloat16: bool = True
     """Whether it computes in bfloat16, as GPUs from Ampere on do."""
+    card: Card | None = None
+    """What its data sheet says; None where it is no card of the table."""
 
 
 def named_device(name: str) -> Device:
@@ -57,15 +38,15 @@ def named_device(name: str) -> Device:
     Raises:
         UsageError: where it is neither.
     """
-    by_key = {_key(known): known for known in MEMORY_MIB}
+    by_key = {_key(known): known for known in CARDS}
     if (known := by_key.get(_key(name))) is not None:
-        return _device(known, MEMORY_MIB[known], source="--device")
+        return _device(known, CARDS[known].memory_mib, source="--device")
     if (size := re.fullmatch(r"(\d{1,5}(?:\.\d{1,3})?)\s*GiB", name.strip(), re.IGNORECASE)) and float(size[1]) > 0:
         return Device(name=f"{float(size[1]):g} GiB", memory_bytes=int(float(size[1]) * GIB), source="--device")
     near = [by_key[key] for key in by_key if _key(name) and key.startswith(_key(name))]
     near = near or [by_key[key] for key in difflib.get_close_matches(_key(name), by_key, n=1)]
     hint = f"did you mean {' or '.join(near)}? " if near else ""
-    raise UsageError(f"--device {name!r}; {hint}allowed: {', '.join(MEMORY_MIB)}, or a size as 48GiB")
+    raise UsageError(f"--device {name!r}; {hint}allowed: {', '.join(CARDS)}, or a size as 48GiB")
 
 
 def planned_device(name: str | None) -> Device | None:
@@ -80,7 +61,7 @@ def planned_device(name: str | None) -> Device | None:
 
 
 def present_device() -> Device | None:
-    """The first GPU that nvidia-smi lists; None where there is none, or no nvidia-smi."""
+    """The first GPU that may be used here; None where nvidia-smi shows none."""
     name, _, memory_mib = (ask_nvidia_smi("name,memory.total", timeout_s=5) or "").rpartition(",")
     try:
         return _device(name.strip(), int(memory_mib), source="nvidia-smi")
@@ -118,8 +99,19 @@ def gpus_hidden() -> bool:
 
 
 def ask_nvidia_smi(fields: str, *, timeout_s: float) -> str | None:
-    """What nvidia-smi lists of the first GPU; None where it lists none or does not answer."""
-    return next(iter(_list_gpus(fields, timeout_s=timeout_s)), None)
+    """What nvidia-smi lists of the first GPU that may be used here; None where there is none, or no answer.
+
+    That is the first that CUDA_VISIBLE_DEVICES names, and the first of all where it is not set or hides all. Numbers
+    are taken for nvidia-smi's: CUDA counts as it does where CUDA_DEVICE_ORDER is PCI_BUS_ID, or all GPUs are alike.
+    """
+    visible = visible_gpus() if VISIBLE in os.environ else ()
+    for number, line in enumerate(_list_gpus(f"{fields},uuid", timeout_s=timeout_s)):
+        asked = fields.count(",") + 1
+        listed, uuid = line.split(",")[:asked], ",".join(line.split(",")[asked:]).strip()
+        # An id may be shortened, as long as it names one GPU.
+        if not visible or visible[0] == str(number) or (uuid and uuid.startswith(visible[0])):
+            return ",".join(listed)
+    return None
 
 
 def _list_gpus(fields: str, *, timeout_s: float) -> list[str]:
@@ -142,7 +134,8 @@ def shows_gpu() -> bool:
 
 def _device(name: str, memory_mib: int, *, source: Literal["--device", "nvidia-smi"]) -> Device:
     old = BEFORE_AMPERE.search(name) is not None
-    return Device(name=name, memory_bytes=memory_mib * MIB, source=source, bfloat16=not old)
+    card = CARDS.get(name) or find_card(name, memory_mib)
+    return Device(name=name, memory_bytes=memory_mib * MIB, source=source, bfloat16=not old, card=card)
 
 
 def _key(name: str) -> str:

@@ -11,9 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from objectives.settings.learner import MOST_SLOTS
+from sweep.planning.memory import MemoryPlan
 from sweep.planning.pack import PackPlan
-from sweep.planning.study_plan import MemoryPlan, Spending, StudyPlan
+from sweep.planning.study_plan import Spending, StudyPlan
 from sweep.preflight.devices import Device
+from sweep.terminal.cards import cards_lines, time_and_money
 from sweep.terminal.memory import (
     ENGINES,
     figures_table,
@@ -37,6 +39,7 @@ def full_plan(plan: StudyPlan) -> RenderableType:
         *_section("prompts", prompt_lines(plan.prompts)),
         *_section("budget", _budget(plan)),
         *_section("time", _time(plan)),
+        *(_section("cards", cards_lines(plan)) if plan.cards else ()),
         *_section("verdict", [Text(plan.verdict.sentence)]),
         *(_section("note", [Text(note, style="yellow") for note in plan.notes]) if plan.notes else ()),
         *_section("settings in force", [_settings(plan)]),
@@ -162,7 +165,16 @@ def _budget(plan: StudyPlan) -> Iterator[RenderableType]:
 
 
 def _time(plan: StudyPlan) -> Iterator[RenderableType]:
-    measured = plan.measured
+    measured, time = plan.measured, plan.time
+    if measured is None and time is not None and plan.device is not None:
+        workers = f"{time.workers} x " if time.workers > 1 else ""
+        yield Text(
+            f"{workers}{plan.device.name}: search {time_and_money(time, time.search_trials)}, confirmation at most "
+            f"{time_and_money(time, time.confirmation_trials)}",
+            style="bold",
+        )
+        yield Text(f"This is {time.assumptions}.", style="dim")
+        return
     if measured is None:
         yield Text("Not known without a measurement: --measure runs a few steps of one trial.")
         return

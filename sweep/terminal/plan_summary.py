@@ -8,7 +8,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from sweep.planning.study_plan import MemoryPlan, StudyPlan
+from sweep.planning.memory import MemoryPlan
+from sweep.planning.study_plan import StudyPlan
+from sweep.terminal.cards import time_and_money
 from sweep.text import count, duration, size
 
 
@@ -51,15 +53,24 @@ def _rows(plan: StudyPlan) -> Iterator[tuple[str, RenderableType]]:
         yield "prompts", f"{prompts.training:,} to train on, {prompts.held_out:,} held out{left_out}"
     if plan.workers > 1:
         yield "workers", _workers(plan)
-    measured = plan.measured
-    time = "not measured; --measure runs a few steps of one trial, and estimates it"
+    yield "time", _time(plan)
+    yield "verdict", plan.verdict.sentence
+
+
+def _time(plan: StudyPlan) -> str:
+    """As measured here, else by the device's data sheet, else how to find out."""
+    measured, time = plan.measured, plan.time
     if measured is not None:
         alone = measured.study_seconds
         shared = measured.load_seconds + (alone - measured.load_seconds) / plan.workers
         seconds, by = (alone, "") if plan.device is None else (shared, f", {plan.workers} workers" * (plan.workers > 1))
-        time = f"about {duration(seconds)} for the search{by}, by steps measured here"
-    yield "time", time
-    yield "verdict", plan.verdict.sentence
+        return f"about {duration(seconds)} for the search{by}, by steps measured here"
+    if plan.device is None or time is None:
+        return "not measured; --measure runs a few steps of one trial, and estimates it"
+    price = "" if time.price is None else f", at {time.price:g} an hour"
+    search, confirmation = (time_and_money(time, n) for n in (time.search_trials, time.confirmation_trials))
+    how = "an estimate by the card's data sheet; --measure times it"
+    return f"search {search}, confirmation at most {confirmation}{price}: {how}"
 
 
 def _model(memory: MemoryPlan) -> str:
@@ -88,6 +99,10 @@ def _memory(plan: StudyPlan, memory: MemoryPlan) -> Iterator[tuple[str, Renderab
         pack = memory.pack
         yield "pack", f"{pack.slots} trial{'s' if pack.slots > 1 else ''} at a time: {pack.reason}"
     room = "no GPU was named or found, so this does not say what fits"
+    if plan.device is None and any(
+        setting.key == "model.device" and setting.value == "gpu" for setting in plan.settings
+    ):
+        room = f"it fits {sum(not card.lacks for card in plan.cards)} of {len(plan.cards)} known cards (--full)"
     if plan.device is not None and memory.fit is not None:
         fit = memory.fit
         does = f"fits, with {fit.sequences:,} sequences at once" if fit.fits else f"does not fit: {fit.reason}"

@@ -1,0 +1,1 @@
+"""What one GPU does, beside what is planned for it: `python -m benchmarks.gpu`."""
