@@ -61,6 +61,7 @@ def training_activation_bytes(
     sequence_tokens: int,
     completion_tokens: int,
     checkpointing: str,
+    logits_at_once: int | None = None,
 ) -> int:
     """The peak of one forward and backward pass.
 
@@ -76,13 +77,18 @@ def training_activation_bytes(
         sequence_tokens: Tokens of prompt and completion together.
         completion_tokens: Tokens of the completion.
         checkpointing: "off", "standard" or "unsloth".
+        logits_at_once: Tokens x vocabulary, at most; None for those of all completions. What the output layer reads,
+            and its gradient, are then kept for all.
     """
     tokens, size = sequences * sequence_tokens, BYTES_PER_ELEMENT[dtype]
     layer = layer_activation_bytes(shape, dtype, tokens=tokens)
     inputs = shape.layers * tokens * shape.hidden * size
     # Logits are computed for completions alone: TRL and the packed learner leave the prompt's out.
     completions = sequences * min(completion_tokens, sequence_tokens)
-    logits = 4 * completions * shape.vocab * BYTES_PER_ELEMENT[logits_dtype]
+    held = completions * shape.vocab
+    logits = 4 * min(held, logits_at_once or held) * BYTES_PER_ELEMENT[logits_dtype]
+    if logits_at_once is not None and held > logits_at_once:
+        logits += 2 * completions * shape.hidden * size
     body = {"off": shape.layers * layer, "standard": layer + inputs}.get(checkpointing, layer)
     return body + logits
 

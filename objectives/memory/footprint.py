@@ -15,7 +15,7 @@ from objectives.memory.estimates import (
 )
 from objectives.memory.exact import VOCAB_PADDING, base_weight_bytes, engine_memory, trainer_memory
 from objectives.memory.shape import ModelShape
-from objectives.settings.pack import pack_halves
+from objectives.settings.pack import LOGITS_AT_ONCE, pack_halves
 from objectives.settings.sections import BudgetSettings, ModelSettings
 
 EngineKind = Literal["unsloth", "vllm", "transformers"]
@@ -165,6 +165,7 @@ def _training(shape: ModelShape, workload: Workload, *, r: int) -> tuple[int, in
         sequence_tokens=model.max_seq_length,
         completion_tokens=workload.completion_tokens,
         checkpointing=checkpointing,
+        logits_at_once=LOGITS_AT_ONCE if workload.packed and not shape.family.caps_logits else None,
     )
     # Backward passes leave gradients on the modules, from where a pack collects them into its own.
     collected = workload.slots * slot.gradient_bytes if workload.packed else 0

@@ -34,6 +34,8 @@ class Family:
     """Linear modules that always have a bias."""
     biased_if: tuple[tuple[str, tuple[str, ...]], ...] = ()
     """Keys of config.json that, where true, give a bias to these linear modules."""
+    caps_logits: bool = False
+    """Whether something is done to logits after the output layer, unless config.json says otherwise."""
 
 
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
@@ -46,7 +48,13 @@ FAMILIES = {
     "qwen3": Family(adapts_embeddings=True, kv_heads=32, head_dim=128, head_norms=2, biased_if=(ATTENTION_BIAS,)),
     "mistral": Family(adapts_embeddings=False, kv_heads=8),
     "gemma2": Family(
-        adapts_embeddings=False, tied=True, kv_heads=4, head_dim=256, norms=4, biased_if=(ATTENTION_BIAS,)
+        adapts_embeddings=False,
+        tied=True,
+        kv_heads=4,
+        head_dim=256,
+        norms=4,
+        biased_if=(ATTENTION_BIAS,),
+        caps_logits=True,
     ),
     "gemma3_text": Family(
         adapts_embeddings=False, tied=True, kv_heads=4, head_dim=256, norms=4, head_norms=2, biased_if=(ATTENTION_BIAS,)

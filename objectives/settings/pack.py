@@ -1,6 +1,9 @@
-"""Which slots of a pack roll out and train together."""
+"""How a pack goes about its work: which slots roll out and train together, and how many logits are there at once."""
 
 from __future__ import annotations
+
+LOGITS_AT_ONCE = 2**25
+"""In a pack's training: 512 MiB, at 16 bytes each."""
 
 
 def pack_halves(slots: int, *, on_gpu: bool) -> list[range]:

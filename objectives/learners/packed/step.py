@@ -15,10 +15,10 @@ from objectives.learners.packed.dropout import Dropout, dropout_seeds
 from objectives.learners.packed.grpo import (
     Objective,
     correction_weights,
-    logprobs,
     slot_losses,
     token_loss,
 )
+from objectives.learners.packed.head import Head
 from objectives.learners.packed.linear import Pack
 from objectives.learners.packed.optimizer import PackedAdamW
 from objectives.learners.packed.prompt_cache import Sequences, completion_logits, plain_completion_logits
@@ -138,7 +138,8 @@ class Stepper:
         """
         self.pack, self.optimizer, self.objective = packed, optimizer, objective
         self._max_grad_norm, self._micro_batch_size = max_grad_norm, micro_batch_size
-        self._logits = completion_logits if prompt_once else plain_completion_logits
+        self._given = completion_logits if prompt_once else plain_completion_logits
+        self._head = Head(packed)
         self._autocast, self._dropout, self._longest_prompt = autocast, dropout, longest_prompt
 
     def step(self, slots: Sequence[int], batch: Batch, draws: Sequence[tuple[int, int]] = ()) -> Measured:
@@ -207,8 +208,9 @@ class Stepper:
 
     def _logprobs(self, sequences: Sequences, trials: int) -> tuple[Tensor, Tensor]:
         with self._autocast():
-            logits = self._logits(self.pack.model, sequences)
-        logps, entropy = logprobs(logits, sequences.completions, self.objective.temperature)
+            with self._head.aside():
+                given = self._given(self.pack.model, sequences)
+            logps, entropy = self._head.logprobs(given, sequences.completions, self.objective.temperature)
         return logps.unflatten(0, (trials, -1)), entropy.unflatten(0, (trials, -1))
 
     def _remember(self, batch: Batch, old: Tensor, mask: Tensor, start: int, sequences: Sequences) -> None:
