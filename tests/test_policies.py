@@ -98,6 +98,25 @@ def test_a_base_in_4_bits_is_wrapped_and_trained_through_bitsandbytes(tiny, unsl
     assert any(p.grad is not None and p.grad.abs().sum() > 0 for n, p in model.named_parameters() if "lora_B" in n)
 
 
+def test_a_base_in_4_bits_is_the_same_whoever_loads_it(tiny, unsloth_policy, peft_policy):
+    from objectives.engines.transformers import TransformersEngine
+
+    settings = tiny.model_copy(update={"load_in_4bit": True})
+    theirs = type(unsloth_policy)(settings, max_lora_rank=64, fast_inference=False).base
+    for ours in (type(peft_policy)(settings).base, TransformersEngine(settings, max_lora_rank=64)._base):
+        pairs = [
+            (module.weight, ours.get_submodule(name).weight)
+            for name, module in theirs.named_modules()
+            if type(module).__name__ == "Linear4bit"
+        ]
+        assert len(pairs) == 14
+        for expected, weight in pairs:
+            state, other = weight.quant_state, expected.quant_state
+            assert (state.quant_type, state.nested, state.dtype) == ("nf4", True, torch.float32)
+            assert torch.equal(weight, expected) and torch.equal(state.absmax, other.absmax)
+        assert {m.compute_dtype for m in ours.modules() if type(m).__name__ == "Linear4bit"} == {torch.float32}
+
+
 def test_a_model_that_is_not_there_is_a_policy_error(tiny, unsloth_policy, tmp_path):
     settings = tiny.model_copy(update={"name": str(tmp_path)})
     with pytest.raises(PolicyError, match="could not load"):

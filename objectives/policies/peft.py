@@ -6,8 +6,9 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from objectives.engines.four_bits import four_bits
 from objectives.errors import PolicyError
 from objectives.lora import LoraSpec
 from objectives.policies.protocol import check_adapter
@@ -36,7 +37,7 @@ class PeftPolicy:
     def __init__(self, settings: ModelSettings) -> None:
         self._settings = settings
         self._adapted: Any | None = None
-        quantization = BitsAndBytesConfig(load_in_4bit=True) if settings.load_in_4bit else None
+        quantization = four_bits(settings)
         device = "cuda" if torch.cuda.is_available() else "cpu"
         try:
             self._base: Any = AutoModelForCausalLM.from_pretrained(
