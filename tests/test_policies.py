@@ -1,5 +1,7 @@
 """What every policy must do: wrap, be checked, train its adapter alone, and leave the base as it was."""
 
+import importlib
+
 import pytest
 import torch
 from peft import PeftModelForCausalLM
@@ -127,3 +129,23 @@ def test_a_target_module_that_the_model_lacks_is_named_with_those_that_it_has(pe
     check_targets(peft_policy.base, ["q_proj", "down_proj"])
     with pytest.raises(PolicyError, match=r"target module 'qkv_proj' is not in LlamaForCausalLM; allowed: down_proj, "):
         check_targets(peft_policy.base, ["q_proj", "qkv_proj"])
+
+
+def test_a_wrapping_that_fails_half_way_leaves_the_base_as_it_was(policy, monkeypatch):
+    library = importlib.import_module(f"objectives.policies.{policy.name}")
+    target = library if policy.name == "peft" else library.FastLanguageModel
+    wrap, before = target.get_peft_model, base_weights(policy)
+
+    def fail(*given, **named):
+        wrap(*given, **named)
+        raise MemoryError("no room")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(target, "get_peft_model", staticmethod(fail))
+        with pytest.raises(MemoryError):
+            policy.build(LoraSpec(r=8, alpha=16), seed=0)
+    policy.release()
+    after = base_weights(policy)
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    check_adapter(policy.build(LoraSpec(r=16, alpha=16), seed=0), LoraSpec(r=16, alpha=16))

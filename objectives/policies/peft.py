@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from objectives.engines.four_bits import four_bits
 from objectives.errors import PolicyError
 from objectives.lora import LoraSpec
-from objectives.policies.protocol import check_adapter
+from objectives.policies.protocol import check_adapter, free_memory, unwrap
 from objectives.settings.sections import ModelSettings
 
 
@@ -66,7 +66,11 @@ class PeftPolicy:
         if self._settings.gradient_checkpointing != "off":
             self._base.gradient_checkpointing_enable({"use_reentrant": False})
             self._base.enable_input_require_grads()
-        self._adapted = get_peft_model(self._base, peft_config(lora))
+        try:
+            self._adapted = get_peft_model(self._base, peft_config(lora))
+        except Exception:
+            unwrap(self._base)
+            raise
         check_adapter(self._adapted, lora)
         return self._adapted
 
@@ -75,3 +79,4 @@ class PeftPolicy:
         if self._adapted is not None:
             self._base = self._adapted.unload()
             self._adapted = None
+        free_memory()

@@ -16,7 +16,7 @@ from unsloth import FastLanguageModel
 
 from objectives.errors import PolicyError
 from objectives.lora import LoraSpec
-from objectives.policies.protocol import check_adapter
+from objectives.policies.protocol import check_adapter, free_memory, unwrap
 from objectives.settings.sections import ModelSettings
 
 CHECKPOINTING: dict[str, str | bool] = {"unsloth": "unsloth", "standard": True, "off": False}
@@ -68,18 +68,21 @@ class UnslothPolicy:
         if self._adapted is not None:
             raise PolicyError("this policy already has an adapter; release it first")
         torch.manual_seed(seed)
-        model = FastLanguageModel.get_peft_model(
-            self._base,
-            r=lora.r,
-            target_modules=list(lora.target_modules),
-            lora_alpha=lora.alpha,
-            lora_dropout=lora.dropout,
-            bias=lora.bias,
-            use_gradient_checkpointing=CHECKPOINTING[self._settings.gradient_checkpointing],
-            random_state=seed,
-            use_rslora=lora.use_rslora,
-        )
-        self._adapted = model
+        try:
+            self._adapted = model = FastLanguageModel.get_peft_model(
+                self._base,
+                r=lora.r,
+                target_modules=list(lora.target_modules),
+                lora_alpha=lora.alpha,
+                lora_dropout=lora.dropout,
+                bias=lora.bias,
+                use_gradient_checkpointing=CHECKPOINTING[self._settings.gradient_checkpointing],
+                random_state=seed,
+                use_rslora=lora.use_rslora,
+            )
+        except Exception:
+            unwrap(self._base)
+            raise
         check_adapter(model, lora)
         return model
 
@@ -88,3 +91,4 @@ class UnslothPolicy:
         if self._adapted is not None:
             self._base = self._adapted.unload()
             self._adapted = None
+        free_memory()
