@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import inspect
+import re
 from pathlib import Path
 
 import objectives
@@ -36,6 +37,20 @@ def test_unsloth_loads_a_model_by_the_names_we_use():
     accepted = defined("unsloth", "models/loader.py", "FastLanguageModel.from_pretrained")
     assert keywords("policies/unsloth.py", "FastLanguageModel.from_pretrained") <= accepted
     assert {"fast_inference", "max_lora_rank", "gpu_memory_utilization"} <= accepted
+
+
+def test_unsloths_engine_is_told_what_it_takes(tiny, unsloth_policy):
+    from objectives.policies.unsloth import engine_arguments
+
+    accepted = defined("unsloth_zoo", "vllm_utils.py", "load_vllm")
+    told = engine_arguments(tiny, 256)
+    assert told.keys() <= accepted
+    assert told == {"max_num_batched_tokens": 8192, "max_num_seqs": 257}
+    assert engine_arguments(tiny, 512)["max_num_seqs"] == 512
+    loader = Path(importlib.util.find_spec("unsloth").origin).parent / "models" / "loader.py"
+    assert told.keys() <= set(
+        re.findall(r'"(\w+)"', loader.read_text().split("_VLLM_ENGINE_KWARGS = (")[1].split(")")[0])
+    )
 
 
 def test_unsloth_wraps_a_model_by_the_names_we_use():
