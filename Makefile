@@ -52,7 +52,7 @@ test-spoofed: $(VENV)/.ready
 	@where='import sysconfig; print(sysconfig.get_path("purelib"))' && \
 		$(BIN)/python -c "$$where" > "$$($(SPOOFED)/bin/python -c "$$where")/packages.pth"
 	@$(SPOOFED)/bin/python -m pip install -qq --disable-pip-version-check --no-deps triton==3.8.0
-	$(SPOOFED)/bin/python -m pytest -m spoofed tests/spoofed_cuda
+	$(SPOOFED)/bin/python -m pytest -n 2 --dist loadfile -m spoofed tests/spoofed_cuda
 
 # What needs no torch, as an installed wheel in an environment of its own: make test-light PYTHON=python3.13
 test-light:

@@ -12,7 +12,14 @@ pytestmark = pytest.mark.spoofed
 def told(tmp_path_factory):
     """What the child process answers."""
     folder = tmp_path_factory.mktemp("training")
-    return card.ask("training", folder, folder=folder)
+    return card.ask("training", folder, "unsloth", folder=folder)
+
+
+@pytest.fixture(scope="module")
+def told_by_trl(tmp_path_factory):
+    """The same of TRL's own trainer and PEFT, on the processor."""
+    folder = tmp_path_factory.mktemp("trl")
+    return card.ask("training", folder, "trl", folder=folder)
 
 
 def test_both_trials_train_every_matrix_of_their_adapters_and_leave_the_base_alone(told):
@@ -40,6 +47,15 @@ def test_a_step_reports_what_it_measured_and_nothing_that_it_did_not(told):
         assert abs(step["loss"]) < 1e-3
         # Unsloth logs no entropy, and a KL of zero where there is none.
         assert (step["entropy"], step["kl"]) == (None, None)
+
+
+def test_the_gradient_is_trls_own_of_the_same_rollout(told, told_by_trl):
+    """Unsloth has a loss of its own; that of another objective, or of other completions, would be another gradient."""
+    ours, theirs = ([step for _, step in answer["steps"]] for answer in (told, told_by_trl))
+    assert [step["reward"] for step in ours] == [step["reward"] for step in theirs]
+    norms = [[step["grad_norm"] for step in steps] for steps in (ours, theirs)]
+    # One computes in float16, the other in float32.
+    assert norms[0] == pytest.approx(norms[1], rel=0.02)
 
 
 def test_a_trial_leaves_no_trainer_and_no_launchers_variables(told):

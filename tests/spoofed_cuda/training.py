@@ -1,8 +1,8 @@
-"""A child process: two trials of a TRL study, trained by Unsloth's trainer and kernels on rollouts of ours.
+"""A child process: two trials of a TRL study on scripted rollouts, on a card by Unsloth, or by TRL on the processor.
 
-    python -m tests.spoofed_cuda.training FOLDER > told.json
+    python -m tests.spoofed_cuda.training FOLDER unsloth|trl > told.json
 
-The base is in float16: Triton 3.8's interpreter computes bfloat16 wrong.
+Unsloth's base is in float16: Triton 3.8's interpreter computes bfloat16 wrong.
 """
 
 import os
@@ -13,8 +13,10 @@ from pathlib import Path
 
 from tests.spoofed_cuda import card
 
-card.insert(24)
-import objectives.policies.unsloth as policies
+BY_UNSLOTH = sys.argv[2] == "unsloth"
+if BY_UNSLOTH:
+    card.insert(24)
+    import objectives.policies.unsloth as policies
 
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
@@ -24,6 +26,7 @@ from objectives.engines.adapter_files import AdapterFolder
 from objectives.engines.protocol import Completion, Sampling
 from objectives.learners import trl
 from objectives.lora import LoraSpec
+from objectives.policies.peft import PeftPolicy
 from objectives.rewards.calling import RewardSet
 from objectives.rewards.checked import checked
 from objectives.settings.learner import TrlSettings
@@ -38,7 +41,8 @@ from tests.support.feed import Feed
 
 FOLDER = Path(sys.argv[1])
 RANKS = (8, 64)
-MODEL = ModelSettings(name="shipped/tiny", max_lora_rank=64, dtype="float16", max_seq_length=64)
+DTYPE = "float16" if BY_UNSLOTH else "float32"
+MODEL = ModelSettings(name="shipped/tiny", max_lora_rank=64, dtype=DTYPE, max_seq_length=64)
 SETTINGS = WorkerSettings(
     study="study",
     model=MODEL,
@@ -179,11 +183,15 @@ def fail(*_, **__):
 
 told = {"arguments": [], "formats": [], "moved": []}
 trainers, left, alive = [], [], []
-policy = policies.UnslothPolicy(MODEL, max_lora_rank=64, fast_inference=False)
-engine = policy.base.vllm_engine = SharedEngine()
-policy.base.fast_generate = policy.base.fast_generate_batches = engine.generate
+if BY_UNSLOTH:
+    policy = policies.UnslothPolicy(MODEL, max_lora_rank=64, fast_inference=False)
+    engine = policy.base.vllm_engine = SharedEngine()
+    policy.base.fast_generate = policy.base.fast_generate_batches = engine.generate
+else:
+    policy = PeftPolicy(MODEL)
 weights = {name: weight.clone() for name, weight in policy.base.state_dict().items()}
-take_turns(policy, weights)
+if BY_UNSLOTH:
+    take_turns(policy, weights)
 trl.GRPOTrainer = watched(trl.GRPOTrainer)
 before = dict(os.environ)
 serve(policy)
