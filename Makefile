@@ -6,7 +6,8 @@ PYTHON  ?= $(shell for p in $(PYTHONS); do $$p -c 'import ensurepip, sys, venv; 
 VENV    := .venv
 BIN     := $(VENV)/bin
 
-.PHONY: setup sweep test test-long test-ray faults test-avx2 test-emulated test-light gpu-contracts check audit lock clean
+.PHONY: setup sweep test test-long test-ray faults test-avx2 test-emulated test-spoofed test-light gpu-contracts check audit \
+	lock clean
 
 setup: $(VENV)/.ready
 
@@ -43,6 +44,16 @@ test-avx2: $(VENV)/.ready
 test-emulated: $(VENV)/.ready
 	@command -v qemu-x86_64 >/dev/null || { echo "make: needs qemu-x86_64 (apt install qemu-user)" >&2; exit 1; }
 	qemu-x86_64 -cpu Haswell-noTSX $(BIN)/python -m tests.support.emulated_worker
+
+# Unsloth's code for GPUs where there is none. It needs Triton, which the CPU lock leaves out: in an environment of its own,
+# which has the packages of the other. 3.8.0 came out with torch 2.13.
+SPOOFED := .venv-spoofed
+test-spoofed: $(VENV)/.ready
+	@test -x $(SPOOFED)/bin/python || $(BIN)/python -m venv $(SPOOFED)
+	@where='import sysconfig; print(sysconfig.get_path("purelib"))' && \
+		$(BIN)/python -c "$$where" > "$$($(SPOOFED)/bin/python -c "$$where")/packages.pth"
+	@$(SPOOFED)/bin/python -m pip install -qq --disable-pip-version-check --no-deps triton==3.8.0
+	$(SPOOFED)/bin/python -m pytest -n 2 --dist loadfile -m spoofed tests/spoofed_cuda
 
 # What needs no torch, as an installed wheel in an environment of its own: make test-light PYTHON=python3.13
 test-light:
@@ -83,4 +94,4 @@ lock: $(VENV)/.ready
 		--custom-compile-command "make lock" --output-file requirements/gpu.lock
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(SPOOFED) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -20,6 +20,12 @@ class PolicyError(TrialError):
     kind = "policy"
 
 
+class DeviceError(TrialError):
+    """The device that the study was planned for cannot be used."""
+
+    kind = "device"
+
+
 class EngineError(TrialError):
     """The rollout engine refused or failed a request."""
 

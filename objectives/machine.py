@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 CGROUP = Path("/sys/fs/cgroup")
+NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 UNLIMITED = 2**60
 """Control groups without a limit name one of about this size, or `max`."""
 
@@ -76,6 +77,14 @@ def processor_flags() -> frozenset[str]:
 def has_native_bfloat16() -> bool:
     """Whether the processor multiplies bfloat16 by itself. Emulated, it took three times as long as float32."""
     return bool(processor_flags() & {"avx512_bf16", "amx_bf16", "bf16"})
+
+
+def nvidia_driver() -> str | None:
+    """The version of NVIDIA's driver, as the loaded kernel module has it; None where there is none."""
+    with suppress(OSError):
+        found = re.search(r"Kernel Module.*?\s(\d+(?:\.\d+)+)\s", NVIDIA_DRIVER.read_text())
+        return found[1] if found else None
+    return None
 
 
 def cpuinfo() -> str:

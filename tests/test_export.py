@@ -111,9 +111,11 @@ def test_the_script_says_what_the_study_said(folder, exported):
     for line in (
         f"learning_rate={trial.params['learning_rate']},", f"lora_alpha={trial.params['alpha']},", "r=4,",
         "max_lora_rank=8,", "per_device_train_batch_size=32,", "num_generations=4,", f"SEED = {trial.user_attrs[SEED]}",
-        "'name': 'string_ops'", "default=6,",
+        "'name': 'string_ops'", "default=6,", "fast_inference=with_vllm,",
     ):  # fmt: skip
         assert line in script
+    # Unsloth's engine refuses float32.
+    assert ("with_vllm = False" in script) == ("dtype=torch.float32" in script)
 
 
 def test_the_card_says_that_a_trial_of_a_search_is_no_estimate(exported):

@@ -139,7 +139,7 @@ def test_the_script_trains_with_the_studys_settings(folder):
         "mask_truncated_completions": False,
     }  # fmt: skip
     assert {name: ast.literal_eval(given[name]) for name in said} == said
-    assert given["generation_kwargs"] == "{'stop' if on_gpu else 'stop_strings': ['zz', 'END']}"
+    assert given["generation_kwargs"] == "{'stop' if with_vllm else 'stop_strings': ['zz', 'END']}"
     card = (folder / "settings-out" / "README.md").read_text()
     assert "cosine_with_min_lr down to 0.1 of it, warm-up over 0.5 of the steps" in card
     assert "T=1, top_p=0.9, top_k=50, min_p=0.01, repetition_penalty=1.1, stop=['zz', 'END']" in card

@@ -78,6 +78,25 @@ def test_a_base_in_4_bits_is_packed_like_any_other(tiny, unsloth_policy):
         torch.testing.assert_close(module.lora_A.grad[0, :4], theirs, rtol=1e-4, atol=1e-4)
 
 
+def test_under_autocast_adapters_compute_as_pefts_do_and_add_to_the_output_in_one_kernel(monkeypatch):
+    base = random_model(dtype=torch.bfloat16)
+    model = fill_B(peft_model(base, LORAS[2], seed=0), 0)
+    packed = pack(base, TARGET_MODULES, slots=1, r_max=8)
+    take_from(packed, 0, model, LORAS[2].scaling)
+    formats, add = [], torch.baddbmm
+
+    def watched(y, *factors):
+        formats.append((y.dtype, *(factor.dtype for factor in factors)))
+        return add(y, *factors)
+
+    monkeypatch.setattr(torch, "baddbmm", watched)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits, expected = (each(tokens(2), use_cache=False).logits for each in (base, model))
+    # B stays in float32 until autocast rounds it, inside.
+    assert formats == [(torch.bfloat16, torch.bfloat16, torch.float32)] * len(packed.modules)
+    torch.testing.assert_close(logits, expected, rtol=0, atol=0.05)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
 def test_an_adapter_starts_from_the_very_tensors_that_peft_starts_from(dtype):
     base = random_model("Qwen3", dtype)

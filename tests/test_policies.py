@@ -1,5 +1,7 @@
 """What every policy must do: wrap, be checked, train its adapter alone, and leave the base as it was."""
 
+import importlib
+
 import pytest
 import torch
 from peft import PeftModelForCausalLM
@@ -98,6 +100,25 @@ def test_a_base_in_4_bits_is_wrapped_and_trained_through_bitsandbytes(tiny, unsl
     assert any(p.grad is not None and p.grad.abs().sum() > 0 for n, p in model.named_parameters() if "lora_B" in n)
 
 
+def test_a_base_in_4_bits_is_the_same_whoever_loads_it(tiny, unsloth_policy, peft_policy):
+    from objectives.engines.transformers import TransformersEngine
+
+    settings = tiny.model_copy(update={"load_in_4bit": True})
+    theirs = type(unsloth_policy)(settings, max_lora_rank=64, fast_inference=False).base
+    for ours in (type(peft_policy)(settings).base, TransformersEngine(settings, max_lora_rank=64)._base):
+        pairs = [
+            (module.weight, ours.get_submodule(name).weight)
+            for name, module in theirs.named_modules()
+            if type(module).__name__ == "Linear4bit"
+        ]
+        assert len(pairs) == 14
+        for expected, weight in pairs:
+            state, other = weight.quant_state, expected.quant_state
+            assert (state.quant_type, state.nested, state.dtype) == ("nf4", True, torch.float32)
+            assert torch.equal(weight, expected) and torch.equal(state.absmax, other.absmax)
+        assert {m.compute_dtype for m in ours.modules() if type(m).__name__ == "Linear4bit"} == {torch.float32}
+
+
 def test_a_model_that_is_not_there_is_a_policy_error(tiny, unsloth_policy, tmp_path):
     settings = tiny.model_copy(update={"name": str(tmp_path)})
     with pytest.raises(PolicyError, match="could not load"):
@@ -108,3 +129,23 @@ def test_a_target_module_that_the_model_lacks_is_named_with_those_that_it_has(pe
     check_targets(peft_policy.base, ["q_proj", "down_proj"])
     with pytest.raises(PolicyError, match=r"target module 'qkv_proj' is not in LlamaForCausalLM; allowed: down_proj, "):
         check_targets(peft_policy.base, ["q_proj", "qkv_proj"])
+
+
+def test_a_wrapping_that_fails_half_way_leaves_the_base_as_it_was(policy, monkeypatch):
+    library = importlib.import_module(f"objectives.policies.{policy.name}")
+    target = library if policy.name == "peft" else library.FastLanguageModel
+    wrap, before = target.get_peft_model, base_weights(policy)
+
+    def fail(*given, **named):
+        wrap(*given, **named)
+        raise MemoryError("no room")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(target, "get_peft_model", staticmethod(fail))
+        with pytest.raises(MemoryError):
+            policy.build(LoraSpec(r=8, alpha=16), seed=0)
+    policy.release()
+    after = base_weights(policy)
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    check_adapter(policy.build(LoraSpec(r=16, alpha=16), seed=0), LoraSpec(r=16, alpha=16))

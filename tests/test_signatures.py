@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 
 from objectives.learners.trl_objective import objective_arguments
 from objectives.settings.learner import TrlSettings
-from tests.support.contracts import CONTRACTS, broken, installed, keywords, unsloth_wraps, vllm_takes_adapters
+from tests.support.contracts import CONTRACTS, broken, defined, installed, keywords, unsloth_wraps, vllm_takes_adapters
 from tests.support.gpu_contracts import announce, unpack
 from tests.test_house import ROOT
 
@@ -22,6 +22,17 @@ GPU_LOCK = (ROOT / "requirements" / "gpu.lock").read_text()
 @pytest.mark.parametrize("contract", CONTRACTS.values(), ids=CONTRACTS)
 def test_the_installed_packages_take_what_we_give_them(contract):
     assert contract(installed) == set()
+
+
+def test_unsloths_engine_is_told_what_it_takes(tiny, unsloth_policy):
+    from objectives.policies.unsloth import engine_arguments
+
+    told = engine_arguments(tiny, 256)
+    assert told.keys() <= defined(installed("unsloth_zoo") / "vllm_utils.py", "load_vllm")
+    assert told == {"max_num_batched_tokens": 8192, "max_num_seqs": 257}
+    assert engine_arguments(tiny, 512)["max_num_seqs"] == 512
+    loader = (installed("unsloth") / "models" / "loader.py").read_text()
+    assert told.keys() <= set(re.findall(r'"(\w+)"', loader.split("_VLLM_ENGINE_KWARGS = (")[1].split(")")[0]))
 
 
 def test_an_adapter_is_wrapped_by_these_names_and_no_others():

@@ -33,12 +33,12 @@ def spec(number=0, *, r=8, seed=0, learning_rate=2e-3):
 def make_learner(tiny, unsloth_policy, vllm_engine, tmp_path):
     from objectives.learners.trl import TrlLearner
 
-    def make(*, reward=None, steps=STEPS, engine=vllm_engine, **learner):
+    def make(*, reward=None, steps=STEPS, engine=vllm_engine, policy=unsloth_policy, model=tiny, **learner):
         task = StringOps(symbols=1, seed=0)
         rewards = RewardSet(functions=(checked(reward or task.reward_functions[0]),), weights=(1.0,))
         settings = WorkerSettings(
             study="test",
-            model=tiny,
+            model=model,
             task=StringOpsSettings(name="string_ops", symbols=1, held_out_prompts=64),
             learner=TrlSettings(**learner),
             budget=BudgetSettings(steps=steps, prompts_per_step=8, group_size=4),
@@ -46,12 +46,12 @@ def make_learner(tiny, unsloth_policy, vllm_engine, tmp_path):
         )
         evaluator = Evaluator(
             engine=engine,
-            tokenizer=unsloth_policy.tokenizer,
+            tokenizer=policy.tokenizer,
             rewards=rewards,
             rows=task.held_out_rows(64),
             sampling=Sampling.of(settings.learner, max_tokens=task.max_completion_tokens),
         )
-        loaded = Loaded(policy=unsloth_policy, engine=engine, task=task, rewards=rewards, evaluator=evaluator, facts={})
+        loaded = Loaded(policy=policy, engine=engine, task=task, rewards=rewards, evaluator=evaluator, facts={})
         return TrlLearner(settings=settings, loaded=loaded, adapters=AdapterFolder(tmp_path / "adapters"))
 
     return make
@@ -181,3 +181,59 @@ def test_rollouts_may_come_from_transformers_instead(make_learner, transformers_
     feed = Feed(spec())
     make_learner(engine=transformers_engine, steps=2).serve(feed)
     assert feed.results[0].steps == 2
+
+
+def test_an_adapter_on_a_base_in_4_bits_is_trained_in_float32(make_learner, tiny, peft_policy, monkeypatch):
+    start, end = {}, {}
+
+    def build(self, lora, *, seed):
+        model = type(peft_policy).build(self, lora, seed=seed)
+        start.update({n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad})
+        return model
+
+    def rollout(*given):
+        # TRL has built its trainer by now.
+        end.setdefault("first", {n: p.detach().clone() for n, p in policy._adapted.named_parameters() if n in start})
+        end["last"] = {n: p.detach().clone() for n, p in policy._adapted.named_parameters() if n in start}
+        return engine(*given)
+
+    four_bits = tiny.model_copy(update={"load_in_4bit": True})
+    policy = type("Watched", (type(peft_policy),), {"build": build})(four_bits)
+    learner = make_learner(steps=2, policy=policy, model=four_bits)
+    engine = learner._engine.rollout
+    monkeypatch.setattr(learner._engine, "rollout", rollout)
+    feed = Feed(spec(learning_rate=5e-6))
+    learner.serve(feed)
+    assert not feed.failures
+    assert all(torch.equal(start[name], end["first"][name]) for name in start)
+    assert {p.dtype for p in end["last"].values()} == {torch.float32}
+    assert all(not torch.equal(start[name], end["last"][name]) for name in start if "lora_B" in name)
+
+
+def test_a_trainer_is_gone_once_its_trial_has_ended_well_or_not(make_learner, monkeypatch):
+    import weakref
+
+    from objectives.learners import trl
+
+    trainers = []
+
+    class Watched(trl.GRPOTrainer):
+        def __init__(self, *given, **named):
+            super().__init__(*given, **named)
+            trainers.append(weakref.ref(self))
+
+    monkeypatch.setattr(trl, "GRPOTrainer", Watched)
+    alive = []
+
+    class Looking(Feed):
+        def take(self):
+            alive.extend(trainer() is not None for trainer in trainers)
+            return super().take()
+
+        def fail(self, number, error):
+            super().fail(number, str(error))  # as it travels: an error holds the frames that it came through
+
+    learner, feed = make_learner(steps=2), Looking(spec(0), spec(1, r=128), spec(2))
+    learner.serve(feed)
+    assert (list(feed.results), list(feed.failures)) == ([0, 2], [1])
+    assert alive == [False] * (1 + 2 + 3)

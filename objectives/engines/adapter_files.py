@@ -37,6 +37,16 @@ def largest_adapter_bytes(model: Any, r: int, target_modules: Sequence[str]) -> 
     return sum(4 * r * (linear.in_features + linear.out_features) for linear in linears)
 
 
+def _weights(policy: Any) -> dict[str, Any] | None:
+    """The adapters' weights of a PEFT model on the CPU; None where the policy knows better."""
+    if not hasattr(policy, "named_parameters"):
+        return None
+    # Here, for workers import this module before torch may be loaded.
+    from objectives.engines.host_copy import host_copy
+
+    return host_copy({name: weight for name, weight in policy.named_parameters() if "lora_" in name})
+
+
 class AdapterFolder:
     """A folder that holds the newest version of each live adapter.
 
@@ -60,14 +70,14 @@ class AdapterFolder:
 
         Args:
             owner: Whose adapter this is; one per trial.
-            policy: A PEFT model.
+            policy: A PEFT model, or what saves itself as one does.
             r: Its rank.
         """
         number = next(_IDS)
         name = f"{owner}-v{number}"
         version = AdapterVersion(id=number, name=name, path=self.path / name, r=r)
         # "auto" would ask the hub whether the base model's vocabulary had grown.
-        policy.save_pretrained(str(version.path), save_embedding_layers=False)
+        policy.save_pretrained(str(version.path), save_embedding_layers=False, state_dict=_weights(policy))
         self.forget(owner)
         self._newest[owner] = version
         return version

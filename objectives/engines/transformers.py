@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from peft import PeftModel
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer, BatchEncoding, BitsAndBytesConfig, StoppingCriteria
+from transformers import AutoModelForCausalLM, AutoTokenizer, BatchEncoding, StoppingCriteria
 
 from objectives.engines.adapter_files import AdapterVersion
 from objectives.engines.end_tokens import end_tokens
+from objectives.engines.four_bits import four_bits
 from objectives.engines.protocol import Completion, Sampling
 from objectives.errors import EngineError
 from objectives.settings.sections import ModelSettings
@@ -31,7 +32,7 @@ class TransformersEngine:
             self._base: Any = AutoModelForCausalLM.from_pretrained(
                 settings.path,
                 dtype=getattr(torch, settings.number_format),
-                quantization_config=BitsAndBytesConfig(load_in_4bit=True) if settings.load_in_4bit else None,
+                quantization_config=four_bits(settings),
                 device_map={"": self._device},
             )
             tokenizer = AutoTokenizer.from_pretrained(settings.path)

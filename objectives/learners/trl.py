@@ -26,6 +26,7 @@ from objectives.learners.trial_log import trial_boundary
 from objectives.learners.trl_metrics import step_metrics
 from objectives.learners.trl_objective import check_objective, objective_arguments, restate
 from objectives.learners.trl_rewards import RolloutRewards
+from objectives.learners.trl_side_effects import undone
 from objectives.settings.sections import WorkerSettings
 from objectives.stages import trials_are
 from objectives.tokenization.tokens import prompt_ids
@@ -61,8 +62,12 @@ class TrlLearner:
     def serve(self, feed: TrialFeed) -> None:
         """See `Learner.serve`."""
         while (spec := feed.take()) is not None:
-            with trial_boundary(feed, spec.number, self._settings.log_folder):
-                feed.finish(spec.number, self._train(spec, feed))
+            try:
+                with trial_boundary(feed, spec.number, self._settings.log_folder):
+                    feed.finish(spec.number, self._train(spec, feed))
+            finally:
+                # Out here: until the boundary is left, the trainer is held by an error's traceback.
+                self._policy.release()
 
     def _train(self, spec: TrialSpec, feed: TrialFeed) -> TrialResult:
         clock = Clock()
@@ -73,16 +78,17 @@ class TrlLearner:
         run = _Run(learner=self, spec=spec, feed=feed, model=model, clock=clock, rewards=rewards)
         try:
             with tempfile.TemporaryDirectory(prefix="rank-sweep-trl-") as folder, tracked(self._settings, spec):
-                trainer = GRPOTrainer(
-                    model=model,
-                    args=self._arguments(spec, folder),
-                    reward_funcs=rewards.functions(),
-                    # Row numbers instead of prompts: see RolloutRewards.
-                    train_dataset=Dataset.from_dict({"prompt": list(map(str, range(len(self._rows))))}),
-                    processing_class=self._policy.tokenizer,
-                    rollout_func=run.rollout,
-                    callbacks=[run],
-                )
+                with undone(model):
+                    trainer = GRPOTrainer(
+                        model=model,
+                        args=self._arguments(spec, folder),
+                        reward_funcs=rewards.functions(),
+                        # Row numbers instead of prompts: see RolloutRewards.
+                        train_dataset=Dataset.from_dict({"prompt": list(map(str, range(len(self._rows))))}),
+                        processing_class=self._policy.tokenizer,
+                        rollout_func=run.rollout,
+                        callbacks=[run],
+                    )
                 check_objective(objective_arguments(self._settings.learner), trainer.args)
                 trainer.remove_callback(PrinterCallback)  # it would print every metric of every step
                 with clock.section("train"):
@@ -105,7 +111,6 @@ class TrlLearner:
             )
         finally:
             self._adapters.forget(run.owner)
-            self._policy.release()
 
     def _arguments(self, spec: TrialSpec, folder: str) -> GRPOConfig:
         learner, budget, model = self._settings.learner, self._settings.budget, self._settings.model
@@ -221,6 +226,7 @@ class _Run(TrainerCallback):  # type: ignore[misc]
                 completion_length=self._completion_length,
                 seconds=now - self._step_began,
                 unscored=without.count if without else None,
+                beta=self._learner._settings.learner.beta,
             )
             self._step_began = now
             if without:

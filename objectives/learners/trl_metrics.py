@@ -17,6 +17,7 @@ def step_metrics(
     completion_length: float,
     seconds: float,
     unscored: int | None,
+    beta: float,
 ) -> StepMetrics:
     """Reads a step's metrics from what TRL 1.13 logs, but for what it does not log: those that are given."""
     return StepMetrics(
@@ -28,7 +29,8 @@ def step_metrics(
         tokens=tokens,
         seconds=seconds,
         entropy=logs.get("entropy"),
-        kl=logs.get("kl"),
+        # Unsloth 2026.10 logs a zero where there is none.
+        kl=logs.get("kl") if beta else None,
         unscored=unscored,
         clip_ratio=logs.get("clip_ratio/region_mean"),
         loss=logs.get("loss"),

@@ -25,6 +25,8 @@ def objective_arguments(learner: LearnerSettings) -> dict[str, Any]:
         "delta": learner.delta,
         "scale_rewards": learner.scale_rewards,
         "importance_sampling_level": "token",
+        # Of mixtures of experts: the packed learner has no such loss, and Unsloth none where it is unset.
+        "router_aux_loss_coef": 0.0,
         # The engine's word for what was cut goes with the rollout: TRL knows one end token, and models have several.
         "mask_truncated_completions": False,
         # Unsloth turns TRL's vLLM mode on where the model has an engine; the correction stays the study's to state.

@@ -14,18 +14,17 @@ QUANTISATION_BLOCK, SCALE_BLOCK = 64, 256
 """Weights that share a scale in bitsandbytes' 4-bit formats, and scales that share one of their own."""
 
 
-def four_bit_weight_bytes(shape: ModelShape, dtype: DType, *, double_quantised: bool = True) -> int:
+def four_bit_weight_bytes(shape: ModelShape, dtype: DType) -> int:
     """Base weights as bitsandbytes holds them in 4 bits (QLoRA, Dettmers et al., 2023).
 
-    Linear modules: half a byte a weight, and a scale for every 64 weights: 1 byte and 4/256 (double quantised), or
-    4 bytes. Embeddings, logits and norms stay in `dtype`. Repositories that leave some layers unquantised hold more.
+    Linear modules: half a byte a weight, and a scale for every 64 weights, quantised too: 1 byte and 4/256. Embeddings,
+    logits and norms stay in `dtype`. Repositories that leave some layers unquantised hold more.
 
     Args:
         shape: Of the base model.
         dtype: The number format of what stays unquantised.
-        double_quantised: Whether the scales are quantised too: by Unsloth and vLLM yes, by plain PEFT no.
     """
-    scale = 1 + 4 / SCALE_BLOCK if double_quantised else 4
+    scale = 1 + 4 / SCALE_BLOCK
     linears = shape.linear_parameters * (0.5 + scale / QUANTISATION_BLOCK)
     return round(linears) + shape.other_parameters() * BYTES_PER_ELEMENT[dtype]
 

@@ -114,7 +114,7 @@ def footprint(shape: ModelShape, workload: Workload, *, engine: EngineKind, max_
     """
     model = workload.model
     if model.load_in_4bit:
-        weights = four_bit_weight_bytes(shape, model.number_format, double_quantised=model.policy == "unsloth")
+        weights = four_bit_weight_bytes(shape, model.number_format)
     else:
         padding = VOCAB_PADDING if engine == "vllm" else 1
         weights = base_weight_bytes(shape, model.number_format, vocab_multiple=padding)

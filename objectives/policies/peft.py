@@ -6,11 +6,12 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from objectives.engines.four_bits import four_bits
 from objectives.errors import PolicyError
 from objectives.lora import LoraSpec
-from objectives.policies.protocol import check_adapter
+from objectives.policies.protocol import check_adapter, free_memory, unwrap
 from objectives.settings.sections import ModelSettings
 
 
@@ -36,7 +37,7 @@ class PeftPolicy:
     def __init__(self, settings: ModelSettings) -> None:
         self._settings = settings
         self._adapted: Any | None = None
-        quantization = BitsAndBytesConfig(load_in_4bit=True) if settings.load_in_4bit else None
+        quantization = four_bits(settings)
         device = "cuda" if torch.cuda.is_available() else "cpu"
         try:
             self._base: Any = AutoModelForCausalLM.from_pretrained(
@@ -65,7 +66,11 @@ class PeftPolicy:
         if self._settings.gradient_checkpointing != "off":
             self._base.gradient_checkpointing_enable({"use_reentrant": False})
             self._base.enable_input_require_grads()
-        self._adapted = get_peft_model(self._base, peft_config(lora))
+        try:
+            self._adapted = get_peft_model(self._base, peft_config(lora))
+        except Exception:
+            unwrap(self._base)
+            raise
         check_adapter(self._adapted, lora)
         return self._adapted
 
@@ -74,3 +79,4 @@ class PeftPolicy:
         if self._adapted is not None:
             self._base = self._adapted.unload()
             self._adapted = None
+        free_memory()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -40,8 +41,26 @@ class Policy(Protocol):
         ...
 
     def release(self) -> None:
-        """Takes the adapter off again. The base is then what it was before, to the bit."""
+        """Takes the adapter off again, and frees what its trial has left. The base is then what it was, to the bit."""
         ...
+
+
+def unwrap(base: Any) -> None:
+    """Takes off a base what a wrapping that failed half-way has put on it: the next would find it wrapped already."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for name, module in list(base.named_modules()):
+        if isinstance(module, BaseTunerLayer):
+            base.set_submodule(name, module.get_base_layer())
+
+
+def free_memory() -> None:
+    """Gives back the memory of what nobody holds any more. Trainers and wrapped models are held by cycles."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def check_targets(base: Any, target_modules: Sequence[str]) -> None:

@@ -22,6 +22,7 @@ from objectives.tasks.build import build_task
 from objectives.tasks.protocol import Row, Task
 from objectives.tasks.user_files import own_references, own_template
 from objectives.tokenization.tokens import FittingTask, prompt_ids, prompt_limit, use_template
+from objectives.trial.device import has_gpu
 from objectives.trial.evaluation import Evaluator
 from objectives.user_code.by_value import receive_by_value
 from objectives.user_code.modules import load_reference
@@ -59,12 +60,12 @@ def load(settings: WorkerSettings, *, max_loras: int = 1) -> Loaded:
     model, folders = settings.model, settings.code_folders
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     # First Unsloth, where it is used: the user's code may import TRL or Transformers, which it has to come before.
-    on_gpu = _has_gpu(model)
+    on_gpu = has_gpu(model)
     _import_user_code(settings)
     # The user's own code may ask the hub for a judge or for data. What we load is on this machine, or is not.
     local = Path(model.path).is_dir()
     with hub_offline(local), stages.during(f"loading the model {model.name}"):
-        policy = _load_policy(model, on_gpu=on_gpu)
+        policy = _load_policy(settings, on_gpu=on_gpu, max_loras=max_loras)
     with stages.during(f"preparing the task {settings.task.name}"):
         check_targets(policy.base, model.target_modules)
         # Before the task is made: the template decides how long a prompt is, and so which rows fit.
@@ -123,17 +124,6 @@ def _fitting_task(settings: WorkerSettings, policy: Policy) -> FittingTask:
     return FittingTask(task, lambda prompt: len(prompt_ids(tokenizer, prompt)), limit=limit)
 
 
-def _has_gpu(model: ModelSettings) -> bool:
-    """Whether torch sees a GPU. Unsloth wants to be imported before torch's friends, so it is, where it is used."""
-    if model.policy == "unsloth":
-        with stages.during("importing Unsloth"):
-            import objectives.policies.unsloth  # noqa: F401
-    with stages.during("importing torch"):
-        import torch
-
-    return bool(torch.cuda.is_available())
-
-
 def _import_user_code(settings: WorkerSettings) -> None:
     # For code that wants the tokenizer when it is imported.
     os.environ["SWEEP_MODEL"] = settings.model.path
@@ -144,15 +134,23 @@ def _import_user_code(settings: WorkerSettings) -> None:
             load_reference(reference, settings.code_folders)
 
 
-def _load_policy(model: ModelSettings, *, on_gpu: bool) -> Policy:
+def _load_policy(settings: WorkerSettings, *, on_gpu: bool, max_loras: int) -> Policy:
+    model = settings.model
     if model.policy == "peft":
         from objectives.policies.peft import PeftPolicy
 
         return PeftPolicy(model)
     from objectives.policies.unsloth import UnslothPolicy
 
+    # How many of the task's prompts fit is known once there is a tokenizer.
+    sequences = settings.budget.sequences(slots=max_loras, held_out_prompts=settings.task.held_out_prompts)
     try:
-        return UnslothPolicy(model, max_lora_rank=model.max_lora_rank, fast_inference=model.engine == "vllm" and on_gpu)
+        return UnslothPolicy(
+            model,
+            max_lora_rank=model.max_lora_rank,
+            fast_inference=model.engine == "vllm" and on_gpu,
+            max_num_seqs=sequences,
+        )
     except ImportError as error:
         raise PolicyError(f"model.policy = 'unsloth' needs a package that is not installed: {error}") from error
 

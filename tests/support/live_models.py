@@ -122,13 +122,12 @@ def trained(folder, *, dtype, gradients=True):
     }
 
 
-def four_bit(*, double_quantised):
+def four_bit():
     """Bytes of a million weights in bitsandbytes' NF4 format, scales included."""
     packed, state = bitsandbytes.functional.quantize_4bit(
-        torch.randn(1024, 1024), quant_type="nf4", compress_statistics=double_quantised
+        torch.randn(1024, 1024), quant_type="nf4", compress_statistics=True
     )
-    scales = [state.absmax, state.state2.absmax] if double_quantised else [state.absmax]
-    return packed.nbytes + sum(scale.nbytes for scale in scales)
+    return packed.nbytes + state.absmax.nbytes + state.state2.absmax.nbytes
 
 
 def main():
@@ -138,7 +137,7 @@ def main():
     answer = {
         "engines": [engine(folder, case) for case in request["engines"]],
         "own": own_engine(),
-        "four_bit": {str(double): four_bit(double_quantised=double) for double in (True, False)},
+        "four_bit": four_bit(),
         "parameters": {name: parameters(folder / name) for name in [*families, *request["variants"]]},
         "trained": {
             name: {dtype: trained(folder / name, dtype=getattr(torch, dtype)) for dtype in ("float32", "bfloat16")}

@@ -59,12 +59,14 @@ class PackedLoraLinear(nn.Module):
             # [K, n, T, d_in]: a slot's mask is of its own seed, so slots are told apart.
             x = self.selection.dropout(x.unflatten(0, (len(A), -1)), self.index)
         xs = x.reshape(len(A), -1, x.shape[-1])  # [K, n*T, d_in]
-        if x.device.type == "cpu" and y.dtype == xs.dtype:
+        if x.device.type == "cpu" and y.dtype == xs.dtype == A.dtype:
             # A product for each slot, which on a GPU would be that many launches.
             ys = y.reshape(len(A), -1, y.shape[-1])
             return add_adapters(ys, xs, A, B, s.tolist(), self.selection.chosen_ranks).view(y.shape)
-        # Scaled here, where a token has R numbers, and not at the output, where it has d_out.
-        h = torch.bmm(xs, A.mT) * s.view(-1, 1, 1)  # [K, n*T, R]
+        h = torch.bmm(xs, A.mT)  # [K, n*T, R]
+        # Scaled here, where a token has R numbers, and not at the output, where it has d_out. In float32, as PEFT
+        # multiplies by a number of Python's, and back to what autocast has made of it.
+        h = (h * s.view(-1, 1, 1)).to(h.dtype)
         # One kernel adds to the base's output, without a tensor of its size in between.
         if y.dtype == h.dtype:
             return torch.baddbmm(y.reshape(len(A), -1, y.shape[-1]), h, B.mT).view(y.shape)

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from objectives.engines.host_copy import host_copy
 from objectives.errors import PolicyError
 from objectives.learners.packed.linear import Pack
 from objectives.lora import LoraSpec
@@ -78,9 +79,9 @@ class SlotAdapter:
         """The adapter's tensors, on the CPU, under the names that PEFT saves them by."""
         state = {}
         for name, (A, B) in self._tensors().items():  # noqa: N806
-            state[f"base_model.model.{name}.lora_A.weight"] = A.cpu().contiguous()
-            state[f"base_model.model.{name}.lora_B.weight"] = B.cpu().contiguous()
-        return state
+            state[f"base_model.model.{name}.lora_A.weight"] = A
+            state[f"base_model.model.{name}.lora_B.weight"] = B
+        return host_copy(state)
 
     def save_pretrained(self, save_directory: str, **_: Any) -> None:
         """Writes the folder that `PeftModel.from_pretrained` and vLLM read; takes what PEFT's method takes."""
