@@ -18,6 +18,7 @@ from typing import Any
 import optuna
 from rich.console import Console
 
+from objectives.trial.messages import TrialSpec
 from sweep.live_display.display import make_progress
 from sweep.running.open_study import open_to_run
 from sweep.running.recipe import check, settle
@@ -61,6 +62,10 @@ class GridSchedule:
     def next_trial(self, study: optuna.Study) -> optuna.Trial:
         """See `TrialSchedule.next_trial`."""
         return study.ask(distributions(self._config.search_space()))
+
+    def needs(self, spec: TrialSpec) -> bool:
+        """See `TrialSchedule.needs`."""
+        return True
 
 
 def main() -> None:

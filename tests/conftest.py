@@ -105,7 +105,7 @@ def supervise(tmp_path):
     from sweep.search.schedule import SearchSchedule, make_sampler
     from sweep.storage.database import create_or_match_study, open_storage
 
-    def supervise(config, workers, *, study=None, schedule=None):
+    def supervise(config, workers, *, study=None, schedule=None, after_trial=lambda: None):
         if study is None:
             storage = open_storage(f"sqlite:///{tmp_path}/rank-sweep.db", create=True)
             sampler = make_sampler(design_size=6, seed=0)
@@ -113,7 +113,7 @@ def supervise(tmp_path):
         progress = LineProgress(Console(file=io.StringIO()))
         schedule = schedule or SearchSchedule(config)
         OpenStudy(study=study, config=config, logs=tmp_path / "logs").supervise(
-            schedule, progress=progress, workers=workers
+            schedule, progress=progress, workers=workers, after_trial=after_trial
         )
         return study
 

@@ -6,8 +6,10 @@ from multiprocessing import Pipe
 from rich.console import Console
 
 from objectives.errors import PackTooLargeError, UnrewardedError
-from objectives.trial.messages import SlotFree
+from objectives.trial.messages import SlotFree, Start
 from objectives.worker import ConnectionFeed
+from sweep.running.running_trials import NOT_NEEDED
+from sweep.search.schedule import SearchSchedule
 from sweep.storage import attributes
 from sweep.storage.attributes import REDONE, SEED
 from sweep.storage.summary import summarize
@@ -83,3 +85,33 @@ def test_a_policy_without_any_reward_has_collapsed_and_the_study_goes_on(supervi
     [failed] = [trial for trial in study.trials if trial.state.name == "FAIL"]
     assert failed.user_attrs[attributes.COLLAPSED] is True
     assert REDONE not in failed.user_attrs
+
+
+class FirstIsAhead(ScriptedWorker):
+    """Its first trial has fewer steps left than those beside it."""
+
+    def send(self, k, message):
+        super().send(k, message)
+        if isinstance(message, Start) and message.spec.number == 0:
+            self._steps[0] = 5
+
+
+class UntilOneHasEnded(SearchSchedule):
+    """Wants its trials until the first has ended, and no more after that."""
+
+    ended = False
+
+    def needs(self, spec):
+        return not self.ended
+
+
+def test_trials_that_nobody_needs_any_more_end_at_their_next_step_with_the_reason(supervise):
+    config = load_study("tiny", ["space.r=[1, 16]", "search.points_per_rank=3", "search.trials=3", "budget.steps=8"])
+    schedule = UntilOneHasEnded(config)
+    worker = FirstIsAhead(lambda spec, step: 0.5 + step / 1000)
+    study = supervise(config, worker, schedule=schedule, after_trial=lambda: setattr(schedule, "ended", True))
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE", "PRUNED", "PRUNED"]
+    for trial in study.trials[1:]:
+        assert trial.user_attrs[attributes.REASON] == NOT_NEEDED
+        assert trial.user_attrs[attributes.ENDED_EARLY]
+        assert trial.user_attrs[attributes.SCORES][-1]["step"] < 8

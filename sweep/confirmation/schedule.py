@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from objectives.trial.messages import TrialSpec
 from sweep.confirmation.naming import FIRST_SEED
 from sweep.confirmation.outcome import horizon_steps
 from sweep.confirmation.scores import ConfirmationTrials
@@ -57,6 +58,10 @@ class ConfirmSchedule:
         """See `TrialSchedule.next_trial`. Where nothing waits any more, nothing is made up."""
         return ask(study, self._config) if waiting_trials(study) else None
 
+    def needs(self, spec: TrialSpec) -> bool:
+        """See `TrialSchedule.needs`."""
+        return True
+
 
 class SeedBySeed:
     """Seeds in order, each for the ranks that are still needed, until the verdict is settled.
@@ -87,6 +92,7 @@ class SeedBySeed:
         self._config, self._search, self._rule, self._tell = config, search, rule, tell
         self._seeds = range(config.study.seed + first, config.study.seed + first + seeds)
         self._told = 0
+        self._needed = tuple(frozen.r for frozen in search.frozen)
         self._again: Held = set()
         self.trials = len(search.frozen) * seeds
         self.score_after = tuple(horizon_steps(config.budget.steps).values())
@@ -109,9 +115,14 @@ class SeedBySeed:
             enqueue(study, self._config, next(each for each in self._search.frozen if each.r == r), seed)
         return ask(study, self._config)
 
+    def needs(self, spec: TrialSpec) -> bool:
+        """See `TrialSchedule.needs`: as of the last look."""
+        return spec.lora.r in self._needed
+
     def look(self, study: optuna.Study) -> None:
         """Tells where the confirmation stands, where a seed has come to its end since it was told last."""
         progress = self._progress(study)
+        self._needed = progress.needed
         if len(progress.seeds) > self._told:
             self._told = len(progress.seeds)
             self._tell(progress)

@@ -33,7 +33,12 @@ class RunningTrial:
     dropped: bool = False
     """Whether its worker has been told that nobody wants it any more."""
     pruned: str | None = None
-    """Why the pruner has ended it."""
+    """Why it was ended without having collapsed: by the pruner, or since nobody needs it any more."""
+
+    @property
+    def ending(self) -> bool:
+        """Whether its worker has been told to end it."""
+        return bool(self.collapse or self.pruned or self.dropped)
 
     def observe(self, metrics: StepMetrics) -> bool:
         """Takes in a step; whether the trial should end because of it. That is said once."""

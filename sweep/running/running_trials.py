@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from objectives.trial.checkpoint_file import checkpoint_file
-from objectives.trial.messages import HeldOutScore, TrialResult, trial_log
+from objectives.trial.messages import HeldOutScore, TrialResult, TrialSpec, trial_log
 from sweep.early_stopping.collapse_monitor import CollapseMonitor
 from sweep.early_stopping.pruner import SearchPruner
 from sweep.live_display.display import ProgressDisplay
@@ -17,6 +18,8 @@ from sweep.study.file import StudyFile
 
 if TYPE_CHECKING:
     import optuna
+
+NOT_NEEDED = "ended early: the verdict does not need it any more"
 
 
 class RunningTrials:
@@ -109,6 +112,13 @@ class RunningTrials:
     def forget(self) -> None:
         """Stores nothing of those that run: the storage is gone, and whoever finds it again finds them running."""
         self._trials.clear()
+
+    def end_unneeded(self, needs: Callable[[TrialSpec], bool]) -> list[RunningTrial]:
+        """Those that nobody needs any more, each once: they are to end."""
+        unneeded = [each for each in self._trials.values() if not (each.ending or needs(each.spec))]
+        for running in unneeded:
+            running.pruned = NOT_NEEDED
+        return unneeded
 
     def nothing_works(self) -> bool:
         """Whether three trials or more have ended, and every one failed."""

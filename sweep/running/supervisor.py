@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from objectives.errors import DroppedError, RewardError, TaskError, UnrewardedError
 from objectives.stages import Stage, TrialsStage
 from objectives.trial.checkpoint_file import remove_litter
 from objectives.trial.messages import (
@@ -43,11 +44,7 @@ from sweep.text import printable
 if TYPE_CHECKING:
     import optuna
 
-UNREWARDED = "unrewarded"
-"""The kind of failure of a trained policy that no reward function applies to any more."""
-DROPPED = "dropped"
-"""The kind of failure of a trial that somebody has ended."""
-USER_FAULTS = {"reward", "task"}
+USER_FAULTS = {RewardError.kind, TaskError.kind}
 """Kinds of failure that every other trial would meet."""
 
 
@@ -136,6 +133,8 @@ class Supervisor:
                 self._roster.deaths[k] = 0
                 self._trials.finish(number, message.result)
                 self._after_trial()
+                for running in self._trials.end_unneeded(self._schedule.needs):
+                    self._workers.send(running.worker, Prune(number=running.spec.number))
             case Failed(number=None):
                 self._give_up(k, f"the worker could not start: {message.message} (log: {self._workers.log(k)})")
             case Failed():
@@ -199,14 +198,14 @@ class Supervisor:
         assert message.number is not None  # noqa: S101
         running = self._trials[message.number]
         # Where it has collapsed it failed because of that, whatever it failed of.
-        if running.collapse is not None or message.kind == UNREWARDED:
+        if running.collapse is not None or message.kind == UnrewardedError.kind:
             running.trial.set_user_attr(attributes.COLLAPSED, True)
         # A fault of the user's own is mended, and then the trial is wanted again.
         self._trials.fail(running, printable(message.message), again=message.again or message.kind in USER_FAULTS)
         if message.kind in USER_FAULTS:
             log = running.trial.user_attrs[attributes.LOG]
             raise TrialsFailedError(f"trial {message.number} stopped the study: {message.message} (log: {log})")
-        if message.kind != DROPPED and self._trials.nothing_works():
+        if message.kind != DroppedError.kind and self._trials.nothing_works():
             raise TrialsFailedError(f"the first trials all failed, the last one so: {message.message}")
 
     def _bury(self, k: int, death: WorkerDiedError) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from objectives.trial.messages import TrialSpec
+
 if TYPE_CHECKING:
     import optuna
 
@@ -25,4 +27,8 @@ class TrialSchedule(Protocol):
 
     def next_trial(self, study: optuna.Study) -> optuna.Trial | None:
         """Asks for the next one: its parameters and its seed are set. None where somebody has dropped it."""
+        ...
+
+    def needs(self, spec: TrialSpec) -> bool:
+        """Whether a trial that runs is still wanted; one that isn't is ended, and counts for nothing."""
         ...

@@ -39,6 +39,10 @@ class SearchSchedule:
             study.enqueue_trial(point, user_attrs={DESIGN: True, SEED: self._config.study.seed})
         return next_trial(study, self._config, self._points)
 
+    def needs(self, spec: TrialSpec) -> bool:
+        """See `TrialSchedule.needs`."""
+        return True
+
 
 class PointCount:
     """How many trials of a study hold each point. One that has ended is looked at once: it never changes again."""
