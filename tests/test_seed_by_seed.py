@@ -1,5 +1,6 @@
 """A confirmation that adds seeds one by one: what is judged, who goes on, and what an interruption leaves."""
 
+import random
 from dataclasses import asdict
 
 import optuna
@@ -61,15 +62,15 @@ def end(study, trial, value):
     study.tell(trial, value)
 
 
-def run(study, schedule, score=noisy, *, at_once=1):
-    """Runs a schedule to its end with so many trials at a time, the newest ended first."""
+def run(study, schedule, score=noisy, *, at_once=1, ends=lambda running: len(running) - 1):
+    """Runs a schedule to its end with so many trials at a time; `ends` picks the next to end, by default the newest."""
     running = []
     while True:
         while len(running) < at_once and (trial := schedule.next_trial(study)) is not None:
             running.append(trial)
         if not running:
             return
-        trial = running.pop()
+        trial = running.pop(ends(running))
         end(study, trial, score(trial.params["r"], trial.user_attrs[SEED] % 1000))
         schedule.look(study)
 
@@ -99,6 +100,32 @@ def test_more_slots_change_nothing_but_what_is_run_for_nothing(confirmation, con
     ranks = {rank.r: rank.n_seeds for rank in confirmed.verdict.per_rank}
     assert ranks[4] == ranks[16] == 8
     assert ranks[1] < 8
+
+
+def now_and_then(r, k):
+    """A rank that learns as well as any, and collapses in two seeds of the first eight."""
+    return 0.0 if r == 16 and k in {1, 5} else noisy(r, k)
+
+
+@pytest.mark.parametrize("order", range(4))
+def test_what_collapses_ends_first_on_many_workers_and_the_verdict_is_the_same(confirmation, config, tmp_path, order):
+    draw = random.Random(order)
+
+    def ends(running):
+        scores = [now_and_then(trial.params["r"], trial.user_attrs[SEED] % 1000) for trial in running]
+        return scores.index(0.0) if 0.0 in scores else draw.randrange(len(running))
+
+    run(confirmation, schedule_of(confirmation, config), now_and_then, at_once=6, ends=ends)
+    unordered = read_confirmation(confirmation, config)
+    fresh = create_or_match_study(
+        open_storage(f"sqlite:///{tmp_path}/in-order.db", create=True), config, optuna.samplers.RandomSampler(),
+        name=confirmation_name("tiny"),
+    )  # fmt: skip
+    store_frozen(fresh, stored_frozen(confirmation))
+    run(fresh, schedule_of(fresh, config), now_and_then)
+    in_order = read_confirmation(fresh, config)
+    assert (unordered.verdict, unordered.seeds) == (in_order.verdict, in_order.seeds)
+    assert any(rank.collapsed for rank in in_order.verdict.per_rank)
 
 
 def test_seeds_behind_one_that_is_missing_are_not_judged(confirmation, config):
