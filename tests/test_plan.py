@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import subprocess
@@ -7,7 +8,9 @@ import pytest
 
 from objectives.errors import ModelConfigError
 from objectives.memory.config_files import find_config
+from objectives.trial.messages import HeldOutScore
 from sweep.errors import UsageError
+from sweep.planning.measured import Measured
 from sweep.planning.study_plan import plan_study
 from sweep.preflight.cards import CARDS
 from sweep.preflight.devices import GIB, MIB, named_device, present_device
@@ -321,4 +324,19 @@ def test_measure_runs_a_few_steps_and_estimates_the_studys_time(tmp_path):
     assert measured["study_seconds"] == pytest.approx(measured["load_seconds"] + 20 * trial)
     assert 0 < measured["step_seconds"] < 30
     assert 0 < measured["mean_completion_tokens"] <= 5
+    assert measured["base"]["prompts"] == 16
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_measured_plan_weighs_more_prompts_against_one_more_seed():
+    base = HeldOutScore(step=0, sampled=0.3, greedy=0.3, prompts=400, spread=0.5)
+    timed = Measured(
+        r=64, load_seconds=9.0, slots=1, step_seconds=0.1, build_seconds=0.0, evaluation_seconds=2.0,
+        trial_seconds=10.0, study_seconds=209.0, mean_completion_tokens=5.0, base=base,
+    )  # fmt: skip
+    assert timed.noise == (
+        "400 held-out prompts alone make 0.025 of noise in a score. Twice as many take away 29 % of that, in a "
+        "confirmation's trials 33 % longer; one more seed is one more trial of 12 s for each rank."
+    )
+    solved = dataclasses.replace(timed, base=dataclasses.replace(base, spread=0.0))
+    assert (solved.noise, dataclasses.replace(timed, base=None).noise) == ("", "")

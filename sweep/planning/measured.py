@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+
+from objectives.trial.messages import HeldOutScore
+from sweep.text import duration, figure, percent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,3 +28,26 @@ class Measured:
     study_seconds: float
     mean_completion_tokens: float
     """Completions grow or shrink as a policy learns, and time with them."""
+    base: HeldOutScore | None = None
+    """The base policy's score."""
+
+    @property
+    def spread(self) -> float | None:
+        """The standard deviation of the base policy's reward between prompts; None where it has none."""
+        return self.base.spread if self.base is not None and self.base.spread else None
+
+    @property
+    def noise(self) -> str:
+        """What scoring adds to a score's noise, and what more prompts or one more seed would cost; may be empty."""
+        if self.base is None or self.spread is None:
+            return ""
+        share = self.evaluation_seconds / self.trial_seconds
+        # A confirmation's trials are sampled on held-out prompts three times and greedily once, a search's once each.
+        confirmed = self.trial_seconds * (1 + share)
+        longer = percent(round(2 * share / (1 + share), 2))
+        scoring = figure(self.spread / math.sqrt(self.base.prompts))
+        return (
+            f"{self.base.prompts:,} held-out prompts alone make {scoring} of noise in a score. Twice as many take away "
+            f"{percent(round(1 - math.sqrt(0.5), 2))} of that, in a confirmation's trials {longer} longer; one more "
+            f"seed is one more trial of {duration(confirmed)} for each rank."
+        )

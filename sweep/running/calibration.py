@@ -109,4 +109,5 @@ def _measured(
         trial_seconds=trial_seconds,
         study_seconds=load_seconds + config.search.trials * trial_seconds,
         mean_completion_tokens=statistics.fmean(metrics.completion_length for metrics in typical),
+        base=result.base,
     )

@@ -190,6 +190,8 @@ def _time(plan: StudyPlan) -> Iterator[RenderableType]:
         "tokens. Longer or shorter ones change it, and trials that collapse or are pruned end early.",
         style="dim",
     )
+    if measured.noise:
+        yield Text(measured.noise)
 
 
 def _settings(plan: StudyPlan) -> Table:

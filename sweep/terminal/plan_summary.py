@@ -54,7 +54,10 @@ def _rows(plan: StudyPlan) -> Iterator[tuple[str, RenderableType]]:
     if plan.workers > 1:
         yield "workers", _workers(plan)
     yield "time", _time(plan)
-    yield "verdict", plan.verdict.sentence
+    spread = None if plan.measured is None else plan.measured.spread
+    yield "verdict", plan.verdict.sentence if spread is None else plan.verdict.against(spread)
+    if plan.measured is not None and plan.measured.noise:
+        yield "noise", plan.measured.noise
 
 
 def _time(plan: StudyPlan) -> str:
