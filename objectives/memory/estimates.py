@@ -37,17 +37,26 @@ def kv_cache_bytes(shape: ModelShape, dtype: DType, *, tokens: int) -> int:
     return 2 * shape.layers * shape.kv_width * BYTES_PER_ELEMENT[dtype] * tokens
 
 
-def layer_activation_bytes(shape: ModelShape, dtype: DType, *, tokens: int) -> int:
+def layer_activation_bytes(shape: ModelShape, dtype: DType, *, tokens: int, repeats_keys: bool = False) -> int:
     """What one decoder layer keeps for the backward pass of its adapters.
 
     Elements a token, for hidden size d, query width q, key width k, feed-forward width f and the widths of all norms
     together n: 2d + 2q + 2k + 4f + n in float32; 10d + 4q + 2k + 5f + 2n in 16 bits, where PEFT also keeps float32
     copies of what adapters read. Counted with saved-tensor hooks on Llama, Qwen3 and Gemma models under PEFT 0.21 and
     Transformers 5.17; Unsloth's kernels keep less.
+
+    Args:
+        shape: Of the base model.
+        dtype: The base's number format.
+        tokens: In the pass.
+        repeats_keys: Whether keys and values are repeated for every query head, as Transformers does before attention
+            under a mask: 2q - 2k elements more.
     """
     d, q, k, f = shape.hidden, shape.query_width, shape.kv_width, shape.feed_forward
     n = shape.family.norms * d + (q + k if shape.family.head_norms else 0)
     elements = 2 * d + 2 * q + 2 * k + 4 * f + n if dtype == "float32" else 10 * d + 4 * q + 2 * k + 5 * f + 2 * n
+    if repeats_keys:
+        elements += 2 * (q - k)
     return elements * BYTES_PER_ELEMENT[dtype] * tokens
 
 
@@ -61,6 +70,7 @@ def training_activation_bytes(
     completion_tokens: int,
     checkpointing: str,
     logits_at_once: int | None = None,
+    repeats_keys: bool = False,
 ) -> int:
     """The peak of one forward and backward pass.
 
@@ -77,17 +87,18 @@ def training_activation_bytes(
         completion_tokens: Tokens of the completion.
         checkpointing: "off", "standard" or "unsloth".
         logits_at_once: Tokens x vocabulary, at most; None for those of all completions. What the output layer reads,
-            and its gradient, are then kept for all.
+            twice, and the gradients of both, are then there for all.
+        repeats_keys: See `layer_activation_bytes`.
     """
     tokens, size = sequences * sequence_tokens, BYTES_PER_ELEMENT[dtype]
-    layer = layer_activation_bytes(shape, dtype, tokens=tokens)
+    layer = layer_activation_bytes(shape, dtype, tokens=tokens, repeats_keys=repeats_keys)
     inputs = shape.layers * tokens * shape.hidden * size
     # Logits are computed for completions alone: TRL and the packed learner leave the prompt's out.
     completions = sequences * min(completion_tokens, sequence_tokens)
     held = completions * shape.vocab
     logits = 4 * min(held, logits_at_once or held) * BYTES_PER_ELEMENT[logits_dtype]
     if logits_at_once is not None and held > logits_at_once:
-        logits += 2 * completions * shape.hidden * size
+        logits += 4 * completions * shape.hidden * size
     body = {"off": shape.layers * layer, "standard": layer + inputs}.get(checkpointing, layer)
     return body + logits
 

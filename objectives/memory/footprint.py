@@ -165,6 +165,7 @@ def _training(shape: ModelShape, workload: Workload, *, r: int) -> tuple[int, in
         sequence_tokens=model.max_seq_length,
         completion_tokens=workload.completion_tokens,
         checkpointing=checkpointing,
+        repeats_keys=workload.packed,
         logits_at_once=LOGITS_AT_ONCE if workload.packed and not shape.family.caps_logits else None,
     )
     # Backward passes leave gradients on the modules, from where a pack collects them into its own.

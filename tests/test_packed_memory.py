@@ -1,0 +1,89 @@
+"""The most bytes that a packed step holds at once, against what the planner says of it."""
+
+import weakref
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from objectives.learners.packed.grpo import Objective
+from objectives.learners.packed.head import Head
+from objectives.learners.packed.step import Batch, Stepper
+from objectives.memory.estimates import training_activation_bytes
+from objectives.memory.shape import make_shape
+from tests.support.packed import lora, make_pack
+
+SHAPE = {
+    "vocab_size": 6000, "hidden_size": 96, "intermediate_size": 256, "num_hidden_layers": 4, "num_attention_heads": 6,
+    "num_key_value_heads": 2, "max_position_embeddings": 512, "tie_word_embeddings": True,
+}  # fmt: skip
+SLOTS, GROUP, PROMPT = 2, 4, 16
+
+
+class LiveBytes(TorchDispatchMode):
+    """Adds up the tensors that operations make, until each is freed; those that were there before are left out."""
+
+    def __init__(self, known):
+        super().__init__()
+        self._live = {tensor.untyped_storage()._cdata: 0 for tensor in known}
+        self.most = self._now = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(made):
+            if isinstance(tensor, torch.Tensor):
+                self._see(tensor.untyped_storage())
+        return made
+
+    def _see(self, storage):
+        if storage._cdata not in self._live:
+            self._live[storage._cdata] = storage.nbytes()
+            self._now += storage.nbytes()
+            self.most = max(self.most, self._now)
+            weakref.finalize(storage, self._free, storage._cdata)
+
+    def _free(self, key):
+        self._now -= self._live.pop(key, 0)
+
+
+def batch(tokens):
+    shape, generator = (SLOTS, GROUP, tokens), torch.Generator().manual_seed(0)
+    prompts = torch.randint(SHAPE["vocab_size"], (SLOTS, 1, PROMPT), generator=generator)
+    return Batch(
+        prompts=prompts,
+        prompt_mask=torch.ones_like(prompts),
+        completions=torch.randint(SHAPE["vocab_size"], shape, generator=generator),
+        completion_mask=torch.ones(shape, dtype=torch.long),
+        signal=torch.ones(shape[:2]),
+        advantages=torch.linspace(-1, 1, GROUP).expand(SLOTS, -1),
+        sampled=GROUP,
+        tokens=torch.full((SLOTS,), GROUP * tokens),
+    )
+
+
+@pytest.mark.parametrize("tokens", [64, 160])
+@pytest.mark.parametrize("logits_at_once", [None, 40 * SHAPE["vocab_size"]])
+def test_a_step_holds_what_the_plan_says_within_a_tenth(tokens, logits_at_once):
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(LlamaConfig(**SHAPE)).train()
+    packed, optimizer = make_pack([lora(8)] * SLOTS, r_max=8, base=model)
+    objective = Objective(loss_type="dapo", group_size=GROUP, max_completion_tokens=tokens)
+    stepper = Stepper(packed, optimizer, objective, max_grad_norm=1.0)
+    stepper._head = Head(packed, at_once=logits_at_once or 2**40)
+    own = (packed.weights, packed.gradients, optimizer.first, optimizer.second)
+    with LiveBytes([*model.parameters(), *model.buffers(), *own]) as live:
+        stepper.step(range(SLOTS), batch(tokens))
+    planned = packed.gradients.nbytes + training_activation_bytes(
+        make_shape({**SHAPE, "model_type": "llama", "dtype": "float32"}),
+        "float32",
+        logits_dtype="float32",
+        sequences=SLOTS * GROUP,
+        sequence_tokens=PROMPT // GROUP + tokens,  # a prompt runs once for its group
+        completion_tokens=tokens,
+        checkpointing="off",
+        logits_at_once=logits_at_once,
+        repeats_keys=True,
+    )
+    assert live.most == pytest.approx(planned, rel=0.1)
