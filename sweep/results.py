@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from sweep.answer.spending import device_seconds
-from sweep.confirmation.naming import confirmation_study, earlier_confirmations, is_confirmation
+from sweep.confirmation.naming import confirmation_study, earlier_confirmations, is_confirmation, longer_confirmations
 from sweep.errors import StorageError
 from sweep.storage import attributes
 from sweep.storage.attributes import DESIGN, SEED
@@ -49,7 +49,7 @@ class Results:
     | column | what |
     | --- | --- |
     | study, phase, trial | its study's name; `search` or `confirm`, or `confirm 1`, ... from before the study was
-      extended; its number there |
+      extended, or `160 steps`, ... on the longer horizon of that name; its number there |
     | state | Optuna's, in lower case: complete, pruned, fail, running |
     | r, alpha, learning_rate, use_rslora | what was sampled; a parameter that no trial sampled has no column |
     | alpha_per_r | where alpha was sampled in multiples of r |
@@ -117,6 +117,8 @@ def _phases(storage: optuna.storages.RDBStorage, name: str) -> Iterator[tuple[st
         yield "confirm", confirmation.study_name
     for number, earlier in enumerate(earlier_confirmations(search), start=1):
         yield f"confirm {number}", earlier.study_name
+    for steps, longer in longer_confirmations(search).items():
+        yield f"{steps} steps", longer.study_name
 
 
 def frame_trials(trials: Mapping[tuple[str, str], Sequence[optuna.trial.FrozenTrial]]) -> Results:

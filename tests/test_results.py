@@ -8,13 +8,14 @@ import pytest
 import sqlalchemy
 
 from benchmarks.stored import multiply
-from sweep.confirmation.naming import confirmation_name
+from sweep.confirmation.naming import confirmation_name, horizon_name
 from sweep.errors import StorageError
 from sweep.results import load_results
 from sweep.storage import attributes
 from sweep.storage.attributes import REDONE, SEED
 from sweep.storage.database import open_storage
 from sweep.storage.trials import read_trials
+from tests.support.command import sweep
 from tests.test_plots import POINTS, stored_study
 
 
@@ -92,6 +93,24 @@ def test_confirmation_is_a_phase_and_lost_trials_are_left_out(url):
     trials = load_results(url).trials
     assert trials.phase.value_counts().to_dict() == {"search": 5, "confirm": 1}
     assert set(trials.study) == {"tiny"}
+
+
+def test_a_longer_horizon_is_a_phase_of_its_own(url, tmp_path):
+    for name in (confirmation_name("tiny"), horizon_name(confirmation_name("tiny"), 160)):
+        stored = optuna.create_study(study_name=name, storage=open_storage(url, create=False))
+        stored.set_user_attr("config", load(url).user_attrs["config"])
+        stored.tell(stored.ask(), 1.0)
+    assert load_results(url, "tiny").trials.phase.value_counts().to_dict() == {
+        "search": 5,
+        "confirm": 1,
+        "160 steps": 1,
+    }
+    phases = ("search", "confirm", "earlier", "longer")
+    listed = {
+        phase: sweep("trials", "tiny", "--phase", phase, "--storage", url, cwd=tmp_path).stdout for phase in phases
+    }
+    assert " c160s/0 " in listed["longer"] and " c0 " not in listed["longer"]
+    assert "c160s" not in listed["confirm"] + listed["earlier"] + listed["search"]
 
 
 def test_a_study_without_trials_gives_empty_frames(url):

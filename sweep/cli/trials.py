@@ -18,6 +18,7 @@ class Phase(StrEnum):
     SEARCH = "search"
     CONFIRM = "confirm"
     EARLIER = "earlier"
+    LONGER = "longer"
 
 
 class State(StrEnum):
@@ -36,8 +37,8 @@ def trials(
         Phase | None,
         typer.Option(
             "--phase",
-            help="List only the search, only the confirmation, or only earlier confirmations: those from before "
-            "`sweep extend`.",
+            help="List only the search, only the confirmation, only earlier confirmations, which are those from before "
+            "`sweep extend`, or only longer horizons, which are those of `sweep confirm --steps`.",
         ),
     ] = None,
     state: Annotated[
@@ -51,10 +52,10 @@ def trials(
     """List a stored study's trials, one by one: state, point, seed, held-out reward, gain, time, and why it ended.
 
     A confirmation's trials have a `c` before their number, as `c3`; those of the first one from before `sweep extend`
-    have a `c1/`, as `c1/3`. Trials of `sweep add` have a `+` behind their state. The time is a trial's share of the
-    device's, as in the report: trials of a pack share it. `--json` and `--csv` print the columns of
-    `sweep.results.Results.trials`: a list of objects, or one line per trial. There the phase of a trial `c1/3` is
-    `confirm 1`.
+    have a `c1/`, as `c1/3`, and those of a horizon of 160 steps `c160s/3`. Trials of `sweep add` have a `+` behind
+    their state. The time is a trial's share of the device's, as in the report: trials of a pack share it. `--json` and
+    `--csv` print the columns of `sweep.results.Results.trials`: a list of objects, or one line per trial. There the
+    phase of a trial `c1/3` is `confirm 1`, and of `c160s/3` `160 steps`.
 
     Examples: `sweep trials tiny`, `sweep trials tiny --r 4 --state collapsed`, `sweep trials tiny --csv > trials.csv`
     """
@@ -64,7 +65,9 @@ def trials(
         raise typer.BadParameter("--json and --csv are two ways to print; give one")
     frame = load_results(storage, open_stored(study, storage).study_name).trials
     if phase is Phase.EARLIER:
-        frame = frame[~frame.phase.isin([Phase.SEARCH.value, Phase.CONFIRM.value])]
+        frame = frame[frame.phase.str.startswith("confirm ")]
+    elif phase is Phase.LONGER:
+        frame = frame[frame.phase.str.endswith(" steps")]
     elif phase is not None:
         frame = frame[frame.phase == phase.value]
     if r:

@@ -105,7 +105,7 @@ def _trainer(memory: MemoryPlan) -> Iterator[RenderableType]:
     yield trainer_table(memory.trainer)
     if memory.pack is not None:
         top = memory.adapters.engine_max_lora_rank
-        yield Text(f"Packed slots are padded: every rank costs as much as r={top}.")
+        yield Text(f"Packed slots are padded: every rank takes as much as r={top}.")
 
 
 def _pack(memory: MemoryPlan, pack: PackPlan, device: Device | None) -> Iterator[RenderableType]:

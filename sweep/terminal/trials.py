@@ -51,7 +51,7 @@ def _marked(phase: str, number: str) -> str:
     """A trial's number with its phase: each confirmation counts its trials from 0, as the search does."""
     if phase == "search":
         return number
-    generation = phase.removeprefix("confirm").strip()
+    generation = phase.removeprefix("confirm").strip().replace(" steps", "s")
     return f"c{generation}/{number}" if generation else f"c{number}"
 
 
