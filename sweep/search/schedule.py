@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from objectives.lora import LoraSpec
@@ -82,10 +83,22 @@ def distributions(space: SearchSpace) -> dict[str, optuna.distributions.BaseDist
     return {name: CategoricalDistribution(ladder) for name, ladder in space.ladders.items()}
 
 
-def missing_design(study: optuna.Study, config: StudyFile) -> list[Point]:
-    """The points of the design that the study does not hold yet."""
-    held = {point_key(_queued_point(trial)) for trial in study.get_trials(deepcopy=False) if DESIGN in trial.user_attrs}
-    return [point for point in design(config, earlier_ladders(study)) if point_key(point) not in held]
+def missing_design(
+    study: optuna.Study, config: StudyFile, trials: Iterable[optuna.trial.FrozenTrial] | None = None
+) -> list[Point]:
+    """The points of the design that the study does not hold yet.
+
+    Args:
+        study: The study.
+        config: As it is declared.
+        trials: The study's, where they have been read already.
+    """
+    stored = study.get_trials(deepcopy=False) if trials is None else trials
+    held = {point_key(_queued_point(trial)) for trial in stored if DESIGN in trial.user_attrs}
+    earlier = earlier_ladders(study)
+    if not earlier and len(held) >= config.search.points_per_rank * len(config.search_space().r):
+        return []  # without drawing it again: what draws it takes a second to load
+    return [point for point in design(config, earlier) if point_key(point) not in held]
 
 
 def ended_trials(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
