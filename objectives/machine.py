@@ -64,13 +64,13 @@ def memory_reached(pid: int) -> int | None:
 
 def processor_name() -> str:
     """As Linux names it; elsewhere its architecture."""
-    found = re.search(r"^model name\s*:\s*(.+)$", cpuinfo(), re.MULTILINE)
+    found = re.search(r"^model name\s*:\s*(.+)$", _cpuinfo(), re.MULTILINE)
     return found[1].strip() if found else platform.machine()
 
 
 def processor_flags() -> frozenset[str]:
     """Instruction sets that the processor has, as Linux names them; empty where it doesn't say."""
-    found = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", cpuinfo(), re.MULTILINE)
+    found = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", _cpuinfo(), re.MULTILINE)
     return frozenset(found[1].split()) if found else frozenset()
 
 
@@ -87,8 +87,7 @@ def nvidia_driver() -> str | None:
     return None
 
 
-def cpuinfo() -> str:
-    """What Linux says of the processor; empty where it doesn't say."""
+def _cpuinfo() -> str:
     with suppress(OSError):
         return Path("/proc/cpuinfo").read_text()
     return ""

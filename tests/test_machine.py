@@ -77,7 +77,7 @@ def test_a_group_without_a_limit_limits_nothing(groups):
     ],
 )
 def test_bfloat16_is_native_where_the_processor_says_so(monkeypatch, cpuinfo, native):
-    monkeypatch.setattr(machine, "cpuinfo", lambda: cpuinfo)
+    monkeypatch.setattr(machine, "_cpuinfo", lambda: cpuinfo)
     assert machine.has_native_bfloat16() == native
 
 

@@ -8,7 +8,6 @@ from peft import PeftModel
 from torch import nn
 
 from objectives.errors import PolicyError
-from objectives.learners.packed import frozen_linear as frozen
 from objectives.learners.packed.linear import pack
 from objectives.learners.packed.slots import SlotAdapter, initial_adapter
 from objectives.lora import TARGET_MODULES
@@ -189,7 +188,7 @@ def test_an_exported_slot_is_an_ordinary_peft_adapter(tmp_path):
 
 
 @pytest.mark.parametrize("slots", [[0, 1, 2], [2, 0], [1]])
-def test_a_slot_is_multiplied_at_its_own_rank_with_the_gradients_of_the_padded_product(slots):
+def test_chosen_slots_give_the_padded_product_and_its_gradients(slots):
     packed, _ = make_pack(LORAS, r_max=8, base=random_model(dtype=torch.float64))
     module = next(iter(packed.modules.values()))
     generator = torch.Generator().manual_seed(0)
@@ -208,29 +207,6 @@ def test_a_slot_is_multiplied_at_its_own_rank_with_the_gradients_of_the_padded_p
     theirs = torch.autograd.grad((padded * weight).sum(), [x, module.lora_A, module.lora_B])
     for mine, expected in zip(ours, theirs, strict=True):
         torch.testing.assert_close(mine, expected, rtol=0, atol=1e-11)
-
-
-@pytest.mark.parametrize("bias", [False, True])
-def test_onednn_gives_what_the_module_gives_and_gradients_for_its_input_alone(monkeypatch, bias):
-    monkeypatch.setattr(frozen, "onednn_is_faster", lambda: True)
-    base = nn.Linear(64, 96, bias=bias).requires_grad_(False)
-    x = torch.randn(4, 7, 64, generator=torch.Generator().manual_seed(0), requires_grad=True)
-    asked = []
-    product = frozen._product
-    monkeypatch.setattr(frozen, "_product", lambda *given: asked.append(given) or product(*given))
-    ours, theirs = frozen.frozen_linear(base, x), base(x)
-    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
-    weight = torch.randn_like(theirs)
-    gradients = [torch.autograd.grad((y * weight).sum(), x)[0] for y in (ours, theirs)]
-    torch.testing.assert_close(*gradients, rtol=0, atol=1e-5)
-    assert len(asked) == 2, "forward and backward are oneDNN's"
-
-
-def test_other_number_formats_and_modules_stay_with_their_own_products(monkeypatch):
-    monkeypatch.setattr(frozen, "onednn_is_faster", lambda: True)
-    monkeypatch.setattr(frozen, "_product", None)
-    frozen.frozen_linear(nn.Linear(4, 4).double(), torch.randn(2, 4).double())
-    frozen.frozen_linear(nn.Sequential(nn.Linear(4, 4)), torch.randn(2, 4))
 
 
 def test_what_a_pack_cannot_hold_is_refused():

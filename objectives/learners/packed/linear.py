@@ -14,8 +14,6 @@ from torch import Tensor, nn
 
 from objectives.errors import PolicyError
 from objectives.learners.packed.dropout import Dropout
-from objectives.learners.packed.frozen_linear import frozen_linear
-from objectives.learners.packed.ranked import add_adapters
 from objectives.learners.packed.selection import Selection, stretches
 
 
@@ -48,7 +46,7 @@ class PackedLoraLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps [K*n, T, d_in], laid out slot after slot, to [K*n, T, d_out]."""
-        y = frozen_linear(self.base, x)
+        y: Tensor = self.base(x)
         if not self.selection.enabled:
             return y
         A, B, s = map(self.selection.of, (self.lora_A, self.lora_B, self.scaling))  # noqa: N806 - as the paper has it
@@ -59,10 +57,6 @@ class PackedLoraLinear(nn.Module):
             # [K, n, T, d_in]: a slot's mask is of its own seed, so slots are told apart.
             x = self.selection.dropout(x.unflatten(0, (len(A), -1)), self.index)
         xs = x.reshape(len(A), -1, x.shape[-1])  # [K, n*T, d_in]
-        if x.device.type == "cpu" and y.dtype == xs.dtype == A.dtype:
-            # A product for each slot, which on a GPU would be that many launches.
-            ys = y.reshape(len(A), -1, y.shape[-1])
-            return add_adapters(ys, xs, A, B, s.tolist(), self.selection.chosen_ranks).view(y.shape)
         h = torch.bmm(xs, A.mT)  # [K, n*T, R]
         # Scaled here, where a token has R numbers, and not at the output, where it has d_out. In float32, as PEFT
         # multiplies by a number of Python's, and back to what autocast has made of it.
@@ -91,7 +85,6 @@ class PackedLoraLinear(nn.Module):
             self.lora_A[k, :r], self.lora_A[k, r:] = A, 0
             self.lora_B[k, :, :r], self.lora_B[k, :, r:] = B, 0
             self.scaling[k] = scaling
-        self.selection.ranks[k] = r
 
     def slot(self, k: int, r: int) -> tuple[Tensor, Tensor]:
         """The first r ranks of slot k: views of shapes [r, d_in] and [d_out, r]."""
@@ -181,7 +174,6 @@ class Pack:
         """Empties slot k: an adapter of zeros, which leaves its sequences to the base."""
         self.weights[k] = 0
         self.gradients[k] = 0
-        self._selection.ranks[k] = 0
 
     def unpack(self) -> None:
         """Puts the base model's own modules back where they were."""
@@ -216,7 +208,7 @@ def pack(model: Any, target_modules: Sequence[str], *, slots: int, r_max: int) -
     dtype = torch.float64 if first.weight.dtype == torch.float64 else torch.float32
     device = first.weight.device
     weights = torch.zeros(slots, sum((d_in + d_out) * r_max for d_in, d_out in shapes), dtype=dtype, device=device)
-    scaling, selection = torch.ones(slots, dtype=dtype, device=device), Selection(ranks=[0] * slots)
+    scaling, selection = torch.ones(slots, dtype=dtype, device=device), Selection()
     packed, offset = Pack(model, {}, weights, selection), 0
     # Before any module is replaced: the adapters themselves would be among them.
     packed._trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]

@@ -18,18 +18,11 @@ class Selection:
     """The slots that the batch holds, in its order: indices, or where they are neighbours, from which to which."""
     enabled: bool = True
     dropout: Dropout | None = None
-    ranks: list[int] = field(default_factory=list)
-    """Every slot's, taking part or not."""
 
     def of(self, stack: Tensor) -> Tensor:
         """What a stack, a slot an entry, holds for these slots."""
         # A slice is a view of the stack; an index copies every adapter that it names.
         return stack[self.slots] if isinstance(self.slots, slice) else stack.index_select(0, self.slots)
-
-    @property
-    def chosen_ranks(self) -> list[int]:
-        """The ranks of these slots."""
-        return self.ranks[self.slots] if isinstance(self.slots, slice) else [self.ranks[k] for k in self.slots.tolist()]
 
 
 def stretches(slots: Iterable[int]) -> list[slice]:
