@@ -57,7 +57,7 @@ def measure(way: str, completions: int, tokens: int, repeats: int) -> dict[str, 
     stepper._head = Head(stepper.pack, at_once=at_once)
     before, seconds = _most_held(), []
     for _ in range(repeats):
-        batch = _batch(completions, tokens)
+        batch = random_batch(SHAPE["vocab_size"], prompt=PROMPT, slots=SLOTS, completions=completions, tokens=tokens)
         began = time.perf_counter()
         stepper.step(range(SLOTS), batch)
         seconds.append(time.perf_counter() - began)
@@ -89,22 +89,31 @@ def _stepper(completions: int, tokens: int) -> Any:
     return Stepper(packed, optimizer, objective, max_grad_norm=1.0)
 
 
-def _batch(completions: int, tokens: int) -> Any:
+def random_batch(vocabulary: int, *, prompt: int, slots: int, completions: int, tokens: int) -> Any:
+    """A group of random completions for each of some trials, none of which ends early.
+
+    Args:
+        vocabulary: What tokens are drawn from.
+        prompt: Tokens of each trial's prompt.
+        slots: Trials.
+        completions: Of each.
+        tokens: Of each completion.
+    """
     import torch
 
     from objectives.learners.packed.step import Batch
 
-    shape, generator = (SLOTS, completions, tokens), torch.Generator().manual_seed(1)
-    prompts = torch.randint(SHAPE["vocab_size"], (SLOTS, 1, PROMPT), generator=generator)
+    shape, generator = (slots, completions, tokens), torch.Generator().manual_seed(0)
+    prompts = torch.randint(vocabulary, (slots, 1, prompt), generator=generator)
     return Batch(
         prompts=prompts,
         prompt_mask=torch.ones_like(prompts),
-        completions=torch.randint(SHAPE["vocab_size"], shape, generator=generator),
+        completions=torch.randint(vocabulary, shape, generator=generator),
         completion_mask=torch.ones(shape, dtype=torch.long),
         signal=torch.ones(shape[:2]),
-        advantages=torch.linspace(-1, 1, completions).expand(SLOTS, -1),
+        advantages=torch.linspace(-1, 1, completions).expand(slots, -1),
         sampled=completions,
-        tokens=torch.full((SLOTS,), completions * tokens),
+        tokens=torch.full((slots,), completions * tokens),
     )
 
 

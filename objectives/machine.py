@@ -87,6 +87,16 @@ def nvidia_driver() -> str | None:
     return None
 
 
+def can_run_programs(folder: Path) -> bool:
+    """Whether its file system lets programs and compiled code be loaded."""
+    return not os.statvfs(folder).f_flag & os.ST_NOEXEC
+
+
+def nearest_folder(folder: Path) -> Path:
+    """The folder, or the nearest above it that is there."""
+    return next((each for each in (folder, *folder.parents) if each.is_dir()), Path("/"))
+
+
 def _cpuinfo() -> str:
     with suppress(OSError):
         return Path("/proc/cpuinfo").read_text()

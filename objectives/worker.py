@@ -161,6 +161,7 @@ def main(
     # Threads that spin while they wait starve one another where cores are shared: on two busy cores vLLM 0.32 took
     # ten times as long. Read by the OpenMP runtime when torch is loaded, so before it.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    settings.log_folder.mkdir(parents=True, exist_ok=True)
     # Unsloth writes patched classes to the working folder unless told where to.
     os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", str(compiled_folder(settings.log_folder) / "unsloth"))
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(compiled_folder(settings.log_folder) / "inductor"))

@@ -8,9 +8,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from benchmarks.head import random_batch
 from objectives.learners.packed.grpo import Objective
 from objectives.learners.packed.head import Head
-from objectives.learners.packed.step import Batch, Stepper
+from objectives.learners.packed.step import Stepper
 from objectives.memory.estimates import training_activation_bytes
 from objectives.memory.shape import make_shape
 from tests.support.packed import lora, make_pack
@@ -48,21 +49,6 @@ class LiveBytes(TorchDispatchMode):
         self._now -= self._live.pop(key, 0)
 
 
-def batch(tokens):
-    shape, generator = (SLOTS, GROUP, tokens), torch.Generator().manual_seed(0)
-    prompts = torch.randint(SHAPE["vocab_size"], (SLOTS, 1, PROMPT), generator=generator)
-    return Batch(
-        prompts=prompts,
-        prompt_mask=torch.ones_like(prompts),
-        completions=torch.randint(SHAPE["vocab_size"], shape, generator=generator),
-        completion_mask=torch.ones(shape, dtype=torch.long),
-        signal=torch.ones(shape[:2]),
-        advantages=torch.linspace(-1, 1, GROUP).expand(SLOTS, -1),
-        sampled=GROUP,
-        tokens=torch.full((SLOTS,), GROUP * tokens),
-    )
-
-
 @pytest.mark.parametrize("tokens", [64, 160])
 @pytest.mark.parametrize("logits_at_once", [None, 40 * SHAPE["vocab_size"]])
 def test_a_step_holds_what_the_plan_says_within_a_tenth(tokens, logits_at_once):
@@ -73,8 +59,9 @@ def test_a_step_holds_what_the_plan_says_within_a_tenth(tokens, logits_at_once):
     stepper = Stepper(packed, optimizer, objective, max_grad_norm=1.0)
     stepper._head = Head(packed, at_once=logits_at_once or 2**40)
     own = (packed.weights, packed.gradients, optimizer.first, optimizer.second)
+    batch = random_batch(SHAPE["vocab_size"], prompt=PROMPT, slots=SLOTS, completions=GROUP, tokens=tokens)
     with LiveBytes([*model.parameters(), *model.buffers(), *own]) as live:
-        stepper.step(range(SLOTS), batch(tokens))
+        stepper.step(range(SLOTS), batch)
     planned = packed.gradients.nbytes + training_activation_bytes(
         make_shape({**SHAPE, "model_type": "llama", "dtype": "float32"}),
         "float32",

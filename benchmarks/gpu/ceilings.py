@@ -62,17 +62,10 @@ def take_turn(
     policy: Any, engine: Any, r: int, folder: Path, *, prompts: int = PROMPTS, tokens: int = TOKENS
 ) -> dict[str, Any]:
     """Wraps the base with an adapter of rank r, rolls out with it, and takes it off again."""
-    import torch
-
     from objectives.engines.adapter_files import AdapterFolder
     from objectives.engines.protocol import Sampling
-    from objectives.lora import LoraSpec
 
-    model = policy.build(LoraSpec(r=r, alpha=2 * r), seed=r)
-    with torch.no_grad():
-        for parameter_name, weight in model.named_parameters():
-            if "lora_B" in parameter_name:
-                weight.normal_(std=0.02)
+    model = wrapped(policy, r, seed=r)
     version = AdapterFolder(folder).publish(f"turn-{r}", model, r)
     prompt = policy.tokenizer("Count from one to ten.")["input_ids"]
     sampling = Sampling(temperature=1.0, max_tokens=tokens, logprobs=True)
@@ -92,6 +85,20 @@ def take_turn(
         "tokens_per_s": sampled / statistics.median(seconds[1:]),
         "mean_logprob_gap": gap,
     }
+
+
+def wrapped(policy: Any, r: int, *, seed: int) -> Any:
+    """The base with an adapter of rank r that does something: a new one's B is zero."""
+    import torch
+
+    from objectives.lora import LoraSpec
+
+    model = policy.build(LoraSpec(r=r, alpha=2 * r), seed=seed)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "lora_B" in name:
+                weight.normal_(std=0.02)
+    return model
 
 
 def _logprob_gap(model: Any, prompt: list[int], completion: Any) -> float:

@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.gpu.ceilings import wrapped
+
 if TYPE_CHECKING:
     from sweep.study.file import StudyFile
 
@@ -55,15 +57,7 @@ def measure(config: StudyFile, folder: Path, *, sequences: int = 128) -> dict[st
 
 
 def _publish(policy: Any, files: Any, number: int) -> Any:
-    import torch
-
-    from objectives.lora import LoraSpec
-
-    model = policy.build(LoraSpec(r=RANK, alpha=2 * RANK), seed=number)
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            if "lora_B" in name:
-                weight.normal_(std=0.02)
+    model = wrapped(policy, RANK, seed=number)
     version = files.publish(f"adapter-{number}", model, RANK)
     policy.release()
     return version

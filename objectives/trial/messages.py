@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,6 +85,11 @@ class HeldOutScore:
     def unscored_share(self) -> float:
         """Share of the sampled completions without a reward."""
         return self.unscored / (self.prompts + self.unscored)
+
+    @property
+    def sampling_error(self) -> float:
+        """Standard error of the sampled mean, by the spread between prompts; NaN where that is not known."""
+        return math.nan if self.spread is None else self.spread / math.sqrt(self.prompts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

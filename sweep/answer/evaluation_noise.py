@@ -7,6 +7,7 @@ import statistics
 from typing import TYPE_CHECKING
 
 from objectives.trial.messages import HeldOutScore
+from sweep.planning.measured import confirmed_share
 from sweep.storage import attributes
 from sweep.storage.trials import read_trials
 from sweep.text import figure, percent
@@ -24,11 +25,10 @@ def noise_sentence(search: optuna.Study, base: HeldOutScore | None, noise_sd: fl
         noise_sd: Standard deviation of a trial's score between seeds, scoring included.
     """
     searched = _share_of_time(search)
-    # A confirmation's trials are sampled on held-out prompts three times and greedily once, a search's once each.
-    share = None if searched is None else 2 * searched / (1 + searched)
+    share = None if searched is None else confirmed_share(searched)
     if base is None or not base.spread or not math.isfinite(noise_sd) or noise_sd <= 0 or share is None:
         return ""
-    scoring = base.spread / math.sqrt(base.prompts)
+    scoring = base.sampling_error
     begin = f"A score's noise between seeds is {figure(noise_sd)}; {base.prompts:,} held-out prompts alone make "
     if scoring >= noise_sd:
         part, worth = f"about {figure(scoring)}, so all of it", 2.0

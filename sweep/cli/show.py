@@ -27,10 +27,11 @@ def show(study: StoredStudyArgument, storage: StorageOption = DEFAULT_STORAGE, a
     from sweep.confirmation.shown import other_verdicts, with_verdict
     from sweep.search.schedule import missing_design
     from sweep.storage.summary import summarize
-    from sweep.storage.trials import read_trials
+    from sweep.storage.trials import read_trials, wanted
 
     stored = open_stored(study, storage)
-    summary = summarize(stored)
+    trials = read_trials(stored, curves=False)
+    summary = summarize(stored, wanted(trials))
     confirmed, others = stored_confirmation(stored), other_verdicts(stored)
     if as_json:
         typer.echo(json.dumps(with_verdict(summary.as_json(), confirmed, others), indent=2))
@@ -48,7 +49,7 @@ def show(study: StoredStudyArgument, storage: StorageOption = DEFAULT_STORAGE, a
     for other in others:
         console.print(other.sentence, style="dim", markup=False)
     console.print(study_table(summary))
-    if missing := missing_design(stored, summary.config, read_trials(stored, curves=False)):
+    if missing := missing_design(stored, summary.config, trials):
         told = f"{len(missing)} points of the design have not been run: `sweep run` first, to judge every rank"
         console.print(told, style="dim", markup=False, soft_wrap=True)
     elif confirmed is None and summary.ranks:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from pathlib import Path
 
+from objectives.machine import can_run_programs, nearest_folder
+from objectives.trial.places import compiled_folder
 from sweep.doctor.check import Check, fault, ok, warning
-from sweep.running.scratch import can_run_programs
 
 ROOM_BYTES = 2 * 2**30
 """What the kernels of one model and card may take, with room: an estimate."""
@@ -22,14 +22,14 @@ def cache_check(logs: Path) -> Check:
     """
     folders = cache_folders(logs)
     for package, (variable, folder) in folders.items():
-        there = _nearest(folder)
+        there = nearest_folder(folder)
         remedy = f"set {variable} to a folder that can be written and from which programs may be loaded"
         if not os.access(there, os.W_OK):
             return fault("kernel caches", f"{package}'s, {folder}, cannot be written", remedy)
         if not can_run_programs(there):
             return fault("kernel caches", f"{package}'s, {folder}, lies on a file system mounted noexec", remedy)
     for package, (variable, folder) in folders.items():
-        free = shutil.disk_usage(_nearest(folder)).free
+        free = shutil.disk_usage(nearest_folder(folder)).free
         if free < ROOM_BYTES:
             found = f"{package}'s, {folder}, has {free / 2**30:.1f} GiB left"
             return warning("kernel caches", found, f"kernels may take {ROOM_BYTES / 2**30:.0f} GiB: set {variable}")
@@ -40,12 +40,9 @@ def cache_folders(logs: Path) -> dict[str, tuple[str, Path]]:
     """The variable that names each package's folder, and the folder that it comes to."""
     home = Path.home()
     cache = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
-    # As a worker does it: where logs lie noexec, with temporary files.
-    runs = can_run_programs(_nearest(logs.absolute()))
-    compiled = logs.absolute() / "compiled" if runs else Path(tempfile.gettempdir())
     own = {
         "FlashInfer": ("FLASHINFER_WORKSPACE_BASE", home, ".cache/flashinfer"),
-        "inductor": ("TORCHINDUCTOR_CACHE_DIR", compiled / "inductor", ""),
+        "inductor": ("TORCHINDUCTOR_CACHE_DIR", compiled_folder(logs.absolute()) / "inductor", ""),
         "Triton": ("TRITON_CACHE_DIR", Path(os.environ.get("TRITON_HOME") or home) / ".triton" / "cache", ""),
         "vLLM": ("VLLM_CACHE_ROOT", cache / "vllm", ""),
     }
@@ -53,8 +50,3 @@ def cache_folders(logs: Path) -> dict[str, tuple[str, Path]]:
         package: (variable, Path(os.environ.get(variable) or usual).expanduser() / inside)
         for package, (variable, usual, inside) in own.items()
     }
-
-
-def _nearest(folder: Path) -> Path:
-    """The folder, or the nearest above it that is there."""
-    return next((each for each in (folder, *folder.parents) if each.is_dir()), Path("/"))

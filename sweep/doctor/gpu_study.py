@@ -10,6 +10,7 @@ from objectives.errors import ModelConfigError
 from objectives.memory.exact import trainer_memory
 from objectives.memory.footprint import fit
 from objectives.memory.shape import ModelShape
+from objectives.trial.places import adapters_room
 from sweep.doctor.check import Check, fault, ok, warning
 from sweep.doctor.gpu import free_memory
 from sweep.planning.adapters import read_model
@@ -57,8 +58,7 @@ def _room(config: StudyFile, shape: ModelShape, device: Device) -> Check:
 
 def _adapters(config: StudyFile, shape: ModelShape, folder: Path) -> Check:
     ceiling, targets = config.engine_max_lora_rank, config.model.target_modules
-    # Each trial's newest, another while it is written, and room for what else lies there: as a worker counts it.
-    needed = (config.learner.slots + 2) * trainer_memory(shape, ceiling, targets).adapter_bytes
+    needed = adapters_room(config.learner.slots, trainer_memory(shape, ceiling, targets).adapter_bytes)
     free = shutil.disk_usage(folder).free
     found = f"{size(free)} free; adapters want {size(needed)} of it"
     if free < needed:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from objectives.machine import (
     available_memory,
+    can_run_programs,
     cores,
     has_native_bfloat16,
     memory_limit,
@@ -138,7 +139,7 @@ def _shared_memory() -> Check:
     folder = Path("/dev/shm")  # noqa: S108 - looked at, not written to  # nosec B108
     if not os.access(folder, os.W_OK):
         return ok("shared memory", "none: adapters are handed to the engine through the disk")
-    size, noexec = shutil.disk_usage(folder), os.statvfs(folder).f_flag & os.ST_NOEXEC
+    size, noexec = shutil.disk_usage(folder), not can_run_programs(folder)
     found = f"{size.free / GIB:.2f} GiB free of {size.total / GIB:.2f}{', noexec' if noexec else ''}"
     return ok("shared memory", found + "; adapters that do not fit go through the disk")
 

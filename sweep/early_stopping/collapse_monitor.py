@@ -42,7 +42,7 @@ def is_lost(reward: float, base: HeldOutScore, *, spread: float | None = None, p
     widest = max(base.spread, spread or 0.0)
     noise = 0.0
     if prompts is not None:
-        noise = BEYOND_NOISE * math.hypot(base.spread / math.sqrt(base.prompts), widest / math.sqrt(prompts))
+        noise = BEYOND_NOISE * math.hypot(base.sampling_error, widest / math.sqrt(prompts))
     share = 0.0 if is_all_but_gone(spread, base) else LOST_SHARE
     return base.sampled - reward > max(share * widest, noise, rounding(base.sampled, reward, precision=SINGLE))
 

@@ -9,6 +9,14 @@ from objectives.trial.messages import HeldOutScore
 from sweep.text import duration, figure, percent
 
 
+def confirmed_share(searched: float) -> float:
+    """The part of a confirmation's trial that scoring takes, by what it takes of a search's.
+
+    The one is sampled on held-out prompts three times and greedily once, the other once each.
+    """
+    return 2 * searched / (1 + searched)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
     """What a calibration took, and what the study would take at that pace. All in seconds."""
@@ -42,10 +50,9 @@ class Measured:
         if self.base is None or self.spread is None:
             return ""
         share = self.evaluation_seconds / self.trial_seconds
-        # A confirmation's trials are sampled on held-out prompts three times and greedily once, a search's once each.
         confirmed = self.trial_seconds * (1 + share)
-        longer = percent(round(2 * share / (1 + share), 2))
-        scoring = figure(self.spread / math.sqrt(self.base.prompts))
+        longer = percent(round(confirmed_share(share), 2))
+        scoring = figure(self.base.sampling_error)
         return (
             f"{self.base.prompts:,} held-out prompts alone make {scoring} of noise in a score. Twice as many take away "
             f"{percent(round(1 - math.sqrt(0.5), 2))} of that, in a confirmation's trials {longer} longer; one more "

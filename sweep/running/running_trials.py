@@ -137,6 +137,7 @@ def _stored_bases(study: optuna.Study) -> dict[int, HeldOutScore]:
     """The base policy's score under each seed that some trial has had: it is scored once, whichever worker asks."""
     found: dict[int, HeldOutScore] = {}
     for trial in study.get_trials(deepcopy=False):
-        if (base := attributes.base_score(trial.user_attrs)) is not None:
-            found.setdefault(trial.user_attrs.get(attributes.SEED, -1), base)
+        seed: int = trial.user_attrs.get(attributes.SEED, -1)
+        if seed not in found and (base := attributes.base_score(trial.user_attrs)) is not None:
+            found[seed] = base
     return found

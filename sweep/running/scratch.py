@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
+from objectives.machine import can_run_programs
 from sweep.errors import StorageError
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - a memory-backed folder, entered only through tempfile  # nosec B108
@@ -44,11 +45,6 @@ def disk_folder(near: Path) -> Path:
         f"no place for temporary files: {usual} and {near} have less than {LEAST_FREE >> 20} MiB free or are mounted "
         "noexec; set TMPDIR to a folder that has room"
     )
-
-
-def can_run_programs(folder: Path) -> bool:
-    """Whether its file system lets programs and compiled code be loaded."""
-    return not os.statvfs(folder).f_flag & os.ST_NOEXEC
 
 
 class Scratch:

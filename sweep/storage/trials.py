@@ -6,6 +6,7 @@ Their intermediate values are left out. What a step measured is stored once more
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from sweep.storage.attributes import REDONE
@@ -23,11 +24,12 @@ def wanted_trials(study: optuna.Study, *, curves: bool = True) -> list[optuna.tr
         study: Whose.
         curves: Whether they have their learning curves, which take most of the time.
     """
-    return [
-        trial
-        for trial in read_trials(study, curves=curves)
-        if trial.state.name != "WAITING" and REDONE not in trial.user_attrs
-    ]
+    return wanted(read_trials(study, curves=curves))
+
+
+def wanted(trials: Iterable[optuna.trial.FrozenTrial]) -> list[optuna.trial.FrozenTrial]:
+    """Those of a study's trials that count, as `wanted_trials` has them."""
+    return [trial for trial in trials if trial.state.name != "WAITING" and REDONE not in trial.user_attrs]
 
 
 def read_trials(
