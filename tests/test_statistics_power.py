@@ -36,6 +36,14 @@ def test_power_against_one_rival_is_how_often_scipys_t_test_rejects() -> None:
     assert power_against_one(0.05, SD, 10, 0.95) == pytest.approx(np.mean(p_values < 0.05), abs=0.01)
 
 
+@pytest.mark.parametrize("n_seeds", [2, 3, 5, 10, 40, 1000])
+@pytest.mark.parametrize("noncentrality", [-40.0, -11.0, -1.0, 0.0, 2.5, 8.0, 40.0, 59.0])
+def test_power_against_one_rival_is_the_noncentral_ts(n_seeds: int, noncentrality: float) -> None:
+    # Two of these are where SciPy's function of its own has no answer.
+    exact = stats.nct.sf(stats.t.ppf(0.95, n_seeds - 1), n_seeds - 1, noncentrality)
+    assert power_against_one(noncentrality / math.sqrt(n_seeds), 1.0, n_seeds, 0.95) == pytest.approx(exact, abs=1e-9)
+
+
 def test_a_rank_exactly_at_the_tolerance_passes_as_often_as_the_error_allows() -> None:
     assert power_against_one(0.0, SD, 10, 0.95) == pytest.approx(0.05)
 

@@ -15,6 +15,7 @@ import math
 from dataclasses import replace
 
 import numpy as np
+from scipy import special
 
 from sweep.statistics.paired import bound_contrasts
 from sweep.statistics.rule import Rule
@@ -47,9 +48,13 @@ def power_against_one(gap: float, sd_of_difference: float, n_seeds: int, confide
         return float(gap > 0)
     # nct is nan beyond any sensible noncentrality, which an sd made of rounding errors can reach.
     noncentrality = float(np.clip(gap * math.sqrt(n_seeds) / sd_of_difference, -1e4, 1e4))
-    from scipy import stats  # it loads three times as long as the rest; `scipy.special.nctdtr` is nan for many seeds
+    critical = special.stdtrit(n_seeds - 1, confidence)
+    power = 1 - float(special.nctdtr(n_seeds - 1, noncentrality, critical))
+    if math.isnan(power):  # as it is in SciPy 1.17, here and there, where the power is all but 0 or 1
+        from scipy import stats  # it loads three times as long as the rest
 
-    return float(stats.nct.sf(stats.t.ppf(confidence, n_seeds - 1), n_seeds - 1, noncentrality))
+        power = float(stats.nct.sf(critical, n_seeds - 1, noncentrality))
+    return power
 
 
 def step_power(rule: Rule, *, gain: float, noise_sd: float, n_seeds: int, n_rivals: int, base_sd: float = 0.0) -> float:

@@ -11,6 +11,7 @@ from sweep.search.schedule import distributions
 from sweep.storage import attributes
 from sweep.storage.attributes import DESIGN, FROZEN, LOOKS, SEED
 from sweep.storage.database import create_or_match_study, open_storage
+from sweep.storage.schema import rule_of, schema_of, stored_critical
 from sweep.study.reading import load_study
 
 OVERRIDES = ["learner.name=trl", "study.name=large", "search.trials=2000", "search.points_per_rank=12"]
@@ -42,6 +43,7 @@ def large_study(folder, *, trials=2000, steps=80, seeds=10):
     frozen = [{"r": r, "alpha": 32, "learning_rate": 2e-3} for r in ladders["r"]]
     confirmation.set_user_attr(attributes.FACTS, FACTS)
     confirmation.set_user_attr(LOOKS, [seeds])
+    confirmation.set_user_attr(attributes.CRITICAL, stored_critical(rule_of(config, schema_of(confirmation))))
     confirmation.set_user_attr(
         FROZEN,
         {
