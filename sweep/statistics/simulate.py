@@ -16,6 +16,7 @@ import numpy as np
 
 from sweep.statistics import naive
 from sweep.statistics.decision import Decision, step_down, weigh
+from sweep.statistics.e_process import e_critical_values
 from sweep.statistics.paired import BoolArray, FloatArray, IntArray
 from sweep.statistics.rule import Rule
 from sweep.statistics.sequential import stand
@@ -206,6 +207,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--studies", type=int, default=2000, help="simulated studies per truth")
     parser.add_argument("--seeds", type=int, nargs="+", help="a fixed design: seeds per rank, at each look")
     parser.add_argument("--cap", type=int, default=14, help="without --seeds: seeds at most, added one by one")
+    parser.add_argument("--e-values", action="store_true", help="without --seeds: looks by an e-process")
     parser.add_argument("--looks", type=int, help="looks that the rule declares; default: those that are taken")
     parser.add_argument("--seed-sd", type=float, default=0.02, help="standard deviation of scores between seeds")
     parser.add_argument("--base-sd", type=float, default=0.015, help="the same of the base policy's scores")
@@ -221,7 +223,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         confidence=given.confidence,
         collapse_limit=given.collapse_limit,
         looks=given.looks or len(given.seeds) if given.seeds else 1,
-        critical=() if given.seeds else critical_values(given.cap, given.confidence),
+        critical=() if given.seeds else _critical(given),
     )
     setting = Setting(
         rule=rule,
@@ -232,6 +234,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     rates = [simulate(truth, setting, given.studies) for truth in planted_truths(rule)]
     print(format_table(rates))
+
+
+def _critical(given: argparse.Namespace) -> tuple[float, ...]:
+    by = e_critical_values if given.e_values else critical_values
+    return by(given.cap, given.confidence)
 
 
 if __name__ == "__main__":
