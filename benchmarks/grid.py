@@ -1,10 +1,10 @@
-"""What a search should find: every rank at every learning rate of a shipped study, several seeds each.
+"""What a search should find: every point of a study's ladders, several seeds each.
 
-    python -m benchmarks.grid tiny [--alpha 32] [--seeds 5]
+    python -m benchmarks.grid tiny --seeds 4 --set "space.alpha=[32]"
 
-Runs through the same supervisor, worker and storage as `sweep run`, goes on where it was stopped, and prints the mean
-of every cell, the best cell of each rank, and the smallest rank whose mean is as good as the best one's, as the study
-declares it: by point estimates, without a test.
+Runs through the same supervisor, worker and storage as `sweep run`, goes on where it was stopped, and prints a table of
+means for every alpha, the best point of each rank, and the smallest rank whose mean is as good as the best one's, as
+the study declares it: by point estimates, without a test.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+from collections import defaultdict
+from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
@@ -22,6 +24,7 @@ from objectives.trial.messages import TrialSpec
 from sweep.live_display.display import make_progress
 from sweep.running.open_study import open_to_run
 from sweep.running.recipe import check, settle
+from sweep.search.design import point_key
 from sweep.search.schedule import distributions
 from sweep.storage import attributes
 from sweep.storage.attributes import REDONE, SEED
@@ -29,6 +32,7 @@ from sweep.storage.database import open_storage
 from sweep.storage.schema import CURRENT, rule_of
 from sweep.study.file import StudyFile
 from sweep.study.reading import load_study
+from sweep.study.space import Point, alpha_of
 from sweep.terminal.verdict import declared
 
 FIRST_SEED = 2_000_000
@@ -36,28 +40,27 @@ FIRST_SEED = 2_000_000
 
 
 class GridSchedule:
-    """Every rank at every learning rate, seed by seed."""
+    """Every point of the ladders, seed by seed."""
 
     score_after: tuple[int, ...] = ()
 
-    def __init__(self, config: StudyFile, *, alpha: int, seeds: int) -> None:
+    def __init__(self, config: StudyFile, *, seeds: int) -> None:
         self._config = config
         space = config.search_space()
-        seed = range(FIRST_SEED, FIRST_SEED + seeds)
-        self._cells = [(s, r, rate) for s, rate, r in product(seed, space.learning_rate, space.r)]
-        self._alpha = alpha
+        points = space.design(space.settings_per_rank, seed=0)
+        self._cells = list(product(range(FIRST_SEED, FIRST_SEED + seeds), points))
         self.trials = len(self._cells)
 
     def queue(self, study: optuna.Study) -> None:
         """See `TrialSchedule.queue`."""
         held = {
-            (trial.user_attrs.get(SEED), *(trial.system_attrs["fixed_params"][name] for name in ("r", "learning_rate")))
+            (trial.user_attrs.get(SEED), point_key(trial.system_attrs["fixed_params"]))
             for trial in study.get_trials(deepcopy=False)
             if REDONE not in trial.user_attrs
         }
-        for seed, r, rate in self._cells:
-            if (seed, r, rate) not in held:
-                study.enqueue_trial({"r": r, "alpha": self._alpha, "learning_rate": rate}, user_attrs={SEED: seed})
+        for seed, point in self._cells:
+            if (seed, point_key(point)) not in held:
+                study.enqueue_trial(point, user_attrs={SEED: seed})
 
     def next_trial(self, study: optuna.Study) -> optuna.Trial:
         """See `TrialSchedule.next_trial`."""
@@ -68,12 +71,29 @@ class GridSchedule:
         return True
 
 
+@dataclass(slots=True)
+class Cell:
+    """The trials of one point."""
+
+    scores: list[float] = field(default_factory=list)
+    collapsed: int = 0
+
+    @property
+    def mean(self) -> float:
+        """Over all of them."""
+        return statistics.mean(self.scores)
+
+    def __str__(self) -> str:
+        """Mean, standard error, and how many collapsed, where any did."""
+        error = statistics.stdev(self.scores) / len(self.scores) ** 0.5 if len(self.scores) > 1 else float("nan")
+        return f"{self.mean:.3f} ({error:.3f}){f' {self.collapsed}c' if self.collapsed else '   '}"
+
+
 def main() -> None:
     """Runs the grid and prints tables, then one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("study")
-    parser.add_argument("--alpha", type=int, default=32)
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--storage", default="sqlite:///rank-sweep.db")
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
     arguments = parser.parse_args()
@@ -82,44 +102,49 @@ def main() -> None:
     opened = open_storage(arguments.storage, create=True)
     config = settle(config, None)
     with open_to_run(config, opened, name=f"{config.study.name}.grid") as run:
-        schedule = GridSchedule(config, alpha=arguments.alpha, seeds=arguments.seeds)
-        run.supervise(schedule, progress=make_progress(Console(highlight=False)))
-    report(config, run.study, arguments.alpha)
+        run.supervise(GridSchedule(config, seeds=arguments.seeds), progress=make_progress(Console(highlight=False)))
+    report(config, run.study)
 
 
-def report(config: StudyFile, study: optuna.Study, alpha: int) -> None:
-    """Prints what every cell came to."""
-    cells: dict[tuple[int, float], list[float]] = {}
-    for trial in study.get_trials(deepcopy=False):
-        if (score := attributes.last_score(trial.user_attrs)) is not None:
-            cells.setdefault((trial.params["r"], trial.params["learning_rate"]), []).append(score.sampled)
-    space = config.search_space()
-    print(f"{study.study_name}: mean held-out reward at alpha {alpha} (standard error), by rank and learning rate")
-    print("     r" + "".join(f"{rate:>16g}" for rate in space.learning_rate))
-    for r in space.r:
-        print(f"{r:6d}" + "".join(f"{_mean_error(cells[r, rate]):>16}" for rate in space.learning_rate))
-    best = {r: max(space.learning_rate, key=lambda rate, r=r: statistics.mean(cells[r, rate])) for r in space.r}
-    means = {r: statistics.mean(cells[r, best[r]]) for r in space.r}
+def report(config: StudyFile, study: optuna.Study) -> None:
+    """Prints what every point came to."""
     trials = study.get_trials(deepcopy=False)
+    cells: dict[tuple[Any, ...], Cell] = defaultdict(Cell)
+    for trial in trials:
+        if (score := attributes.last_score(trial.user_attrs)) is not None:
+            cell = cells[point_key(trial.params)]
+            cell.scores.append(score.sampled)
+            cell.collapsed += bool(trial.user_attrs.get(attributes.COLLAPSED))
+    space = config.search_space()
+    print(f"{study.study_name}: mean held-out reward (standard error), by rank and learning rate; 2c: two collapsed")
+    others = {name: ladder for name, ladder in space.ladders.items() if name not in ("r", "learning_rate")}
+    for values in product(*others.values()):
+        fixed = dict(zip(others, values, strict=True))
+        print(", ".join(f"{name} {value:g}" for name, value in fixed.items()))
+        print("     r" + "".join(f"{rate:>19g}" for rate in space.learning_rate))
+        for r in space.r:
+            row = [cells[point_key(fixed | {"r": r, "learning_rate": rate})] for rate in space.learning_rate]
+            print(f"{r:6d}" + "".join(f"{cell!s:>19}" for cell in row))
+    points = space.design(space.settings_per_rank, seed=0)
+    best: dict[int, Point] = {
+        r: max((point for point in points if point["r"] == r), key=lambda point: cells[point_key(point)].mean)
+        for r in space.r
+    }
+    means = {r: cells[point_key(best[r])].mean for r in space.r}
     base = statistics.mean(score.sampled for trial in trials if (score := attributes.base_score(trial.user_attrs)))
     rule = rule_of(config, CURRENT)
     asked = base + rule.share * (max(means.values()) - base) - rule.margin
     good = [r for r in space.r if means[r] > asked]
+    for r, point in best.items():
+        print(f"best of r={r}: {means[r]:.3f} at alpha {alpha_of(point)}, rate {point['learning_rate']:g}")
     print(f"base policy {base:.3f}; smallest rank above {asked:.3f} ({declared(rule)}): {good[0]}")
     recorded: dict[str, Any] = {
         "study": study.study_name,
-        "alpha": alpha,
         "base": base,
         "smallest_as_good": good[0],
-        "best_by_rank": {r: {"learning_rate": best[r], "mean": means[r]} for r in space.r},
-        "cells": [{"r": r, "learning_rate": rate, "scores": scores} for (r, rate), scores in sorted(cells.items())],
+        "cells": [dict(key) | {"scores": cell.scores, "collapsed": cell.collapsed} for key, cell in cells.items()],
     }
     print(json.dumps(recorded))
-
-
-def _mean_error(scores: list[float]) -> str:
-    error = statistics.stdev(scores) / len(scores) ** 0.5 if len(scores) > 1 else float("nan")
-    return f"{statistics.mean(scores):.3f} ({error:.3f})"
 
 
 if __name__ == "__main__":
