@@ -35,6 +35,16 @@ def test_every_trial_is_taken_told_of_step_by_step_and_finished_once(make):
         assert all(math.isfinite(metrics.reward) for metrics in feed.of(number))
 
 
+@pytest.mark.parametrize("greedy", [True, False])
+def test_greedy_scores_are_of_ends_alone_and_can_be_done_without(make, greedy):
+    feed = Feed(spec(0, r=4))
+    learner = make(greedy=greedy)
+    learner.serve(feed)
+    assert [score.greedy is not None for score in feed.results[0].scores] == [False, False, greedy]
+    assert (feed.results[0].base.greedy is not None) is greedy
+    assert any(sampling.temperature == 0 for *_, sampling, _ in learner.engine.calls) is greedy
+
+
 def test_a_pruned_trial_ends_at_its_step_and_the_others_go_on(make):
     feed = Feed(spec(0), spec(1), prune={0: 1})
     make().serve(feed)

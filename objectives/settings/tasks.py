@@ -25,6 +25,9 @@ class CommonTaskSettings(Section):
     held_out_prompts: int = Field(default=1024, ge=1)
     """Prompts that a trial is scored on, at most. Never trained on."""
 
+    greedy: bool = True
+    """Score the base policy, and each trial at its end, greedily as well. No verdict looks at it."""
+
     reward: RewardFunctions = ()
     """Reward functions of your own, each `module:function` with TRL's signature, instead of the task's: a list, or a
     table that names them, `{ accuracy = "my_rewards:right" }`. Modules are looked for beside the study file, then in

@@ -61,10 +61,12 @@ class Evaluator:
     rewards: RewardSet
     rows: Sequence[Row]
     sampling: Sampling
+    greedy: bool = True
+    """Whether last scores have a greedy one beside them."""
     _base: dict[int, HeldOutScore] = field(default_factory=dict, init=False)
 
     def score(self, due: Due) -> HeldOutScore:
-        """Mean reward of one completion for every held-out prompt, sampled and, where it is the last score, greedy.
+        """Mean reward of one completion for every held-out prompt, sampled and, as a last score, greedy.
 
         Completions that no reward function applies to are left out, and counted.
 
@@ -88,14 +90,15 @@ class Evaluator:
         """
         try:
             sampled = self._completions(due, self.sampling)
-            greedy = self._completions([each for each in due if each.last], self._greedy)
+            greedy = self._completions([each for each in due if self._greedily(each)], self._greedy)
         except EngineError as error:
             if is_out_of_memory(error):
                 raise
             return [error] if len(due) == 1 else [self.scores([each])[0] for each in due]
         last = iter(greedy)
         return [
-            self._judged(each, of, next(last) if each.last else None) for each, of in zip(due, sampled, strict=True)
+            self._judged(each, of, next(last) if self._greedily(each) else None)
+            for each, of in zip(due, sampled, strict=True)
         ]
 
     def base_score(self, seed: int, known: HeldOutScore | None = None) -> HeldOutScore:
@@ -114,6 +117,9 @@ class Evaluator:
             score = known or self.score(Due(adapter=None, step=0, seed=seed, last=first is None))
             self._base[seed] = score if first is None else replace(score, greedy=first.greedy)
         return self._base[seed]
+
+    def _greedily(self, due: Due) -> bool:
+        return due.last and self.greedy
 
     @property
     def _greedy(self) -> Sampling:

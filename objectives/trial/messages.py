@@ -71,7 +71,7 @@ class HeldOutScore:
     step: int
     sampled: float
     greedy: float | None
-    """None on the way: it is asked for once, at the end."""
+    """None on the way, where it is asked for at the end alone, and where the study does without."""
     prompts: int
     """Whose sampled completion has a reward: what the mean is over. What studies stored early counts all."""
     spread: float | None = None

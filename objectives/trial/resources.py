@@ -83,6 +83,7 @@ def load(settings: WorkerSettings, *, max_loras: int = 1) -> Loaded:
         rewards=rewards,
         rows=rows,
         sampling=Sampling.of(settings.learner, max_tokens=task.max_completion_tokens),
+        greedy=settings.task.greedy,
     )
     facts = _facts(policy, engine, settings) | {"load_seconds": time.perf_counter() - began}
     facts["prompts"] = {"training": len(training), "held_out": len(rows)}

@@ -66,13 +66,12 @@ class Pace:
 def ready_line(ready: Ready, places: int) -> str:
     """What the base policy scores, and which prompts were left out."""
     base = ready.baseline
-    lines = [
-        f"base policy: held-out reward {base.sampled:.{places}f} sampled, {base.greedy:.{places}f} greedy, "
-        f"{base.prompts + base.unscored} prompts"
-    ]
+    greedy = "" if base.greedy is None else f", {base.greedy:.{places}f} greedy"
+    prompts = base.prompts + base.unscored
+    lines = [f"base policy: held-out reward {base.sampled:.{places}f} sampled{greedy}, {prompts} prompts"]
     if base.unscored:
         lines.append(
-            f"{base.unscored} of {base.prompts + base.unscored} held-out completions have no reward "
+            f"{base.unscored} of {prompts} held-out completions have no reward "
             f"(every function returned None), one to {base.unscored_prompt}"
         )
     if left_out := ready.facts.get("prompts", {}).get("left_out"):

@@ -114,7 +114,7 @@ def estimate_time(
     work = _Work(config=config, shape=shape, card=card, held=held, sequences=fit.sequences, prompt=prompt)
     settings, slots, verdict = config.worker_settings(Path()), config.learner.slots, config.verdict
     batch, prompts = slots * config.budget.completions_per_step, slots * config.budget.prompts_per_step
-    held_out = 2 * slots * config.task.held_out_prompts
+    held_out = (1 + config.task.greedy) * slots * config.task.held_out_prompts
     seconds = settings.rollouts * work.sampling(batch, prompts) + config.budget.steps * work.training(batch)
     return TimeEstimate(
         workers=workers,

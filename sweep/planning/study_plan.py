@@ -147,8 +147,8 @@ def _search(config: StudyFile) -> SearchPlan:
 def _spending(config: StudyFile, *, trials: int) -> Spending:
     budget, tokens = config.budget, completion_tokens(config)
     worker = config.worker_settings(Path())
-    # Every held-out prompt is answered twice: sampled and greedy.
-    evaluations = 2 * config.task.held_out_prompts * trials
+    # Every held-out prompt is answered once sampled, and once greedily where that is wanted.
+    evaluations = (1 + config.task.greedy) * config.task.held_out_prompts * trials
     return Spending(
         steps=budget.steps * trials,
         prompts=worker.rollouts * budget.prompts_per_step * trials,

@@ -99,6 +99,7 @@ def learners(*, model, policy, vllm_engine, folder):
         model=model,
         checkpoint_s=60.0,
         keep_checkpoints=False,
+        greedy=True,
         **learner,
     ):
         engine = Engine(vllm_engine) if engine is None else engine
@@ -119,6 +120,7 @@ def learners(*, model, policy, vllm_engine, folder):
             rewards=rewards,
             rows=task.held_out_rows(64),
             sampling=Sampling.of(settings.learner, max_tokens=task.max_completion_tokens),
+            greedy=greedy,
         )
         loaded = Loaded(policy=policy, engine=engine, task=task, rewards=rewards, evaluator=evaluator, facts={})
         made = kind(

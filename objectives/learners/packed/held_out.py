@@ -77,6 +77,7 @@ class HeldOut:
         with shared_time([run], "evaluate"):
             return self.evaluator.base_score(run.spec.seed, known=run.spec.base)
 
-    @staticmethod
-    def _has_score(run: TrialRun, *, last: bool) -> bool:
-        return bool(run.scores) and run.scores[-1].step == run.step and (not last or run.scores[-1].greedy is not None)
+    def _has_score(self, run: TrialRun, *, last: bool) -> bool:
+        if not run.scores or run.scores[-1].step != run.step:
+            return False
+        return not (last and self.evaluator.greedy and run.scores[-1].greedy is None)
