@@ -180,7 +180,7 @@ def main(
             keep_in = settings.log_folder if settings.keep_adapters else None
             learner = make_learner(settings, loaded, AdapterFolder(place / "adapters", keep_in=keep_in))
             with stages.during("scoring the base policy"):
-                baseline = loaded.evaluator.base_score(settings.seed)
+                baseline = (loaded.pairs or loaded.evaluator).base_score(settings.seed)
             feed.send(Ready(baseline=baseline, facts=loaded.facts))
         except Exception as error:
             traceback.print_exc()

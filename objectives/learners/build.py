@@ -5,6 +5,7 @@ from __future__ import annotations
 from objectives.engines.adapter_files import AdapterFolder
 from objectives.errors import PolicyError
 from objectives.learners.protocol import Learner
+from objectives.settings.dpo import DpoSettings
 from objectives.settings.sections import WorkerSettings
 from objectives.trial.resources import Loaded
 
@@ -24,6 +25,10 @@ def make_learner(settings: WorkerSettings, loaded: Loaded, adapters: AdapterFold
                 "learner.name = 'packed' does not run on Unsloth's GPU kernels; set model.policy = 'peft'"
             )
         return PackedLearner(settings=settings, loaded=loaded, adapters=adapters, slots=settings.learner.slots)
+    if isinstance(settings.learner, DpoSettings):
+        from objectives.learners.dpo import DpoLearner
+
+        return DpoLearner(settings=settings, learner=settings.learner, loaded=loaded, adapters=adapters)
     from objectives.learners.trl import TrlLearner
 
     return TrlLearner(settings=settings, loaded=loaded, adapters=adapters)

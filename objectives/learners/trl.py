@@ -89,7 +89,7 @@ class TrlLearner:
                         rollout_func=run.rollout,
                         callbacks=[run],
                     )
-                check_objective(objective_arguments(self._settings.learner), trainer.args)
+                check_objective(objective_arguments(self._settings.grpo), trainer.args)
                 trainer.remove_callback(PrinterCallback)  # it would print every metric of every step
                 with clock.section("train"):
                     trainer.train()
@@ -113,7 +113,7 @@ class TrlLearner:
             self._adapters.forget(run.owner)
 
     def _arguments(self, spec: TrialSpec, folder: str) -> GRPOConfig:
-        learner, budget, model = self._settings.learner, self._settings.budget, self._settings.model
+        learner, budget, model = self._settings.grpo, self._settings.budget, self._settings.model
         micro_batch = learner.micro_batch_size or budget.completions_per_step
         accumulation = budget.completions_per_step // micro_batch
         arguments = GRPOConfig(
@@ -137,7 +137,7 @@ class TrlLearner:
             logging_steps=1,
             # Adapters are saved by our own AdapterFolder; what TRL writes here is deleted with the folder.
             save_strategy="no",
-            report_to=list(learner.report_to) or "none",
+            report_to=list(self._settings.learner.report_to) or "none",
             run_name=run_name(self._settings, spec),
             project=self._settings.study,
             disable_tqdm=True,
@@ -192,7 +192,7 @@ class _Run(TrainerCallback):  # type: ignore[misc]
             # TRL would correct for the engine by them, and is told to leave that off.
             "logprobs": None,
         }
-        if learner._settings.learner.mask_truncated_completions:
+        if learner._settings.grpo.mask_truncated_completions:
             # TRL takes it for tokens that an environment wrote, and leaves those out of the loss.
             rollout["env_mask"] = [[int(not c.truncated)] * len(c.token_ids) for c in completions]
         return rollout
@@ -226,7 +226,7 @@ class _Run(TrainerCallback):  # type: ignore[misc]
                 completion_length=self._completion_length,
                 seconds=now - self._step_began,
                 unscored=without.count if without else None,
-                beta=self._learner._settings.learner.beta,
+                beta=self._learner._settings.grpo.beta,
             )
             self._step_began = now
             if without:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from objectives.errors import PolicyError
-from objectives.settings.learner import LearnerSettings
+from objectives.settings.grpo import GrpoSettings
+from objectives.settings.training import TrainingSettings
 
 ADAMW = ("adamw_torch", "adamw_torch_fused")
 """One update, computed by one kernel or by several."""
 
 
-def objective_arguments(learner: LearnerSettings) -> dict[str, Any]:
+def objective_arguments(learner: GrpoSettings) -> dict[str, Any]:
     """GRPOConfig's arguments that decide what is optimised and how, every one stated.
 
     Unsloth 2026.10 has defaults of its own, and gives an explicit `dapo` the clipping and the masking of its paper
@@ -33,6 +34,13 @@ def objective_arguments(learner: LearnerSettings) -> dict[str, Any]:
         "vllm_importance_sampling_correction": False,
         "num_iterations": learner.num_iterations,
         "temperature": learner.temperature,
+        **optimizer_arguments(learner),
+    }
+
+
+def optimizer_arguments(learner: TrainingSettings) -> dict[str, Any]:
+    """The arguments of any of TRL's configurations that decide how weights move, every one stated."""
+    return {
         "optim": learner.optim,
         "weight_decay": learner.weight_decay,
         "adam_beta1": learner.adam_beta1,
@@ -45,10 +53,11 @@ def objective_arguments(learner: LearnerSettings) -> dict[str, Any]:
     }
 
 
-def restate(learner: LearnerSettings, arguments: Any) -> None:
-    """Sets what Unsloth 2026.10 changes in a GRPOConfig even where it is stated; the trainer takes it from there."""
-    # It turns scaling off under Dr. GRPO's loss.
-    arguments.scale_rewards = learner.scale_rewards
+def restate(learner: TrainingSettings, arguments: Any) -> None:
+    """Sets what Unsloth 2026.10 changes in a configuration even where it is stated; trainers take it from there."""
+    if isinstance(learner, GrpoSettings):
+        # It turns scaling off under Dr. GRPO's loss.
+        arguments.scale_rewards = learner.scale_rewards
     # On a CPU it takes torch's fused AdamW for every other, 8-bit ones included, which bitsandbytes has there, too.
     if learner.optim not in ADAMW:
         arguments.optim = type(arguments.optim)(learner.optim)

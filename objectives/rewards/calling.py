@@ -11,7 +11,7 @@ from typing import Any
 from objectives.errors import RewardError, TaskError
 from objectives.rewards.checked import checked, own_name
 from objectives.rewards.values import FROM_TRAINER, check_signature, shown_prompt
-from objectives.settings.tasks import CommonTaskSettings
+from objectives.settings.task_common import CommonTaskSettings
 from objectives.tasks.protocol import RewardFunction, Row, Task
 from objectives.user_code.modules import load_reference
 

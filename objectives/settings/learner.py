@@ -7,16 +7,14 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import Discriminator, Field, Tag, ValidationInfo, model_validator
 
-from objectives.settings.grpo import GrpoSettings
+from objectives.settings.dpo import DpoSettings
+from objectives.settings.grpo import Correction, GrpoSettings
+from objectives.settings.training import Tracker, TrlOptimizer
 
 CPU_SLOTS = 4
 """Trials that a pack runs at once on a CPU, unless the study names another number."""
 MOST_SLOTS = 64
 """The most trials that a pack may run at once."""
-TrlOptimizer = Literal[
-    "adamw_torch", "adamw_torch_fused", "adamw_8bit", "adamw_bnb_8bit", "paged_adamw_8bit", "paged_adamw_32bit"
-]
-Correction = Literal["none", "sequence_mask", "sequence_truncate", "token_mask", "token_truncate"]
 WRITTEN = {"written": True}
 """Validation context of what a person wrote, as against what a version of this project stored."""
 OPERATIONAL: Mapping[str, str] = {"pack_size": "packed", "report_to": "trl"}
@@ -79,7 +77,7 @@ class TrlSettings(GrpoSettings):
     optim: TrlOptimizer = "adamw_torch"
     """The optimizer, as Transformers names it. 8-bit and paged ones are bitsandbytes'."""
 
-    report_to: tuple[Literal["tensorboard", "wandb", "trackio", "mlflow"], ...] = ()
+    report_to: tuple[Tracker, ...] = ()
     """Trackers that TRL reports each step to, one run per trial, named study/trial/seed. You install their packages
     and set their environment variables."""
 
@@ -127,9 +125,9 @@ def _name(content: Any) -> str | None:
     return name if isinstance(name, str) else None
 
 
-LEARNER_NAMES = ("packed", "trl")
+LEARNER_NAMES = ("packed", "trl", "dpo")
 LearnerSettings = Annotated[
-    Annotated[PackedSettings, Tag("packed")] | Annotated[TrlSettings, Tag("trl")],
+    Annotated[PackedSettings, Tag("packed")] | Annotated[TrlSettings, Tag("trl")] | Annotated[DpoSettings, Tag("dpo")],
     Discriminator(
         _name,
         custom_error_type="learner_name",

@@ -11,10 +11,12 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from objectives.lora import TARGET_MODULES
+from objectives.settings.dpo import DpoSettings
+from objectives.settings.grpo import GrpoSettings
 from objectives.settings.learner import LearnerSettings
 from objectives.settings.number_formats import DType
 from objectives.settings.section import Section
-from objectives.settings.tasks import TaskSettings
+from objectives.settings.tasks import PreferencesSettings, TaskSettings
 
 SHIPPED_MODELS = Path(__file__).parents[1] / "models"
 MAX_SEQUENCES = 1024
@@ -183,6 +185,13 @@ class WorkerSettings(Section):
     """Functions of a notebook, as `objectives.user_code.by_value` sends them."""
 
     @property
+    def grpo(self) -> GrpoSettings:
+        """The learner's section, in a study that trains by GRPO."""
+        if isinstance(self.learner, DpoSettings):
+            raise TypeError(f"learner.name = {self.learner.name!r} is not GRPO")
+        return self.learner
+
+    @property
     def rollouts(self) -> int:
         """Rollout batches that one trial samples."""
         return -(-self.budget.steps // self.learner.num_iterations)
@@ -191,6 +200,23 @@ class WorkerSettings(Section):
     def episodes(self) -> int:
         """Completions that one trial may sample in training: its episode budget."""
         return self.rollouts * self.budget.completions_per_step
+
+    @model_validator(mode="after")
+    def _check_pairs(self) -> WorkerSettings:
+        pairs = isinstance(self.task, PreferencesSettings)
+        if pairs != isinstance(self.learner, DpoSettings):
+            raise ValueError(
+                f"task.name={self.task.name!r} with learner.name={self.learner.name!r}; allowed: 'preferences' with "
+                "'dpo', and neither without the other"
+            )
+        if pairs and self.budget.group_size != 2:
+            raise ValueError(
+                f"budget.group_size={self.budget.group_size} with preference pairs; allowed: 2, the chosen completion "
+                "and the rejected one"
+            )
+        if pairs and (self.learner.micro_batch_size or 2) % 2:
+            raise ValueError(f"learner.micro_batch_size={self.learner.micro_batch_size} splits a pair; allowed: even")
+        return self
 
     @model_validator(mode="after")
     def _check_micro_batch(self) -> WorkerSettings:

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from objectives.errors import TaskError
+from objectives.settings.task_common import RowsSettings
 from objectives.settings.tasks import (
     CustomTaskSettings,
     DatasetSettings,
     Gsm8kSettings,
+    PreferencesSettings,
     ReasoningGymSettings,
     TaskSettings,
 )
@@ -41,7 +43,7 @@ def build_task(
 def _check_chat(settings: TaskSettings, task: Task) -> None:
     if all(isinstance(row["prompt"], str) for row in task.train_rows(LOOKED_AT)):
         key = "chat_template" if settings.chat_template else "chat_template_kwargs"
-        hint = "; `chat = true` makes messages of them" if isinstance(settings, DatasetSettings) else ""
+        hint = "; `chat = true` makes messages of them" if isinstance(settings, RowsSettings) else ""
         raise TaskError(f"{key} is for chat prompts, and task {task.name} has plain text{hint}")
 
 
@@ -65,6 +67,10 @@ def make_task(
             from objectives.tasks.dataset import dataset_task
 
             task: Task = dataset_task(settings, seed=seed, folders=folders, tokenizer=tokenizer)
+        case PreferencesSettings():
+            from objectives.tasks.preferences import preferences_task
+
+            task = preferences_task(settings, seed=seed, folders=folders, tokenizer=tokenizer)
         case Gsm8kSettings():
             from objectives.tasks.gsm8k import gsm8k_task
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from objectives.errors import TaskError
-from objectives.settings.tasks import DatasetSettings
+from objectives.settings.task_common import RowsSettings
 from objectives.tasks.code_rows import is_code, rows_from_code
 from objectives.tasks.protocol import Row
 from objectives.tasks.rows import held_out_source, hold_out, read_rows, require_columns, without
@@ -23,7 +23,7 @@ WRITTEN_MESSAGES = re.compile(
 
 
 def dataset_task(
-    settings: DatasetSettings, *, seed: int, folders: Sequence[Path], tokenizer: Any | None = None
+    settings: RowsSettings, *, seed: int, folders: Sequence[Path], tokenizer: Any | None = None
 ) -> TextTask:
     """Reads the user's rows and splits them.
 
@@ -57,7 +57,7 @@ def dataset_task(
 
 
 def _training_prompts(
-    settings: DatasetSettings, folders: Sequence[Path], tokenizer: Any | None
+    settings: RowsSettings, folders: Sequence[Path], tokenizer: Any | None
 ) -> tuple[list[Row], list[Row] | None]:
     """Rows to train on, and those to hold out where code says which."""
     if not is_code(settings.data):
@@ -66,17 +66,17 @@ def _training_prompts(
     return _checked(settings, train, settings.data), held_out and _checked(settings, held_out, settings.data)
 
 
-def _prompts(settings: DatasetSettings, data: str, split: str, folders: Sequence[Path]) -> list[Row]:
+def _prompts(settings: RowsSettings, data: str, split: str, folders: Sequence[Path]) -> list[Row]:
     return _checked(settings, read_rows(data, config=settings.config, split=split, folders=folders), data)
 
 
-def _checked(settings: DatasetSettings, rows: Sequence[Row], data: str) -> list[Row]:
+def _checked(settings: RowsSettings, rows: Sequence[Row], data: str) -> list[Row]:
     """The rows, each with its prompt under "prompt"."""
     require_columns(rows, [settings.prompt_column], source=data)
     return [_with_prompt(row, settings, f"{data}: row {number}") for number, row in enumerate(rows, start=1)]
 
 
-def _with_prompt(row: Row, settings: DatasetSettings, where: str) -> Row:
+def _with_prompt(row: Row, settings: RowsSettings, where: str) -> Row:
     """The row with its prompt under "prompt", as chat where it is to be."""
     columns = {key: value for key, value in row.items() if key != settings.prompt_column}
     if settings.prompt_column != "prompt":
@@ -85,7 +85,7 @@ def _with_prompt(row: Row, settings: DatasetSettings, where: str) -> Row:
     return {"prompt": _prompt(row[settings.prompt_column], settings, where), **columns}
 
 
-def _prompt(prompt: Any, settings: DatasetSettings, where: str) -> Any:
+def _prompt(prompt: Any, settings: RowsSettings, where: str) -> Any:
     if isinstance(prompt, str) and WRITTEN_MESSAGES.match(prompt):
         prompt = _read_messages(prompt, where)
     if isinstance(prompt, str):

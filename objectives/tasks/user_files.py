@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from objectives.errors import TaskError
-from objectives.settings.tasks import CustomTaskSettings, DatasetSettings, Gsm8kSettings, TaskSettings
+from objectives.settings.task_common import RowsSettings
+from objectives.settings.tasks import CustomTaskSettings, Gsm8kSettings, TaskSettings
 from objectives.tasks.code_rows import is_code
 from objectives.tasks.rows import is_local
 from objectives.user_code.modules import find_file
@@ -14,7 +15,7 @@ from objectives.user_code.modules import find_file
 
 def own_references(task: TaskSettings) -> list[str]:
     """Code that the study names, each as `module:name`."""
-    rows = [task.data] if isinstance(task, DatasetSettings) and is_code(task.data) else []
+    rows = [task.data] if isinstance(task, RowsSettings) and is_code(task.data) else []
     own_task = [task.name] if isinstance(task, CustomTaskSettings) else []
     return [*task.named_rewards().values(), *rows, *own_task]
 
@@ -27,7 +28,7 @@ def own_modules(task: TaskSettings) -> list[str]:
 def own_files(task: TaskSettings, folders: Sequence[Path] = ()) -> list[str]:
     """Files that the study names; folders of data only where these are given, in which they are looked for."""
     templates = [] if task.chat_template is None or _is_template(task.chat_template) else [task.chat_template]
-    if not isinstance(task, DatasetSettings | Gsm8kSettings):
+    if not isinstance(task, RowsSettings | Gsm8kSettings):
         return templates
     return [name for name in (task.data, task.held_out_split) if name and is_local(name, folders)] + templates
 

@@ -12,18 +12,21 @@ from typing import Any
 
 from objectives import stages
 from objectives.engines.protocol import Engine, Sampling
+from objectives.engines.unused import UnusedEngine
 from objectives.errors import EngineError, PolicyError, TaskError
 from objectives.hub import hub_offline
 from objectives.machine import cores, processor_name
 from objectives.policies.protocol import Policy, check_targets
 from objectives.rewards.calling import RewardSet, make_rewards
 from objectives.settings.sections import ModelSettings, WorkerSettings
+from objectives.settings.tasks import PreferencesSettings
 from objectives.tasks.build import build_task
 from objectives.tasks.protocol import Row, Task
 from objectives.tasks.user_files import own_references, own_template
 from objectives.tokenization.tokens import FittingTask, prompt_ids, prompt_limit, use_template
 from objectives.trial.device import has_gpu
 from objectives.trial.evaluation import Evaluator
+from objectives.trial.pairs import PairEvaluator, tokenize_pairs
 from objectives.user_code.by_value import receive_by_value
 from objectives.user_code.modules import load_reference
 
@@ -44,6 +47,8 @@ class Loaded:
     rewards: RewardSet
     evaluator: Evaluator
     facts: dict[str, Any]
+    pairs: PairEvaluator | None = None
+    """Scores trials instead of the evaluator, where they train on preference pairs without a reward function."""
 
 
 def load(settings: WorkerSettings, *, max_loras: int = 1) -> Loaded:
@@ -75,8 +80,13 @@ def load(settings: WorkerSettings, *, max_loras: int = 1) -> Loaded:
         training = task.train_rows(settings.task.train_prompts)
         rows = task.held_out_rows(settings.task.held_out_prompts)
     sequences = settings.budget.sequences(slots=max_loras, held_out_prompts=len(rows))
-    with hub_offline(local), stages.during(f"starting the engine ({model.engine})"):
-        engine = _load_engine(model, policy, max_loras=max_loras, max_num_seqs=sequences)
+    pairs: PairEvaluator | None = None
+    engine: Engine = UnusedEngine(max_lora_rank=model.max_lora_rank)
+    if ranks_pairs(settings):
+        pairs = PairEvaluator(pairs=tokenize_pairs(policy.tokenizer, rows, longest=model.max_seq_length))
+    else:
+        with hub_offline(local), stages.during(f"starting the engine ({model.engine})"):
+            engine = _load_engine(model, policy, max_loras=max_loras, max_num_seqs=sequences)
     evaluator = Evaluator(
         engine=engine,
         tokenizer=policy.tokenizer,
@@ -90,7 +100,14 @@ def load(settings: WorkerSettings, *, max_loras: int = 1) -> Loaded:
     if too_long := task.too_long():
         facts["prompts"]["left_out"] = str(too_long)
         print(too_long, flush=True)
-    return Loaded(policy=policy, engine=engine, task=task, rewards=rewards, evaluator=evaluator, facts=facts)
+    return Loaded(
+        policy=policy, engine=engine, task=task, rewards=rewards, evaluator=evaluator, facts=facts, pairs=pairs
+    )
+
+
+def ranks_pairs(settings: WorkerSettings) -> bool:
+    """Whether trials are scored by the preference pairs that they rank right, and nothing is sampled."""
+    return isinstance(settings.task, PreferencesSettings) and not settings.task.reward
 
 
 def training_rows(loaded: Loaded, settings: WorkerSettings) -> list[Row]:
@@ -149,7 +166,7 @@ def _load_policy(settings: WorkerSettings, *, on_gpu: bool, max_loras: int) -> P
         return UnslothPolicy(
             model,
             max_lora_rank=model.max_lora_rank,
-            fast_inference=model.engine == "vllm" and on_gpu,
+            fast_inference=model.engine == "vllm" and on_gpu and not ranks_pairs(settings),
             max_num_seqs=sequences,
         )
     except ImportError as error:

@@ -17,7 +17,8 @@ from objectives.memory.shape import make_shape, read_config
 from objectives.rewards.calling import columns_of
 from objectives.rewards.values import check_parameters
 from objectives.settings.sections import SHIPPED_MODELS
-from objectives.settings.tasks import CustomTaskSettings, DatasetSettings, Gsm8kSettings, ReasoningGymSettings
+from objectives.settings.task_common import RowsSettings
+from objectives.settings.tasks import CustomTaskSettings, Gsm8kSettings, ReasoningGymSettings
 from objectives.tasks.build import build_task
 from objectives.tasks.code_rows import is_code
 from objectives.tasks.protocol import Task
@@ -128,9 +129,9 @@ def _check_task(study: StudyFile) -> PromptPlan | None:
         check_reference(reference, folders)
     for name in own_files(task, folders):
         find_file(name, folders)
-    if isinstance(task, DatasetSettings) and is_code(task.data):  # the user's code, which runs in the worker
+    if isinstance(task, RowsSettings) and is_code(task.data):  # the user's code, which runs in the worker
         return None
-    if isinstance(task, DatasetSettings | Gsm8kSettings) and not is_local(task.data, folders):
+    if isinstance(task, RowsSettings | Gsm8kSettings) and not is_local(task.data, folders):
         _check_hub_id(task.data)
         return None
     if isinstance(task, ReasoningGymSettings | CustomTaskSettings):  # one is slow to make, the other the user's code

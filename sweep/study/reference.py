@@ -8,12 +8,14 @@ from typing import Any, cast
 
 from pydantic_core import PydanticUndefined
 
+from objectives.settings.dpo import DpoSettings
 from objectives.settings.learner import PackedSettings, TrlSettings
 from objectives.settings.section import Section
 from objectives.settings.tasks import (
     CustomTaskSettings,
     DatasetSettings,
     Gsm8kSettings,
+    PreferencesSettings,
     ReasoningGymSettings,
     StringOpsSettings,
 )
@@ -22,11 +24,14 @@ from sweep.study.file import StudyFile
 TASKS: tuple[tuple[str, type[Section]], ...] = (
     ("string_ops", StringOpsSettings),
     ("dataset", DatasetSettings),
+    ("preferences", PreferencesSettings),
     ("gsm8k", Gsm8kSettings),
     ("reasoning_gym", ReasoningGymSettings),
     ("module:Class", CustomTaskSettings),
 )
-LEARNERS: tuple[tuple[str, type[Section]], ...] = (("trl", TrlSettings), ("packed", PackedSettings))
+LEARNERS: tuple[tuple[str, type[Section]], ...] = (
+    ("trl", TrlSettings), ("packed", PackedSettings), ("dpo", DpoSettings),
+)  # fmt: skip
 UNIONS = {"task": TASKS, "learner": LEARNERS}
 """Sections whose `name` decides which keys they have."""
 HEADER = """# Every key of a study file

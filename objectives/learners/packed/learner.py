@@ -19,7 +19,7 @@ from objectives.learners.packed.rollouts import Sampler
 from objectives.learners.packed.step import Stepper
 from objectives.learners.packed.training import PackTraining
 from objectives.learners.protocol import TrialFeed
-from objectives.settings.learner import LearnerSettings
+from objectives.settings.grpo import GrpoSettings
 from objectives.settings.pack import pack_halves
 from objectives.settings.sections import WorkerSettings
 from objectives.trial.resources import Loaded, training_rows
@@ -43,7 +43,7 @@ class PackedLearner:
         """
         self._slots = slots
         self._settings, self._loaded, self._adapters = settings, loaded, adapters
-        budget, learner, task = settings.budget, settings.learner, loaded.task
+        budget, learner, task = settings.budget, settings.grpo, loaded.task
         self._rows = training_rows(loaded, settings)
         if settings.model.number_format == "float16" and torch.cuda.is_available():
             raise PolicyError("packed trials do not scale losses, which float16 needs; use bfloat16")
@@ -92,7 +92,7 @@ class PackedLearner:
             base.train(was_training)
 
     def _stepper(self, packed: Pack) -> Stepper:
-        model, learner = self._settings.model, self._settings.learner
+        model, learner = self._settings.model, self._settings.grpo
         checkpointing = model.gradient_checkpointing != "off"
         if checkpointing:
             # The reentrant kind has no gradients where a layer's input has none, as behind frozen embeddings.
@@ -112,7 +112,7 @@ class PackedLearner:
         )
 
 
-def learner_objective(learner: LearnerSettings, *, group_size: int, max_completion_tokens: int) -> Objective:
+def learner_objective(learner: GrpoSettings, *, group_size: int, max_completion_tokens: int) -> Objective:
     """What a study's trials optimise."""
     return Objective(
         loss_type=learner.loss_type,
@@ -129,7 +129,7 @@ def learner_objective(learner: LearnerSettings, *, group_size: int, max_completi
     )
 
 
-def learner_adamw(learner: LearnerSettings) -> dict[str, Any]:
+def learner_adamw(learner: GrpoSettings) -> dict[str, Any]:
     """The optimizer's options of a study."""
     return {"betas": (learner.adam_beta1, learner.adam_beta2), "weight_decay": learner.weight_decay}
 
