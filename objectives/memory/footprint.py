@@ -18,7 +18,15 @@ from objectives.memory.shape import ModelShape
 from objectives.settings.pack import LOGITS_AT_ONCE, pack_halves
 from objectives.settings.sections import BudgetSettings, ModelSettings
 
-EngineKind = Literal["unsloth", "vllm", "transformers"]
+EngineKind = Literal["unsloth", "vllm", "transformers", "none"]
+"""`none`: preference pairs that are ranked by their likelihoods are not sampled."""
+COPIES: dict[EngineKind, int] = {"unsloth": 0, "vllm": 1, "transformers": 2, "none": 1}
+"""Copies of the base outside the engine's share: Transformers' engine has one of its own, and no share."""
+
+
+def reserves(engine: EngineKind) -> bool:
+    """Whether it is a vLLM, which sets memory aside when it loads."""
+    return engine in ("unsloth", "vllm")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,16 +73,14 @@ class Footprint:
     @property
     def in_engine(self) -> int:
         """What the engine holds before its cache."""
-        if self.engine == "transformers":
+        if not reserves(self.engine):
             return 0
         return self.weights + self.adapters + self.engine_activations
 
     @property
     def in_trainer(self) -> int:
         """What training holds outside the engine's share."""
-        # Transformers' engine has a copy of its own, and no share of memory set apart for it.
-        copies = 2 if self.engine == "transformers" else int(not self.weights_shared)
-        return copies * self.weights + self.trainer + self.training_activations + CONTEXT_BYTES
+        return COPIES[self.engine] * self.weights + self.trainer + self.training_activations + CONTEXT_BYTES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,8 +98,10 @@ class Fit:
     """Sequences of full length that the cache holds at once."""
 
 
-def engine_kind(model: ModelSettings, *, on_gpu: bool) -> EngineKind:
+def engine_kind(model: ModelSettings, *, on_gpu: bool, samples: bool = True) -> EngineKind:
     """Which engine a worker starts. On a GPU, Unsloth brings a vLLM of its own, not restricted to target modules."""
+    if not samples:
+        return "none"
     if model.engine == "transformers":
         return "transformers"
     return "unsloth" if model.policy == "unsloth" and on_gpu else "vllm"
@@ -119,7 +127,7 @@ def footprint(shape: ModelShape, workload: Workload, *, engine: EngineKind, max_
         padding = VOCAB_PADDING if engine == "vllm" else 1
         weights = base_weight_bytes(shape, model.number_format, vocab_multiple=padding)
     adapters = 0
-    if engine != "transformers":
+    if reserves(engine):
         targets = None if engine == "unsloth" else model.target_modules
         adapters = engine_memory(
             shape,
@@ -181,21 +189,21 @@ def host_bytes(held: Footprint) -> int:
 def fit(held: Footprint, model: ModelSettings, *, memory_bytes: int) -> Fit:
     """Whether a device of so much memory has room for a worker."""
     # Only vLLM sets a share of the device apart; the cache of `generate` grows in what training leaves.
-    share = 0 if held.engine == "transformers" else int(memory_bytes * model.gpu_memory_utilization)
+    share = int(memory_bytes * model.gpu_memory_utilization) if reserves(held.engine) else 0
     trainer_room = memory_bytes - share - held.in_trainer
-    if held.engine == "transformers":
+    if not reserves(held.engine):
         engine_room, sequences = 0, max(0, trainer_room // held.sequence_cache)
     else:
         engine_room = share - held.in_engine
         sequences = max(0, engine_room // held.sequence_cache)
     lacks = []
     if trainer_room < 0:
-        share_hint = "" if held.engine == "transformers" else " or model.gpu_memory_utilization"
+        share_hint = "" if not reserves(held.engine) else " or model.gpu_memory_utilization"
         slots_hint = ", learner.pack_size" if held.slots > 1 else ""
         lacks.append(f"training lacks room: lower learner.micro_batch_size{slots_hint}{share_hint}")
     if engine_room < 0:
         lacks.append("the engine's share is too small for weights and adapters: raise model.gpu_memory_utilization")
-    elif not sequences:
+    elif not sequences and held.engine != "none":
         lacks.append("the engine has no room for one sequence: lower model.max_seq_length")
     return Fit(
         fits=not lacks, reason="; ".join(lacks), engine_room=engine_room, trainer_room=trainer_room, sequences=sequences

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from objectives.errors import ModelConfigError
 from objectives.memory.exact import trainer_memory
-from objectives.memory.footprint import fit
+from objectives.memory.footprint import fit, reserves
 from objectives.memory.shape import ModelShape
 from objectives.trial.places import adapters_room
 from sweep.doctor.check import Check, fault, ok, warning
@@ -40,7 +40,7 @@ def gpu_study_checks(config: StudyFile) -> Iterator[Check]:
 
 def _room(config: StudyFile, shape: ModelShape, device: Device) -> Check:
     held = study_footprint(config, shape, device)
-    share = int(device.memory_bytes * config.model.gpu_memory_utilization) if held.engine != "transformers" else 0
+    share = int(device.memory_bytes * config.model.gpu_memory_utilization) if reserves(held.engine) else 0
     free, _ = free_memory() or (device.memory_bytes, device.memory_bytes)
     room = fit(held, config.model, memory_bytes=device.memory_bytes)
     if not room.fits:

@@ -10,7 +10,7 @@ from typing import Any
 from objectives.errors import ModelConfigError
 from objectives.memory.config_files import find_config
 from objectives.memory.exact import EngineMemory, engine_memory, textbook_bytes
-from objectives.memory.footprint import EngineKind
+from objectives.memory.footprint import EngineKind, reserves
 from objectives.memory.shape import ModelShape, read_shape
 from objectives.settings.number_formats import DType
 from sweep.errors import StudyFileError
@@ -71,7 +71,7 @@ class AdapterPlan:
 
     def bytes_at(self, ceiling: int, engine: EngineKind) -> int:
         """What an engine of this kind reserves under a ceiling that vLLM permits."""
-        if engine == "transformers":
+        if not reserves(engine):
             return 0
         row = next(row for row in self.ceilings if row.max_lora_rank == ceiling)
         return row.restricted_bytes if engine == "vllm" else row.unrestricted_bytes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from objectives.memory.footprint import EngineKind
+from objectives.memory.footprint import EngineKind, reserves
 from sweep.planning.adapters import AdapterPlan
 from sweep.planning.roofline import TimeEstimate
 from sweep.preflight.cards import WITHOUT_KERNELS
@@ -54,7 +54,7 @@ def _search_notes(config: StudyFile) -> Iterator[str]:
 
 
 def _ceiling_notes(config: StudyFile, engine: EngineKind, adapters: AdapterPlan) -> Iterator[str]:
-    if engine == "transformers":
+    if not reserves(engine):
         return
     if adapters.max_lora_rank != adapters.engine_max_lora_rank:
         yield (

@@ -115,7 +115,8 @@ def estimate_time(
     settings, slots, verdict = config.worker_settings(Path()), config.learner.slots, config.verdict
     batch, prompts = slots * config.budget.completions_per_step, slots * config.budget.prompts_per_step
     held_out = (1 + config.task.greedy) * slots * config.task.held_out_prompts
-    seconds = settings.rollouts * work.sampling(batch, prompts) + config.budget.steps * work.training(batch)
+    rollouts = settings.rollouts if config.samples else 0
+    seconds = rollouts * work.sampling(batch, prompts) + config.budget.steps * work.training(batch)
     return TimeEstimate(
         workers=workers,
         trial_seconds=(seconds + work.sampling(held_out, held_out)) / slots,
@@ -147,8 +148,13 @@ class _Work:
         arithmetic = operations / (self.card.tflops * 1e12 * OF_ARITHMETIC)
         return max(arithmetic, n_bytes / (self.card.bandwidth_gb_s * 1e9 * OF_BANDWIDTH))
 
+    def _tokens(self, completions: int) -> int:
+        return completions * (self.prompt + completion_tokens(self.config))
+
     def sampling(self, completions: int, prompts: int) -> float:
-        """Of so many completions."""
+        """Of so many completions; where none are sampled, of so many pairs that are ranked."""
+        if self.held.engine == "none":
+            return self._seconds(operations=2 * self._tokens(completions) * self._operations, n_bytes=0)
         most = self.config.budget.sequences(
             slots=self.config.learner.slots, held_out_prompts=self.config.task.held_out_prompts
         )
@@ -166,10 +172,9 @@ class _Work:
         """Of one step on so many completions."""
         learner = self.config.learner
         forward_passes = 2 + (self.config.model.gradient_checkpointing != "off") + (learner.beta > 0)
-        tokens = completions * (self.prompt + completion_tokens(self.config))
         own = self.config.budget.completions_per_step
         micro_batches = own // (learner.micro_batch_size or own)
         return self._seconds(
-            operations=forward_passes * tokens * self._operations,
+            operations=forward_passes * self._tokens(completions) * self._operations,
             n_bytes=forward_passes * micro_batches * self.held.weights,
         )

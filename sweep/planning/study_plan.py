@@ -41,6 +41,7 @@ class Spending:
     steps: int
     prompts: int
     episodes: int
+    """Completions that are sampled: none where preference pairs are only ranked."""
     completion_tokens: int
     evaluation_completions: int
     """Of held-out prompts. The base policy's own scores, one a seed and start, come on top."""
@@ -147,13 +148,14 @@ def _search(config: StudyFile) -> SearchPlan:
 def _spending(config: StudyFile, *, trials: int) -> Spending:
     budget, tokens = config.budget, completion_tokens(config)
     worker = config.worker_settings(Path())
+    episodes = worker.episodes * trials if config.samples else 0
     # Every held-out prompt is answered once sampled, and once greedily where that is wanted.
-    evaluations = (1 + config.task.greedy) * config.task.held_out_prompts * trials
+    evaluations = (1 + config.task.greedy) * config.task.held_out_prompts * trials if config.samples else 0
     return Spending(
         steps=budget.steps * trials,
         prompts=worker.rollouts * budget.prompts_per_step * trials,
-        episodes=worker.episodes * trials,
-        completion_tokens=worker.episodes * trials * tokens,
+        episodes=episodes,
+        completion_tokens=episodes * tokens,
         evaluation_completions=evaluations,
         evaluation_tokens=evaluations * tokens,
     )

@@ -12,7 +12,7 @@ from typing import Any
 from objectives.stages import Stage
 from objectives.trial.messages import Failed, TryReward
 from objectives.trial.preview import Group, Preview
-from sweep.errors import TrialsFailedError
+from sweep.errors import StudyFileError, TrialsFailedError
 from sweep.running.worker_process import WorkerDiedError, WorkerProcess
 from sweep.study.file import StudyFile
 from sweep.text import printable
@@ -38,8 +38,11 @@ def check_reward(config: StudyFile, *, prompts: int, tell: Callable[[str], None]
         tell: Is told what the worker is doing.
 
     Raises:
+        StudyFileError: where there is no reward: preference pairs are only ranked.
         TrialsFailedError: where the worker cannot load or a reward breaks its contract.
     """
+    if not config.samples:
+        raise StudyFileError("task.reward names no function to try; preference pairs are scored by how they are ranked")
     with tempfile.TemporaryDirectory(prefix="rank-sweep-") as folder:
         log = Path(folder) / "worker.log"
         with WorkerProcess(config.worker_settings(Path(folder)), log, first=TryReward(prompts=prompts)) as worker:

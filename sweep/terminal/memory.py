@@ -18,6 +18,7 @@ ENGINES: dict[EngineKind, str] = {
     "vllm": "vLLM, restricted to the target modules",
     "unsloth": "the vLLM that Unsloth starts on a GPU, which adapts all that it can",
     "transformers": "Transformers' generate, which sets nothing aside",
+    "none": "no engine: preference pairs are ranked, not sampled",
 }
 
 

@@ -10,6 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from objectives.memory.footprint import reserves
 from objectives.settings.learner import MOST_SLOTS
 from sweep.planning.memory import MemoryPlan
 from sweep.planning.pack import PackPlan
@@ -69,7 +70,7 @@ def _search(plan: StudyPlan) -> Iterator[RenderableType]:
 def _engine(memory: MemoryPlan, device: Device | None) -> Iterator[RenderableType]:
     yield Text(rounding_line(memory.adapters))
     yield Text(ENGINES[memory.engine])
-    if memory.engine == "transformers":
+    if not reserves(memory.engine):
         return
     adapters = memory.adapters
     chosen, other = adapters.restricted, adapters.unrestricted
@@ -113,7 +114,7 @@ def _pack(memory: MemoryPlan, pack: PackPlan, device: Device | None) -> Iterator
     yield Text(f"{pack.slots} slot{'s' if pack.slots > 1 else ''}: {pack.reason}", style="bold")
     ceiling, slot = memory.adapters.engine_max_lora_rank, pack.per_slot
     table = figures_table("per extra slot", "", "")
-    if memory.engine != "transformers":
+    if reserves(memory.engine):
         table.add_row("engine: adapters", size(slot.engine_adapters), "exact")
     table.add_row("trainer: adapter, gradients, AdamW", size(slot.trainer), f"exact, padded to r={ceiling}")
     table.add_row("activations", size(slot.activations), "estimate")
@@ -130,7 +131,7 @@ def _peak(plan: StudyPlan, memory: MemoryPlan) -> Iterator[RenderableType]:
     table = figures_table("", "", "", header=False)
     copies = "one copy for both" if held.weights_shared else "trainer and engine hold a copy each"
     table.add_row("base weights", size(held.weights), f"{'estimate, 4-bit' if four_bit else 'exact'}; {copies}")
-    if memory.engine != "transformers":
+    if reserves(memory.engine):
         table.add_row("engine: adapters", size(held.adapters), "exact")
         table.add_row("engine: activations", size(held.engine_activations), "estimate")
     table.add_row("cache per sequence", size(held.sequence_cache), "estimate")
@@ -155,7 +156,7 @@ def _peak(plan: StudyPlan, memory: MemoryPlan) -> Iterator[RenderableType]:
 def _budget(plan: StudyPlan) -> Iterator[RenderableType]:
     table = figures_table("", "per trial", f"{plan.search.trials} trials")
     rows: tuple[tuple[str, str], ...] = (
-        ("GRPO steps", "steps"), ("prompts", "prompts"), ("episodes (completions)", "episodes"),
+        ("steps", "steps"), ("prompts", "prompts"), ("episodes (completions)", "episodes"),
         ("completion tokens, at most", "completion_tokens"),
         ("held-out completions", "evaluation_completions"), ("their tokens, at most", "evaluation_tokens"),
     )  # fmt: skip

@@ -8,8 +8,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from objectives.memory.footprint import reserves
 from sweep.planning.memory import MemoryPlan
-from sweep.planning.study_plan import StudyPlan
+from sweep.planning.study_plan import Spending, StudyPlan
 from sweep.terminal.cards import time_and_money
 from sweep.text import count, duration, size
 
@@ -38,13 +39,10 @@ def _rows(plan: StudyPlan) -> Iterator[tuple[str, RenderableType]]:
     confirmed = plan.verdict.seeds * len(ladders["r"])
     most = "" if plan.verdict.design == "fixed" else "at most "
     seeds = f"{most}{plan.verdict.seeds} seeds for each of {len(ladders['r'])} ranks"
-    yield "confirmation", f"{seeds}: {most}{confirmed} trials, {confirmed * trial.episodes:,} episodes"
-    yield (
-        "each trial",
-        f"{trial.steps:,} steps, {trial.episodes:,} episodes, at most {trial.completion_tokens:,} tokens",
-    )
-    all_in = plan.in_all
-    yield "the search", f"{all_in.episodes:,} episodes, at most {all_in.completion_tokens:,} tokens"
+    episodes = f"{confirmed * trial.episodes:,} episodes" if trial.episodes else f"{confirmed * trial.prompts:,} pairs"
+    yield "confirmation", f"{seeds}: {most}{confirmed} trials, {episodes}"
+    yield "each trial", f"{trial.steps:,} steps, {_amount(trial)}"
+    yield "the search", _amount(plan.in_all)
     if plan.memory is not None:
         yield from _memory(plan, plan.memory)
     if plan.prompts is not None:
@@ -58,6 +56,12 @@ def _rows(plan: StudyPlan) -> Iterator[tuple[str, RenderableType]]:
     yield "verdict", plan.verdict.sentence if spread is None else plan.verdict.against(spread)
     if plan.measured is not None and plan.measured.noise:
         yield "noise", plan.measured.noise
+
+
+def _amount(spending: Spending) -> str:
+    if not spending.episodes:
+        return f"{spending.prompts:,} preference pairs; nothing is sampled"
+    return f"{spending.episodes:,} episodes, at most {spending.completion_tokens:,} tokens"
 
 
 def _time(plan: StudyPlan) -> str:
@@ -90,12 +94,12 @@ def _workers(plan: StudyPlan) -> str:
 
 def _peak(memory: MemoryPlan) -> int:
     held = memory.footprint
-    return held.in_engine + held.in_trainer + held.sequence_cache
+    return held.in_engine + held.in_trainer + (held.sequence_cache if held.engine != "none" else 0)
 
 
 def _memory(plan: StudyPlan, memory: MemoryPlan) -> Iterator[tuple[str, RenderableType]]:
     adapters, held = memory.adapters, memory.footprint
-    if memory.engine != "transformers":
+    if reserves(memory.engine):
         ceiling = adapters.engine_max_lora_rank
         yield "adapters", f"{size(held.adapters)} reserved in the engine for max_lora_rank {ceiling}, exactly"
     if memory.pack is not None:
