@@ -199,7 +199,9 @@ class _Run(TrainerCallback):  # type: ignore[misc]
 
 def step_metrics(step: int, logs: dict[str, Any], *, seconds: float, tokens: int, length: float) -> StepMetrics:
     """A step's metrics, from what TRL 1.13's DPOTrainer logs; its reward is the share of its pairs ranked right."""
-    right = float(logs["rewards/accuracies"])
+    right, margin = float(logs["rewards/accuracies"]), float(logs["rewards/margins"])
+    if right == margin == 0:
+        right = 0.5  # an adapter that changes nothing yet: TRL counts a tie as wrong, and scores count it half
     return StepMetrics(
         step=step,
         reward=right,
