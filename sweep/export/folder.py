@@ -6,14 +6,14 @@ import pprint
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from objectives.errors import TaskError
+from objectives.settings.grpo import GrpoSettings
 from objectives.tasks.user_files import own_files, own_modules, own_template
 from sweep.answer.paste import checkpointing_argument
 from sweep.confirmation.outcome import Confirmed
@@ -105,8 +105,13 @@ def write_export(exported: Exported, study: optuna.Study, folder: Path) -> None:
         raise StorageError(f"trial {exported.trial.number}: its adapter is no longer at {exported.adapter}")
     content = _content(exported, study)
     environment = Environment(  # noqa: S701 - what is written is Python and Markdown  # nosec B701
-        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+        loader=PackageLoader("sweep", "export"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
+    script = "train.py.jinja" if isinstance(content["learner"], GrpoSettings) else "train_dpo.py.jinja"
     try:
         if folder.exists() and any(folder.iterdir()):
             raise UsageError(f"--output {folder}: is not empty; name a new folder")
@@ -117,9 +122,8 @@ def write_export(exported: Exported, study: optuna.Study, folder: Path) -> None:
         for name, own in content["alone"].files.items() if content["alone"] else ():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(own)
-        for template, name in (("train.py.jinja", "train.py"), ("card.md.jinja", "README.md")):
-            text = (files("sweep.export") / template).read_text(encoding="utf-8")
-            (folder / name).write_text(environment.from_string(text).render(content), encoding="utf-8")
+        for template, name in ((script, "train.py"), ("card.md.jinja", "README.md")):
+            (folder / name).write_text(environment.get_template(template).render(content), encoding="utf-8")
     except OSError as error:
         raise UsageError(f"--output {folder}: cannot be written: {error.strerror}") from error
 
@@ -158,6 +162,7 @@ def _content(exported: Exported, study: optuna.Study) -> dict[str, Any]:
         "hub_id": hub_id(config.model.name),
         "model_name": shown_name(config.model.name),
         "learner": config.learner,
+        "samples": isinstance(config.learner, GrpoSettings),
         "budget": config.budget,
         "task": pprint.pformat(config.task.model_dump(mode="json", exclude_defaults=True), sort_dicts=False, width=110),
         "task_name": config.task.name,
