@@ -20,6 +20,7 @@ def converted(tmp_path):
     ("cells", "why"),
     [
         ([LOAD, DATA, REWARD], "no GRPOTrainer is made there (found: no trainer)"),
+        ([LOAD, "trainer = DPOTrainer(model = model)"], "a study of preference pairs is written by hand"),
         ([LOAD, "from trl import SFTTrainer\nt = SFTTrainer(model=model)"], "found: SFTTrainer"),
         ([LOAD, 'p = [{"type": "image"}, {"type": "text"}]', DATA, REWARD, TRAIN], "hold images"),
         ([LOAD, DATA + 'dataset = dataset.map(lambda r: {"i": r["image"]})', REWARD, TRAIN], "hold images"),

@@ -63,7 +63,10 @@ def find_recipe(source: Source) -> Recipe:
     if not grpo:
         others = ", ".join(dict.fromkeys(call.name for call in trainers)) or "no trainer"
         unread = f" (not read: {'; '.join(source.unread)})" if source.unread else ""
-        raise UsageError(f"{name}: no GRPOTrainer is made there (found: {others}); a sweep trains with GRPO{unread}")
+        how = "a study of preference pairs is written by hand, after `tiny_preferences`" if "DPO" in others else ""
+        raise UsageError(
+            f"{name}: no GRPOTrainer is made there (found: {others}); {how or 'a sweep trains with GRPO'}{unread}"
+        )
     trainer = grpo[-1]
     _refuse(source, trainer)
     before = trainer.before
