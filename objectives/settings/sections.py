@@ -29,6 +29,10 @@ class ModelSettings(Section):
     name: str = Field(min_length=1)
     """A hub id, a local folder, or `shipped/tiny`, the policy that comes with the project."""
 
+    adapter: str | None = Field(default=None, min_length=1)
+    """A first adapter, as after supervised warm-up: a folder that PEFT's `save_pretrained` wrote, looked for beside the
+    study file, then in the working folder. It is merged into a copy of the base, and gains are counted from there."""
+
     device: Literal["any", "gpu"] = "any"
     """Where the study may run: `gpu` refuses to start on a machine without an NVIDIA GPU."""
 

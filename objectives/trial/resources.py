@@ -16,6 +16,7 @@ from objectives.engines.unused import UnusedEngine
 from objectives.errors import EngineError, PolicyError, TaskError
 from objectives.hub import hub_offline
 from objectives.machine import cores, processor_name
+from objectives.policies.first_adapter import with_first_adapter
 from objectives.policies.protocol import Policy, check_targets
 from objectives.rewards.calling import RewardSet, make_rewards
 from objectives.settings.sections import ModelSettings, WorkerSettings
@@ -62,11 +63,16 @@ def load(settings: WorkerSettings, *, max_loras: int = 1) -> Loaded:
         TrialError: where something cannot be loaded.
     """
     began = time.perf_counter()
-    model, folders = settings.model, settings.code_folders
+    folders = settings.code_folders
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     # First Unsloth, where it is used: the user's code may import TRL or Transformers, which it has to come before.
-    on_gpu = has_gpu(model)
+    on_gpu = has_gpu(settings.model)
     _import_user_code(settings)
+    if settings.model.adapter is not None:
+        with stages.during(f"merging {settings.model.adapter} into {settings.model.name}"):
+            first = with_first_adapter(settings.model, folders, settings.log_folder / "merged")
+        settings = settings.model_copy(update={"model": first})
+    model = settings.model
     # The user's own code may ask the hub for a judge or for data. What we load is on this machine, or is not.
     local = Path(model.path).is_dir()
     with hub_offline(local), stages.during(f"loading the model {model.name}"):

@@ -32,7 +32,9 @@ def paste_calls(config: StudyFile, *, r: int, alpha: int) -> str:
     model = config.model
     modules = ", ".join(map(json.dumps, model.target_modules))
     shipped = model.name.startswith("shipped/")
-    whose = "  # a folder of rank-sweep's: objectives/models/" + model.name.removeprefix("shipped/") if shipped else ""
+    first = f"  # with {model.adapter} merged into it first: merge_and_unload of PEFT" if model.adapter else ""
+    place = "  # a folder of rank-sweep's: objectives/models/" + model.name.removeprefix("shipped/")
+    whose = first or place * shipped
     return f"""\
 from unsloth import FastLanguageModel
 

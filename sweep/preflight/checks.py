@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from objectives.errors import ModelConfigError, TaskError
+from objectives.errors import ModelConfigError, PolicyError, TaskError
 from objectives.memory.config_files import find_config
 from objectives.memory.exact import check_targets
 from objectives.memory.shape import make_shape, read_config
+from objectives.policies.first_adapter import find_adapter
 from objectives.rewards.calling import columns_of
 from objectives.rewards.values import check_parameters
 from objectives.settings.sections import SHIPPED_MODELS
@@ -43,6 +44,7 @@ def check_study(study: StudyFile) -> PromptPlan | None:
         StudyFileError: naming the first thing that is wrong.
     """
     check_model(study.model.name, study.model.path)
+    _check_first_adapter(study)
     _check_targets(study)
     _check_trackers(study)
     _check_optimizer(study)
@@ -50,6 +52,14 @@ def check_study(study: StudyFile) -> PromptPlan | None:
         return _check_task(study)
     except TaskError as error:
         raise StudyFileError(f"task: {error}") from error
+
+
+def _check_first_adapter(study: StudyFile) -> None:
+    if study.model.adapter is not None:
+        try:
+            find_adapter(study.model.adapter, study.code_folders)
+        except PolicyError as error:
+            raise StudyFileError(str(error)) from error
 
 
 def _check_targets(study: StudyFile) -> None:

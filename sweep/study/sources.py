@@ -19,7 +19,8 @@ def own_paths(config: StudyFile) -> dict[str, Path]:
     folders = config.code_folders
     modules = own_sources(own_modules(config.task), folders)
     paths = {_name(path, folders): path for path in modules.values()}
-    for name in own_files(config.task, folders):
+    first = [] if config.model.adapter is None else [config.model.adapter]
+    for name in [*own_files(config.task, folders), *first]:
         try:
             paths[name] = find_file(name, folders)
         except TaskError:  # whoever reads it says so

@@ -142,7 +142,7 @@ def begin_run(k: int, spec: TrialSpec, *, settings: WorkerSettings, stepper: Ste
         PolicyError: where a pack cannot hold such an adapter.
     """
     began, budget = time.perf_counter(), settings.budget
-    adapter = SlotAdapter(stepper.pack, k, spec.lora, seed=spec.seed, base_name=settings.model.path)
+    adapter = SlotAdapter(stepper.pack, k, spec.lora, seed=spec.seed, base_name=stepper.pack.model.config.name_or_path)
     stepper.optimizer.reset(k, spec.learning_rate, learner_schedule(settings.learner, steps=budget.steps))
     order = prompt_order(prompts, budget.prompts_per_step, spec.seed)
     run = TrialRun(spec, adapter, order, steps=budget.steps, log=trial_log(settings.log_folder, spec.number))

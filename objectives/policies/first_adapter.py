@@ -1,0 +1,84 @@
+"""A base that has already learned: a first adapter, as after supervised warm-up, merged into a copy of the model."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from objectives.errors import PolicyError, TaskError
+from objectives.settings.sections import ModelSettings
+from objectives.user_code.modules import find_file
+
+FILES = ("adapter_config.json", "adapter_model.safetensors")
+"""What a PEFT folder holds. Weights of the older kind, `adapter_model.bin`, are pickled, and never read."""
+
+
+def find_adapter(name: str, folders: Sequence[Path]) -> Path:
+    """The folder of the adapter that a study names.
+
+    Raises:
+        PolicyError: where there is none, or it holds no adapter.
+    """
+    try:
+        folder = find_file(name, folders)
+    except TaskError as error:
+        raise PolicyError(f"model.adapter: {error}; allowed: a folder that PEFT's save_pretrained wrote") from error
+    if missing := [file for file in FILES if not (folder / file).is_file()]:
+        raise PolicyError(f"model.adapter: {folder} holds no {missing[0]}; allowed: a folder of PEFT, with safetensors")
+    return folder
+
+
+def with_first_adapter(model: ModelSettings, folders: Sequence[Path], place: Path) -> ModelSettings:
+    """The model to load: a copy with its first adapter merged in, which is made once and found again.
+
+    Merged in float32 and stored in the study's number format. What is trained is a new adapter on top; the base policy,
+    whose score gains are counted from, is the merged one.
+
+    Args:
+        model: As the study names it.
+        folders: Where the adapter is looked for.
+        place: The folder that copies are kept in.
+
+    Raises:
+        PolicyError: where the adapter cannot be read, or is not of this model.
+    """
+    if model.adapter is None:
+        return model
+    adapter = find_adapter(model.adapter, folders)
+    digest = hashlib.sha256(f"{model.path} {model.number_format}".encode())
+    for name in FILES:
+        digest.update((adapter / name).read_bytes())
+    copy = place / f"base-{digest.hexdigest()[:16]}"
+    if not copy.exists():
+        place.mkdir(parents=True, exist_ok=True)
+        # Made aside and moved: another worker may be at it, and whoever is killed leaves no half of a model.
+        aside = Path(tempfile.mkdtemp(prefix="making-", dir=place))
+        try:
+            _merge(model, adapter, aside)
+            aside.rename(copy)
+        except OSError as error:
+            if not copy.exists():
+                raise PolicyError(f"the base with its first adapter cannot be written to {place}: {error}") from error
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+    return model.model_copy(update={"name": str(copy), "adapter": None})
+
+
+def _merge(model: ModelSettings, adapter: Path, folder: Path) -> None:
+    import torch
+    from peft import PeftModel
+    from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    try:
+        base = AutoModelForCausalLM.from_pretrained(model.path, dtype=torch.float32)
+        merged = PeftModel.from_pretrained(base, str(adapter)).merge_and_unload(safe_merge=True)
+        tokenizer = AutoTokenizer.from_pretrained(model.path)
+    except (ValueError, RuntimeError, OSError, KeyError, SafetensorError) as error:
+        told = " ".join(str(error).split())[:300]
+        raise PolicyError(f"model.adapter: {adapter} cannot be merged into {model.name}: {told}") from error
+    merged.to(getattr(torch, model.number_format)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
