@@ -176,6 +176,7 @@ class PackTraining:
                 self._stepper.objective,
                 pad=self._loaded.policy.tokenizer.pad_token_id or 0,
                 device=self._loaded.policy.base.device,
+                order=self._stepper.order,
             )
         for iteration in range(self._settings.learner.num_iterations):
             live = [i for i, run in enumerate(runs) if self._runs.get(run.slot) is run]
@@ -209,14 +210,12 @@ class PackTraining:
             with self._failing(run):
                 if run.slot in unscored:
                     raise unscored[run.slot]
-                pruned = False
                 if news is not None:
                     of_run = news[0][i], news[1][i]
                     told = metrics(*of_run, measured, i, step=run.step, tokens=run.tokens, seconds=run.lap())
                     run.reported(told)
                     self._feed.progress(run.spec.number, told)
-                    pruned = self._feed.pruned(run.spec.number)
-                if run.spent or pruned:
+                if (news is not None and self._feed.pruned(run.spec.number)) or run.spent:
                     self._end(run)
 
     @contextmanager
