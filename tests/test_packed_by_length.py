@@ -83,3 +83,18 @@ def test_batches_that_are_not_divided_keep_the_order_of_sampling():
     options = {"max_grad_norm": 1.0, "micro_batch_size": 4}
     orders = [Stepper(packed, whole.optimizer, whole.objective, prompt_once=o, **options).order for o in (True, False)]
     assert orders == ["groups", "completions"]
+
+
+@pytest.mark.parametrize("dropout_seed", [1, 2])
+def test_a_trial_under_dropout_is_the_same_beside_longer_completions(all_in_float64, dropout_seed):
+    options = {"micro_batch_size": 4, "prompt_once": False, "dropout": 0.3, "longest_prompt": 9}
+
+    def after(members):
+        trials = [Recorded(seed=SEEDS[i], longest_prompt=4 + 3 * i, longest_completion=4 + 4 * i) for i in members]
+        goal = objective(Recorded(seed=0, longest_completion=8), loss_type="dapo")
+        packed, _, stepper = start(torch.float64, trials, goal, order=members, **options)
+        batch, _ = packed_batch(trials, 0, goal, order=stepper.order)
+        stepper.step(range(len(members)), batch, [(dropout_seed + i, 0) for i in members])
+        return packed.weights[members.index(0)]
+
+    torch.testing.assert_close(after([1, 0]), after([0]), rtol=0, atol=EXACT)

@@ -25,7 +25,7 @@ class Dropout:
     """Tokens of the longest prompt that there may be. Masks are drawn for so many, and their last ones used: how far
     neighbours pad a trial's prompts must not move its masks."""
     tokens: int
-    """Tokens of completions that masks are drawn for; a pass may be of fewer."""
+    """The same of completions, on the right."""
 
     def __call__(self, x: Tensor, module: int) -> Tensor:
         """Drops entries of x, of shape [K, n, T, d_in], and scales the rest.

@@ -193,7 +193,7 @@ class Stepper:
             seeds=dropout_seeds(draws, i),
             prompt=sequences.prompts.shape[1],
             longest=self._longest_prompt,
-            tokens=batch.completions.shape[2] - 1,  # the last one predicts nothing, and is not read
+            tokens=self.objective.max_completion_tokens - 1,  # the last one predicts nothing, and is not read
         )
         with self.pack.dropping(dropout):
             return self._backward(batch, i, part, sequences)
