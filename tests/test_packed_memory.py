@@ -86,12 +86,8 @@ def test_a_step_holds_what_the_plan_says_within_a_tenth(tokens, logits_at_once):
     assert live.most == pytest.approx(planned, rel=0.1)
 
 
-@pytest.mark.parametrize(
-    ("checkpointing", "slots", "completions"), [("standard", 4, 4), ("standard", 1, 8), ("off", 2, 2)]
-)
-def test_at_the_shape_of_a_1B_model_a_micro_batch_holds_what_the_plan_says(
-    monkeypatch, checkpointing, slots, completions
-):
+@pytest.mark.parametrize(("checkpointing", "slots", "completions"), [("standard", 4, 4), ("off", 2, 2)])
+def test_at_a_1B_models_shape_a_micro_batch_holds_what_the_plan_says(monkeypatch, checkpointing, slots, completions):
     """Tensors have shapes and no memory: tens of GiB are counted where there are none."""
     monkeypatch.setattr(Head, "_is_last", lambda self, device: True)  # it compares numbers
     prompt = tokens = 512
