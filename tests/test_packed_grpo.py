@@ -8,10 +8,8 @@ import torch
 from transformers import AutoTokenizer
 
 from objectives.learners.packed import scoring
-from objectives.learners.packed.grpo import (
-    Objective,
-    groups_with_signal,
-)
+from objectives.learners.packed.advantages import groups_with_signal
+from objectives.learners.packed.grpo import Objective
 from objectives.learners.trl_objective import objective_arguments
 from objectives.settings.learner import TrlSettings
 from objectives.settings.sections import SHIPPED_MODELS
@@ -100,6 +98,13 @@ def test_weights_after_several_steps_are_those_of_TRL_alone(tokenizer, loss_type
         {"mask_truncated_completions": True, "loss_type": "grpo", "micro_batch_size": 8},
         {"mask_truncated_completions": True, "loss_type": "dr_grpo", "num_iterations": 2},
         {"mask_truncated_completions": True, "loss_type": "bnpo", "beta": 0.1},
+        {"loss_type": "grpo", "importance_sampling_level": "sequence", "epsilon": 0.01, "num_iterations": 2},
+        {"loss_type": "grpo", "importance_sampling_level": "sequence", "beta": 0.1, "micro_batch_size": 8},
+        {"importance_sampling_level": "sequence", "mask_truncated_completions": True, "num_iterations": 2},
+        {"loss_type": "cispo", "epsilon_high": 1.01, "num_iterations": 2},
+        {"loss_type": "cispo", "epsilon_high": 5.0, "num_iterations": 2, "micro_batch_size": 8, "beta": 0.1},
+        {"entropy_coef": 0.1},
+        {"entropy_coef": 0.1, "loss_type": "grpo", "num_iterations": 2, "mask_truncated_completions": True},
         {"weight_decay": 0.5},
         {"adam_beta1": 0.5, "adam_beta2": 0.8},
         {"lr_scheduler_type": "linear"},
@@ -134,7 +139,7 @@ def test_every_other_setting_does_what_it_does_in_TRL(tokenizer, options):
             if "beta" in options and "micro_batch_size" not in options:
                 assert ours.kl[k] == pytest.approx(log["kl"], rel=1e-5)
             assert (ours.kl is None) == ("beta" not in options)
-    if "epsilon" in options:
+    if {"epsilon", "epsilon_high"} & options.keys() and options.get("epsilon_high") != 5.0:
         assert any(ours.clip_ratio[0] > 0 for ours, _ in measured)
 
 

@@ -11,10 +11,12 @@ import torch
 from torch import Tensor
 
 from objectives.engines.protocol import Completion
+from objectives.learners.packed.advantages import advantages, groups_with_signal, nanstd
+from objectives.learners.packed.batch import Batch
 from objectives.learners.packed.by_length import Order, by_length, longest_at
-from objectives.learners.packed.grpo import Objective, advantages, groups_with_signal, nanstd
+from objectives.learners.packed.grpo import Objective
 from objectives.learners.packed.rollouts import Samples
-from objectives.learners.packed.step import Batch, Measured
+from objectives.learners.packed.step import Measured
 from objectives.rewards.calling import RewardSet, Unscored, unscored
 from objectives.trial.messages import StepMetrics
 

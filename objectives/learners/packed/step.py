@@ -5,100 +5,26 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from objectives.learners.packed.batch import Batch
 from objectives.learners.packed.by_length import Order
 from objectives.learners.packed.dropout import Dropout, dropout_seeds
 from objectives.learners.packed.grpo import (
     Objective,
     correction_weights,
     slot_losses,
+    slot_means,
     token_loss,
 )
 from objectives.learners.packed.head import Head
 from objectives.learners.packed.linear import Pack
 from objectives.learners.packed.optimizer import PackedAdamW
 from objectives.learners.packed.prompt_cache import Sequences, completion_logits, plain_completion_logits
-
-
-@dataclass(slots=True, kw_only=True)
-class Batch:
-    """What k trials train on, m of the n completions that each has sampled. The first axis is the trial's."""
-
-    prompts: Tensor
-    """[k, m/G, P], padded on the left; [k, m, P] where completions are ordered by length, and don't share them."""
-    prompt_mask: Tensor
-    completions: Tensor
-    """[k, m, C], padded on the right; those of a prompt side by side."""
-    completion_mask: Tensor
-    signal: Tensor
-    """[k, m]: 0 for completions that are there to make up numbers, else 1."""
-    advantages: Tensor
-    """[k, m]."""
-    sampled: int
-    """n."""
-    tokens: Tensor
-    """[k]: of all n completions, less those that are masked."""
-    sampler_logprobs: Tensor | None = None
-    """[k, m, C]: what the engine says, where it is corrected for."""
-    longest: Sequence[tuple[int, int]] = ()
-    """Tokens of the longest prompt and completion at each of the m places, in any trial; empty where padding
-    stays."""
-    old: list[Tensor] = field(default_factory=list)
-    """For every micro-batch: log-probabilities before the batch's first update."""
-    reference: list[Tensor | None] = field(default_factory=list)
-    """The same by the base policy."""
-    corrections: list[Tensor | None] = field(default_factory=list)
-    """Importance weights for the engine, as of the first update."""
-
-    @property
-    def trials(self) -> int:
-        """How many trials' samples these are."""
-        return len(self.completions)
-
-    def only(self, keep: Sequence[int]) -> Batch:
-        """The samples of some of the trials."""
-
-        def rows(values: Any) -> Any:
-            return [None if value is None else value[list(keep)] for value in values]
-
-        tensors = self.prompts, self.prompt_mask, self.completions, self.completion_mask
-        prompts, prompt_mask, completions, completion_mask = rows(tensors)
-        return Batch(
-            prompts=prompts,
-            prompt_mask=prompt_mask,
-            completions=completions,
-            completion_mask=completion_mask,
-            signal=self.signal[list(keep)],
-            advantages=self.advantages[list(keep)],
-            sampled=self.sampled,
-            tokens=self.tokens[list(keep)],
-            sampler_logprobs=rows([self.sampler_logprobs])[0],
-            # Those of all trials: what is remembered of a micro-batch is as wide as it was.
-            longest=self.longest,
-            old=rows(self.old),
-            reference=rows(self.reference),
-            corrections=rows(self.corrections),
-        )
-
-    def sequences(self, start: int, stop: int) -> Sequences:
-        """Completions from `start` to `stop` of every trial, with their prompts, padded to the longest of these."""
-        group = self.completions.shape[1] // self.prompts.shape[1]
-        # What a micro-batch takes of a group shares its prompt; where groups don't divide, in smaller shares.
-        share = math.gcd(stop - start, group)
-        prompts = torch.arange(start, stop, share, device=self.prompts.device) // group
-        padded = self.prompts.shape[2], self.completions.shape[2]
-        before, after = (max(tokens) for tokens in zip(*(self.longest[start:stop] or [padded]), strict=True))
-        return Sequences(
-            prompts=self.prompts[:, prompts, -before:].flatten(0, 1),
-            prompt_mask=self.prompt_mask[:, prompts, -before:].flatten(0, 1),
-            completions=self.completions[:, start:stop, :after].flatten(0, 1),
-            completion_mask=self.completion_mask[:, start:stop, :after].flatten(0, 1),
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,16 +134,20 @@ class Stepper:
         tokens = token_loss(
             new=new,
             old=batch.old[i],
+            mask=mask,
             advantage=batch.advantages[:, part],
             objective=objective,
             reference=batch.reference[i],
             correction=batch.corrections[i],
         )
-        losses = slot_losses(tokens.loss, mask, completions=batch.sampled, tokens=batch.tokens, objective=objective)
+        count: dict[str, Any] = {"completions": batch.sampled, "tokens": batch.tokens}
+        losses = slot_losses(tokens.loss, mask, **count, objective=objective)
+        if objective.entropy_coef:
+            losses = losses - objective.entropy_coef * slot_means(entropy, mask, **count)
         losses.sum().backward()
         with torch.no_grad():
-            kl = torch.zeros_like(new) if tokens.kl is None else tokens.kl
-            clipped, kl = ((value * mask).sum((1, 2)) / batch.tokens.clamp(min=1) for value in (tokens.clipped, kl))
+            clipped = slot_means(tokens.clipped, mask, **count)
+            kl = torch.zeros_like(clipped) if tokens.kl is None else slot_means(tokens.kl, mask, **count)
             told = batch.signal.unsqueeze(2)
             entropy = (entropy * mask * told[:, part]).sum((1, 2)) / (batch.completion_mask * told).sum((1, 2))
             return torch.stack([losses.detach(), entropy, clipped, kl])
@@ -226,7 +156,9 @@ class Stepper:
         with self._autocast():
             with self._head.aside():
                 given = self._given(self.pack.model, sequences)
-            logps, entropy = self._head.logprobs(given, sequences.completions, self.objective.temperature)
+            logps, entropy = self._head.logprobs(
+                given, sequences.completions, self.objective.temperature, teach=self.objective.entropy_coef > 0
+            )
         return logps.unflatten(0, (trials, -1)), entropy.unflatten(0, (trials, -1))
 
     def _remember(self, batch: Batch, old: Tensor, mask: Tensor, part: slice, sequences: Sequences) -> None:

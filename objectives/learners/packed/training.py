@@ -18,11 +18,12 @@ from objectives.errors import (
     pack_too_large,
 )
 from objectives.learners.packed.alternation import Rollout, Rollouts
+from objectives.learners.packed.batch import Batch
 from objectives.learners.packed.checkpoints import Checkpoints
 from objectives.learners.packed.held_out import HeldOut
 from objectives.learners.packed.rollouts import Samples
 from objectives.learners.packed.scoring import Scored, metrics, score, to_batch
-from objectives.learners.packed.step import Batch, Stepper
+from objectives.learners.packed.step import Stepper
 from objectives.learners.packed.trial_run import TrialRun, begin_run, shared_time, write_error
 from objectives.learners.protocol import TrialFeed
 from objectives.rewards.calling import from_trainer
