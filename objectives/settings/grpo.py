@@ -133,10 +133,9 @@ class GrpoSettings(Section):
     @model_validator(mode="after")
     def _check_clipping(self) -> GrpoSettings:
         if self.loss_type == "cispo":
-            if self.epsilon_high is None or self.epsilon_high < 1:
+            if self.epsilon_high is None:
                 raise ValueError(
-                    f"epsilon_high={self.epsilon_high} bounds the ratio itself with loss_type='cispo'; allowed: 1 or "
-                    "more, as 5.0"
+                    "loss_type='cispo' with epsilon_high=None; allowed: a bound of the ratio itself, as 5.0"
                 )
             if self.delta is not None:
                 raise ValueError(f"delta={self.delta:g} does nothing with loss_type='cispo'; allowed: no delta")

@@ -86,7 +86,8 @@ class TrlSettings(GrpoSettings):
     """The learner: `trl`, also where the section has no name."""
 
     algorithm: Literal["grpo"] = "grpo"
-    """TRL's GRPOTrainer has one; its RLOOTrainer takes no rollouts from elsewhere."""
+    """A completion's reward is compared with its group's mean. Others are of `packed` alone: TRL's RLOOTrainer takes no
+    rollouts from elsewhere."""
 
     optim: TrlOptimizer = "adamw_torch"
     """The optimizer, as Transformers names it. 8-bit and paged ones are bitsandbytes'."""

@@ -51,7 +51,7 @@ def _run_rows(evidence: Evidence) -> list[tuple[str, str]]:
         ("importance-sampling correction", config.learner.importance_sampling_correction),
         ("learning rate over a trial", config.learner.schedule),
         ("optimizer", config.learner.optimizer),
-        ("loss", f"{config.learner.loss_type}, {config.learner.clipping}"),
+        ("loss", f"{config.learner.loss}, {config.learner.clipping}"),
         (
             "episode budget of a trial",
             f"{episodes:,} completions: {budget.steps} steps, {budget.prompts_per_step} prompts x {budget.group_size}",
