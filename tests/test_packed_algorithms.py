@@ -118,7 +118,7 @@ def test_every_group_has_a_say_where_entropy_is_rewarded():
         (["algorithm=rloo", "importance_sampling_correction=token_mask"], "with algorithm='rloo', which has none"),
         (["algorithm=reinforce_plus_plus", "scale_rewards=none"], "scale_rewards='none' with algorithm='reinforce_"),
         (["algorithm=ppo"], "algorithm.*'reinforce_plus_plus'.*given: 'ppo'"),
-        (["loss_type=cispo"], "'cispo' with epsilon_high=None; allowed: a bound of the ratio itself, as 5.0"),
+        (["loss_type=cispo"], "'cispo' with epsilon_high=None; allowed: a bound of the ratio, as 5.0"),
         (["loss_type=cispo", "epsilon_high=5", "delta=7"], "delta=7 does nothing with loss_type='cispo'"),
         (["entropy_coef=-1"], "entropy_coef.*greater than or equal to 0"),
     ],

@@ -134,9 +134,7 @@ class GrpoSettings(Section):
     def _check_clipping(self) -> GrpoSettings:
         if self.loss_type == "cispo":
             if self.epsilon_high is None:
-                raise ValueError(
-                    "loss_type='cispo' with epsilon_high=None; allowed: a bound of the ratio itself, as 5.0"
-                )
+                raise ValueError("loss_type='cispo' with epsilon_high=None; allowed: a bound of the ratio, as 5.0")
             if self.delta is not None:
                 raise ValueError(f"delta={self.delta:g} does nothing with loss_type='cispo'; allowed: no delta")
             return self

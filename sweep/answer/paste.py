@@ -29,7 +29,7 @@ class LowerCeiling:
 
 
 def paste_calls(config: StudyFile, *, r: int, alpha: int) -> str:
-    """`from_pretrained` at the ceiling that r needs, and `get_peft_model`; what else the rank was found with, if any."""
+    """`from_pretrained` at the ceiling that r needs, and `get_peft_model`; and the objective, where it is another."""
     model = config.model
     modules = ", ".join(map(json.dumps, model.target_modules))
     shipped = model.name.startswith("shipped/")
@@ -58,10 +58,10 @@ model = FastLanguageModel.get_peft_model(
 
 
 def _objective(learner: LearnerSettings) -> str:
-    """Arguments of GRPOConfig without which another objective would be trained; empty for GRPO with ratios of tokens."""
+    """A comment: what GRPOConfig is to be given besides; empty for GRPO with a ratio of each token."""
     if learner.algorithm != "grpo":
-        own = "TRL's RLOOTrainer" if learner.algorithm == "rloo" else "nothing in TRL"
-        return f"\n# The study trained by {learner.loss}: TRL's GRPOTrainer does not have it, {own} does."
+        where = "in TRL that is RLOOTrainer, not GRPOTrainer" if learner.algorithm == "rloo" else "TRL does not have it"
+        return f"\n# The study trained by {learner.loss}; {where}."
     given: dict[str, object] = {}
     if learner.loss_type == "cispo":
         given |= {"loss_type": "cispo", "epsilon_high": learner.clip_above}
