@@ -59,13 +59,14 @@ class LiveBytes(TorchDispatchMode):
         self._now -= self._live.pop(key, 0)
 
 
+@pytest.mark.parametrize(("entropy_coef", "logit_copies"), [(0.0, 4), (0.1, 5)])
 @pytest.mark.parametrize("tokens", [64, 160])
 @pytest.mark.parametrize("logits_at_once", [None, 40 * SHAPE["vocab_size"]])
-def test_a_step_holds_what_the_plan_says_within_a_tenth(tokens, logits_at_once):
+def test_a_step_holds_what_the_plan_says_within_a_tenth(tokens, logits_at_once, entropy_coef, logit_copies):
     torch.manual_seed(0)
     model = LlamaForCausalLM(LlamaConfig(**SHAPE)).train()
     packed, optimizer = make_pack([lora(8)] * SLOTS, r_max=8, base=model)
-    objective = Objective(loss_type="dapo", group_size=GROUP, max_completion_tokens=tokens)
+    objective = Objective(loss_type="dapo", group_size=GROUP, max_completion_tokens=tokens, entropy_coef=entropy_coef)
     stepper = Stepper(packed, optimizer, objective, max_grad_norm=1.0)
     stepper._head = Head(packed, at_once=logits_at_once or 2**40)
     own = (packed.weights, packed.gradients, optimizer.first, optimizer.second)
@@ -82,6 +83,7 @@ def test_a_step_holds_what_the_plan_says_within_a_tenth(tokens, logits_at_once):
         checkpointing="off",
         logits_at_once=logits_at_once,
         repeats_keys=True,
+        logit_copies=logit_copies,
     )
     assert live.most == pytest.approx(planned, rel=0.1)
 

@@ -113,6 +113,7 @@ def study_footprint(
         slots=config.learner.slots,
         packed=config.learner.name == "packed",
         on_gpu=placed.on_gpu,
+        entropy_bonus=config.learner.entropy_coef > 0,
     )
     ceiling = max_lora_rank or config.engine_max_lora_rank
     return footprint(shape, workload, engine=placed.engine, max_lora_rank=ceiling, r=config.search_space().r[-1])
