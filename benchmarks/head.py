@@ -101,7 +101,7 @@ def random_batch(vocabulary: int, *, prompt: int, slots: int, completions: int, 
     """
     import torch
 
-    from objectives.learners.packed.step import Batch
+    from objectives.learners.packed.batch import Batch
 
     shape, generator = (slots, completions, tokens), torch.Generator().manual_seed(0)
     prompts = torch.randint(vocabulary, (slots, 1, prompt), generator=generator)

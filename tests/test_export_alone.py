@@ -45,6 +45,8 @@ epsilon_high = 0.28
 delta = 4.0
 mask_truncated_completions = true
 loss_type = "dr_grpo"
+importance_sampling_level = "sequence"
+entropy_coef = 0.01
 lr_scheduler_type = "cosine_with_min_lr"
 min_lr_rate = 0.1
 warmup_ratio = 0.5
@@ -132,7 +134,8 @@ def test_the_script_trains_with_the_studys_settings(folder):
     given = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
     said = {
         "top_p": 0.9, "top_k": 50, "min_p": 0.01, "repetition_penalty": 1.1, "epsilon": 0.2, "epsilon_high": 0.28,
-        "delta": 4.0, "loss_type": "dr_grpo", "lr_scheduler_type": "cosine_with_min_lr",
+        "delta": 4.0, "loss_type": "dr_grpo", "importance_sampling_level": "sequence",
+        "entropy_coef": 0.01, "lr_scheduler_type": "cosine_with_min_lr",
         "lr_scheduler_kwargs": {"min_lr_rate": 0.1}, "warmup_steps": 0.5, "weight_decay": 0.01, "adam_beta1": 0.9,
         "adam_beta2": 0.99, "optim": "adamw_torch", "chat_template_kwargs": {"style": "Asked"},
         # TRL's own would mask what ends at a stop text, too.

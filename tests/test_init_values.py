@@ -106,6 +106,19 @@ def test_what_changes_learning_and_has_no_key_is_said(converted, given, said):
     assert said is None or said in made.files["REPORT.md"]
 
 
+def test_gspo_and_cispo_are_carried_over(converted):
+    def learner(given):
+        made = converted(LOAD, DATA, REWARD, TRAIN.replace("max_steps = 250,", f"max_steps = 250, {given},"))
+        return made, study_of(made)["learner"]
+
+    made, gspo = learner("importance_sampling_level = 'sequence', loss_type = 'grpo', entropy_coef = 0.01")
+    assert (gspo["importance_sampling_level"], gspo["loss_type"], gspo["entropy_coef"]) == ("sequence", "grpo", 0.01)
+    assert made.draft.unsaid == []
+    assert learner("loss_type = 'cispo', epsilon_high = 5.0, delta = 9.0")[1]["epsilon_high"] == 5.0
+    assert learner("loss_type = 'cispo', epsilon = 0.3")[1]["epsilon_high"] == 0.3  # as TRL has it
+    assert "GRPOConfig(loss_type='luspo')" in learner("loss_type = 'luspo'")[0].files["REPORT.md"]
+
+
 def test_callbacks_and_trainers_of_their_own_are_said(converted):
     own = TRAIN.replace("GRPOTrainer(", "MyGRPOTrainer(callbacks = [Cools()], ")
     made = converted(LOAD, DATA, REWARD, "from mine import MyGRPOTrainer", own)

@@ -6,7 +6,8 @@ import torch
 from trl.trainer.utils import nanstd
 
 from objectives.engines.protocol import Completion
-from objectives.learners.packed.grpo import Objective, advantages, correction_weights, slot_losses
+from objectives.learners.packed.advantages import advantages
+from objectives.learners.packed.grpo import Objective, correction_weights, slot_losses
 from objectives.learners.packed.rollouts import Samples
 from objectives.learners.packed.scoring import to_batch
 

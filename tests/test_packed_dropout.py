@@ -33,8 +33,8 @@ def trained(make, tiny, *specs, slots=1, p=P, **learner):
 
 
 def masks(*, seeds, prompt, tokens, module=0, n=4, width=64):
-    x = torch.ones(len(seeds), n, tokens, width)
-    return Dropout(p=P, seeds=seeds, prompt=prompt, longest=10)(x, module)
+    x = torch.ones(len(seeds), n, prompt + tokens, width)
+    return Dropout(p=P, seeds=seeds, prompt=prompt, longest=10, tokens=200)(x, module)
 
 
 def test_a_mask_keeps_its_share_and_scales_it():
@@ -50,7 +50,7 @@ def test_an_adapter_sees_what_its_mask_leaves_and_the_base_sees_all():
     for k in range(2):
         module.set_slot(k, torch.randn(3, 6), torch.randn(5, 3), 0.5)
     x = torch.randn(4, 7, 6)
-    dropout = Dropout(p=P, seeds=(1, 2), prompt=3, longest=3)
+    dropout = Dropout(p=P, seeds=(1, 2), prompt=3, longest=3, tokens=4)
     with packed.dropping(dropout):
         y = packed.model(x)
     left = dropout(x.unflatten(0, (2, 2)), 0)
@@ -69,10 +69,10 @@ def test_a_mask_is_of_its_seed_and_module_and_not_of_its_neighbours():
     assert dropout_seeds([(0, 0)], 0) != dropout_seeds([(0, 1)], 0) != dropout_seeds([(0, 0)], 1)
 
 
-def test_a_mask_does_not_move_with_the_padding_of_prompts():
-    """A neighbour's longer prompts pad a trial's own on the left; what follows the padding is dropped as before."""
+def test_a_mask_does_not_move_with_padding():
+    """A neighbour pads a trial's prompts on the left, its completions on the right; the rest is dropped as before."""
     short, long = masks(seeds=(7,), prompt=5, tokens=9), masks(seeds=(7,), prompt=8, tokens=12)
-    assert short[0, 0].equal(long[0, 0, 3:])
+    assert short.equal(long[:, :, 3:-3])
 
 
 def test_a_trial_in_a_pack_is_the_one_that_it_is_alone(make, tiny):

@@ -7,43 +7,31 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from objectives.engines.protocol import Completion
 from objectives.learners.packed import scoring
-from objectives.learners.packed.grpo import (
-    Objective,
-    groups_with_signal,
-)
-from objectives.learners.packed.learner import learner_adamw, learner_objective
-from objectives.learners.packed.linear import pack
-from objectives.learners.packed.optimizer import PackedAdamW
-from objectives.learners.packed.rollouts import Samples
-from objectives.learners.packed.schedule import learner_schedule, schedule
-from objectives.learners.packed.scoring import to_batch
-from objectives.learners.packed.step import Stepper
+from objectives.learners.packed.advantages import groups_with_signal
+from objectives.learners.packed.grpo import Objective
 from objectives.learners.trl_objective import objective_arguments
-from objectives.lora import TARGET_MODULES
-from objectives.settings.learner import PackedSettings, TrlSettings
+from objectives.settings.learner import TrlSettings
 from objectives.settings.sections import SHIPPED_MODELS
 from tests.support.packed import (
-    END,
     Recorded,
     differences,
-    fill_B,
-    lora,
     padding,
-    peft_model,
-    random_model,
-    reward,
-    take_from,
     trl_run,
 )
+from tests.support.packed_steps import (
+    ADVANTAGES,
+    EXACT,
+    LORAS,
+    RATES,
+    objective,
+    packed_batch,
+    packed_with,
+    recorded_rewards,
+    start,
+    train,
+)
 
-LORAS = (lora(2, 8), lora(8, 16))
-RATES = (1e-2, 3e-3)
-EXACT = 1e-10
-"""In float64, where both run the very same sequences."""
-ADVANTAGES = 1e-7
-"""The same, with advantages that both compute in float32, in another order."""
 CLOSE = 2e-6
 """In float64, where positions or attention's shapes differ: norms and rotary embeddings of these models are computed
 in float32 whatever their weights are in. A step moves weights by up to 1e-2."""
@@ -55,60 +43,6 @@ CORRECTIONS = ("sequence_mask", "sequence_truncate", "token_mask", "token_trunca
 @pytest.fixture(scope="module")
 def tokenizer():
     return AutoTokenizer.from_pretrained(SHIPPED_MODELS / "tiny", padding_side="left")
-
-
-def objective(recorded, **options):
-    return Objective(
-        **{"loss_type": "dapo"} | options,
-        group_size=recorded.group,
-        max_completion_tokens=recorded.longest_completion,
-    )
-
-
-def recorded_rewards(trials, rollout):
-    """The rewards of a recorded rollout of each trial."""
-    return torch.tensor([reward(*[trial.rollout(rollout)[1]] * 3) for trial in trials])
-
-
-def packed_batch(trials, rollout, goal, dtype=torch.float32, rewards=None):
-    """The batch that a pack trains on, from the recorded rollouts of its trials, with their rewards or others."""
-    samples = []
-    for recorded in trials:
-        prompts, completions, logprobs = recorded.rollout(rollout)
-        sampled = [
-            Completion(token_ids=t, logprobs=p, truncated=t[-1] != END)
-            for t, p in zip(completions, logprobs, strict=True)
-        ]
-        samples.append(Samples(rows=[], prompts=prompts, completions=sampled))
-    rewards = recorded_rewards(trials, rollout) if rewards is None else rewards
-    batch, silent = to_batch(samples, rewards, goal, pad=0, device=torch.device("cpu"))
-    if batch.sampler_logprobs is not None:
-        batch.sampler_logprobs = batch.sampler_logprobs.to(dtype)
-    return batch, silent
-
-
-def start(dtype, trials, goal, *, order=None, max_grad_norm=1.0, filled=True, rates=None, adamw=None, **stepper):
-    """A pack whose slots hold the adapters of some of LORAS, and the PEFT models that hold the same."""
-    base, order = random_model(dtype=dtype), range(len(trials)) if order is None else order
-    models = [peft_model(base, LORAS[i], seed=i) for i in order]
-    if filled:
-        models = [fill_B(model, i) for model, i in zip(models, order, strict=True)]
-    packed = pack(base, TARGET_MODULES, slots=len(models), r_max=8)
-    optimizer = PackedAdamW(packed.weights, packed.gradients, **adamw or {})
-    for k, i in enumerate(order):
-        take_from(packed, k, models[k], LORAS[i].scaling)
-        optimizer.reset(k, RATES[i], rates or schedule("constant", steps=1))
-    return packed, models, Stepper(packed, optimizer, goal, max_grad_norm=max_grad_norm, **stepper)
-
-
-def train(packed, stepper, trials, goal, *, steps, iterations=1, dtype=torch.float32):
-    """Several steps of a pack on recorded rollouts."""
-    measured = []
-    for step in range(steps):
-        if step % iterations == 0:
-            batch, silent = packed_batch(trials, step // iterations, goal, dtype)
-        measured.append((stepper.step(range(packed.slots), batch), silent))
-    return measured
 
 
 @pytest.mark.parametrize("iterations", [1, 2])
@@ -164,6 +98,13 @@ def test_weights_after_several_steps_are_those_of_TRL_alone(tokenizer, loss_type
         {"mask_truncated_completions": True, "loss_type": "grpo", "micro_batch_size": 8},
         {"mask_truncated_completions": True, "loss_type": "dr_grpo", "num_iterations": 2},
         {"mask_truncated_completions": True, "loss_type": "bnpo", "beta": 0.1},
+        {"loss_type": "grpo", "importance_sampling_level": "sequence", "epsilon": 0.01, "num_iterations": 2},
+        {"loss_type": "grpo", "importance_sampling_level": "sequence", "beta": 0.1, "micro_batch_size": 8},
+        {"importance_sampling_level": "sequence", "mask_truncated_completions": True, "num_iterations": 2},
+        {"loss_type": "cispo", "epsilon_high": 1.01, "num_iterations": 2},
+        {"loss_type": "cispo", "epsilon_high": 5.0, "num_iterations": 2, "micro_batch_size": 8, "beta": 0.1},
+        {"entropy_coef": 0.1},
+        {"entropy_coef": 0.1, "loss_type": "grpo", "num_iterations": 2, "mask_truncated_completions": True},
         {"weight_decay": 0.5},
         {"adam_beta1": 0.5, "adam_beta2": 0.8},
         {"lr_scheduler_type": "linear"},
@@ -198,30 +139,8 @@ def test_every_other_setting_does_what_it_does_in_TRL(tokenizer, options):
             if "beta" in options and "micro_batch_size" not in options:
                 assert ours.kl[k] == pytest.approx(log["kl"], rel=1e-5)
             assert (ours.kl is None) == ("beta" not in options)
-    if "epsilon" in options:
+    if {"epsilon", "epsilon_high"} & options.keys() and options.get("epsilon_high") != 5.0:
         assert any(ours.clip_ratio[0] > 0 for ours, _ in measured)
-
-
-def packed_with(trials, options):
-    """Four steps of a pack on recorded rollouts under a study's settings, its models, and what was measured."""
-    learner = PackedSettings(name="packed", **options)
-    goal = learner_objective(learner, group_size=trials[0].group, max_completion_tokens=trials[0].longest_completion)
-    # TRL's reference is the adapter as it was handed over; a trial's starts at nothing, so that it is the base.
-    packed, models, stepper = start(
-        torch.float64,
-        trials,
-        goal,
-        rates=learner_schedule(learner, steps=4),
-        adamw=learner_adamw(learner),
-        micro_batch_size=learner.micro_batch_size,
-        prompt_once=False,
-        filled=False,
-    )
-    return (
-        packed,
-        models,
-        train(packed, stepper, trials, goal, steps=4, iterations=learner.num_iterations, dtype=torch.float64),
-    )
 
 
 @pytest.mark.parametrize("correction", CORRECTIONS)
@@ -260,7 +179,7 @@ def test_groups_without_a_signal_are_left_out_and_change_nothing(
 
     def weights():
         packed, _, stepper = start(torch.float64, trials, goal, micro_batch_size=micro_batch_size, max_grad_norm=0.02)
-        made, _ = packed_batch(trials, 0, goal, rewards=own)
+        made, _ = packed_batch(trials, 0, goal, rewards=own, order=stepper.order)
         return packed.weights, [stepper.step(range(2), made) for _ in range(3)], made.completions.shape[1]
 
     some, measured, left = weights()

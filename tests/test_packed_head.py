@@ -19,26 +19,27 @@ def filled_pack(family="Llama"):
     return packed
 
 
-def computed(packed, head, tokens):
-    """Log-probabilities, entropies, and gradients of the adapters."""
-    with head.aside():
-        given = packed.model(tokens, use_cache=False).logits
-    logps, entropy = head.logprobs(given, tokens, 0.7)
-    (logps * torch.linspace(1, 2, logps.numel(), dtype=logps.dtype).view_as(logps)).sum().backward()
+def learned(packed, logps, entropy):
+    """Log-probabilities, entropies, and gradients of the adapters, from entropies too where those have any."""
+    weights = torch.linspace(1, 2, logps.numel(), dtype=logps.dtype).view_as(logps)
+    (weights * (logps + 2 * entropy)).sum().backward()
     packed.collect_gradients()
-    return logps.detach(), entropy, packed.gradients.clone()
+    return logps.detach(), entropy.detach(), packed.gradients.clone()
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("some", [1, 3, 5])
-def test_in_parts_everything_is_what_it_is_as_a_whole(family, some):
+@pytest.mark.parametrize("teach", [False, True])
+def test_in_parts_everything_is_what_it_is_as_a_whole(family, some, teach):
     packed = filled_pack(family)
     tokens = torch.randint(2, VOCABULARY, (4, 6), generator=torch.Generator().manual_seed(0))
-    in_parts = computed(packed, Head(packed, at_once=some * VOCABULARY), tokens)
-    logps, entropy = logprobs(packed.model(tokens, use_cache=False).logits, tokens, 0.7)
-    (logps * torch.linspace(1, 2, logps.numel(), dtype=logps.dtype).view_as(logps)).sum().backward()
-    packed.collect_gradients()
-    for found, whole in zip(in_parts, (logps, entropy, packed.gradients), strict=True):
+    head = Head(packed, at_once=some * VOCABULARY)
+    with head.aside():
+        given = packed.model(tokens, use_cache=False).logits
+    in_parts = learned(packed, *head.logprobs(given, tokens, 0.7, teach=teach))
+    logits = packed.model(tokens, use_cache=False).logits
+    as_a_whole = learned(packed, *logprobs(logits, tokens, 0.7, teach=teach))
+    for found, whole in zip(in_parts, as_a_whole, strict=True):
         torch.testing.assert_close(found, whole, rtol=0, atol=1e-10)
     assert packed.gradients.abs().max() > 1e-3
 

@@ -22,6 +22,7 @@ from sweep.study.reading import load_study
 from tests.support.packed_trials import Engine, Feed, learners, spec
 
 LEARNERS = {"trl": TrlLearner, "packed": PackedLearner}
+GSPO = {"loss_type": "grpo", "importance_sampling_level": "sequence"}
 
 
 @pytest.fixture
@@ -139,6 +140,34 @@ def test_dropout_is_a_function_of_the_trials_seed_and_is_left_out_of_rollouts(ma
     assert other[0].grad_norm != pytest.approx(dropped[0].grad_norm, rel=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("said", "pasted"),
+    [
+        ([], ""),
+        (["importance_sampling_level=sequence", "loss_type=grpo"],
+         "# The study trained with these arguments of TRL's GRPOConfig: loss_type=\"grpo\", "
+         "importance_sampling_level=\"sequence\""),
+        (["loss_type=cispo", "epsilon_high=5", "entropy_coef=0.01"],
+         "# The study trained with these arguments of TRL's GRPOConfig: loss_type=\"cispo\", epsilon_high=5.0, "
+         "entropy_coef=0.01"),
+        (["algorithm=rloo"], "# The study trained by RLOO; in TRL that is RLOOTrainer, not GRPOTrainer."),
+        (["algorithm=reinforce_plus_plus"], "# The study trained by REINFORCE++, dapo loss; TRL does not have it."),
+    ],
+)  # fmt: skip
+def test_what_is_pasted_says_the_objective_where_it_is_another(said, pasted):
+    config = load_study("tiny", [f"learner.{each}" for each in said])
+    assert paste_calls(config, r=4, alpha=8).rpartition("\n)")[2].strip() == pasted
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+@pytest.mark.parametrize("said", [GSPO, {"loss_type": "cispo", "epsilon_high": 5.0}])
+def test_both_learners_train_by_gspo_and_cispo(make, learner, said):
+    feed = Feed(spec(0))
+    make(LEARNERS[learner], steps=2, num_iterations=2, **said).serve(feed)
+    assert not feed.failures
+    assert feed.of(0)[0].grad_norm > 0 and feed.of(0)[0].clip_ratio == 0
+
+
 def test_a_studys_trials_have_its_dropout():
     config = load_study("tiny", ["learner.name=trl", "model.lora_dropout=0.1"])
     assert largest_trial(config).lora.dropout == 0.1
@@ -184,7 +213,8 @@ for said in json.loads(sys.argv[1]):
 )
 def test_what_unsloth_makes_of_TRLs_config_on_a_gpu_is_what_the_study_says(tmp_path):
     said = [
-        {}, {"loss_type": "dr_grpo"}, {"loss_type": "grpo", "scale_rewards": "none"}, {"optim": "adamw_8bit"},
+        {"loss_type": "cispo", "epsilon_high": 5.0, "entropy_coef": 0.01},
+        GSPO, {}, {"loss_type": "dr_grpo"}, {"loss_type": "grpo", "scale_rewards": "none"}, {"optim": "adamw_8bit"},
         {"loss_type": "bnpo", "beta": 0.01, "weight_decay": 0.1, "delta": 3.0, "warmup_ratio": 0.1,
          "lr_scheduler_type": "cosine_with_min_lr", "min_lr_rate": 0.1},
     ]  # fmt: skip

@@ -32,7 +32,7 @@ def step_metrics(
         # Unsloth 2026.10 logs a zero where there is none.
         kl=logs.get("kl") if beta else None,
         unscored=unscored,
-        clip_ratio=logs.get("clip_ratio/region_mean"),
+        clip_ratio=logs.get("clip_ratio/region_mean", logs.get("cispo_clip_ratio")),
         loss=logs.get("loss"),
         grad_norm=logs.get("grad_norm"),
         rewards=_by_function(logs, "mean"),

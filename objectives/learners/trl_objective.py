@@ -25,7 +25,8 @@ def objective_arguments(learner: GrpoSettings) -> dict[str, Any]:
         "epsilon_high": learner.clip_above,
         "delta": learner.delta,
         "scale_rewards": learner.scale_rewards,
-        "importance_sampling_level": "token",
+        "importance_sampling_level": learner.importance_sampling_level,
+        "entropy_coef": learner.entropy_coef,
         # Of mixtures of experts: the packed learner has no such loss, and Unsloth none where it is unset.
         "router_aux_loss_coef": 0.0,
         # The engine's word for what was cut goes with the rollout: TRL knows one end token, and models have several.

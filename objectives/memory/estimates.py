@@ -71,12 +71,13 @@ def training_activation_bytes(
     checkpointing: str,
     logits_at_once: int | None = None,
     repeats_keys: bool = False,
+    logit_copies: int = 4,
 ) -> int:
     """The peak of one forward and backward pass.
 
     Layers x `layer_activation_bytes` without checkpointing; with it, one layer's and the input of every layer, which
-    Unsloth moves to the host. Plus logits over the completions: as computed, divided by the temperature, and the
-    gradients of both, so 4 x tokens x vocabulary elements.
+    Unsloth moves to the host. Plus logits over the completions, `logit_copies` x tokens x vocabulary elements: as
+    computed, divided by the temperature, and the gradients of both.
 
     Args:
         shape: Of the base model.
@@ -89,6 +90,7 @@ def training_activation_bytes(
         logits_at_once: Tokens x vocabulary, at most; None for those of all completions. What the output layer reads,
             twice, and the gradients of both, are then there for all.
         repeats_keys: See `layer_activation_bytes`.
+        logit_copies: A bonus for entropy keeps more than 4: probabilities, and in TRL 1.13 their logarithms.
     """
     tokens, size = sequences * sequence_tokens, BYTES_PER_ELEMENT[dtype]
     layer = layer_activation_bytes(shape, dtype, tokens=tokens, repeats_keys=repeats_keys)
@@ -96,7 +98,7 @@ def training_activation_bytes(
     # Logits are computed for completions alone: TRL and the packed learner leave the prompt's out.
     completions = sequences * min(completion_tokens, sequence_tokens)
     held = completions * shape.vocab
-    logits = 4 * min(held, logits_at_once or held) * BYTES_PER_ELEMENT[logits_dtype]
+    logits = logit_copies * min(held, logits_at_once or held) * BYTES_PER_ELEMENT[logits_dtype]
     if logits_at_once is not None and held > logits_at_once:
         logits += 4 * completions * shape.hidden * size
     body = {"off": shape.layers * layer, "standard": layer + inputs}.get(checkpointing, layer)

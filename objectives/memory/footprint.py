@@ -43,6 +43,7 @@ class Workload:
     packed: bool = False
     """Whether a pack trains them: each in a slot that is padded to the ceiling, all of a half in one pass."""
     on_gpu: bool = False
+    entropy_bonus: bool = False
 
     @property
     def sequences(self) -> int:
@@ -174,6 +175,7 @@ def _training(shape: ModelShape, workload: Workload, *, r: int) -> tuple[int, in
         completion_tokens=workload.completion_tokens,
         checkpointing=checkpointing,
         repeats_keys=workload.packed,
+        logit_copies=4 + workload.entropy_bonus * (1 if workload.packed else 2),
         logits_at_once=LOGITS_AT_ONCE if workload.packed and not shape.family.caps_logits else None,
     )
     # Backward passes leave gradients on the modules, from where a pack collects them into its own.

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 from pydantic import Discriminator, Field, Tag, ValidationInfo, model_validator
 
 from objectives.settings.dpo import DpoSettings
-from objectives.settings.grpo import Correction, GrpoSettings
+from objectives.settings.grpo import SETTLED, Correction, GrpoSettings
 from objectives.settings.training import Tracker, TrlOptimizer
 
 CPU_SLOTS = 4
@@ -62,6 +62,15 @@ class PackedSettings(GrpoSettings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _check_correction(self) -> PackedSettings:
+        correction = self.importance_sampling_correction
+        if self.algorithm == "rloo" and correction != "none":
+            raise ValueError(
+                f"importance_sampling_correction={correction!r} with algorithm='rloo', which has none; allowed: 'none'"
+            )
+        return self
+
     @property
     def slots(self) -> int:
         """Trials that run at once. A pack whose size nobody has chosen yet has that of one on a CPU."""
@@ -73,6 +82,10 @@ class TrlSettings(GrpoSettings):
 
     name: Literal["trl"] = "trl"
     """The learner: `trl`, also where the section has no name."""
+
+    algorithm: Literal["grpo"] = "grpo"
+    """A completion's reward is compared with its group's mean. Others are of `packed` alone: TRL's RLOOTrainer takes no
+    rollouts from elsewhere."""
 
     optim: TrlOptimizer = "adamw_torch"
     """The optimizer, as Transformers names it. 8-bit and paged ones are bitsandbytes'."""
@@ -92,6 +105,11 @@ class TrlSettings(GrpoSettings):
         if not info.context:
             # Earlier versions let a TRL study name a pack_size, which nothing read: those stored so must still load.
             given = {key: value for key, value in given.items() if key != "pack_size"}
+        algorithm = given.get("algorithm", "grpo")
+        if algorithm in SETTLED and algorithm != "grpo":
+            raise ValueError(
+                f"algorithm={algorithm!r} needs name = 'packed': TRL's GRPOTrainer does not have it; allowed: 'grpo'"
+            )
         correction = given.get("importance_sampling_correction", "none")
         if correction != "none" and correction in get_args(Correction):
             raise ValueError(

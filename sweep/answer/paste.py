@@ -9,6 +9,8 @@ from objectives.errors import TrialError
 from objectives.memory.config_files import find_config
 from objectives.memory.exact import engine_memory
 from objectives.memory.shape import read_shape
+from objectives.settings.dpo import DpoSettings
+from objectives.settings.learner import LearnerSettings
 from objectives.settings.sections import ModelSettings
 from sweep.study.ceilings import engine_ceiling
 from sweep.study.file import StudyFile
@@ -28,7 +30,7 @@ class LowerCeiling:
 
 
 def paste_calls(config: StudyFile, *, r: int, alpha: int) -> str:
-    """`from_pretrained` at the ceiling that r needs, and `get_peft_model`."""
+    """`from_pretrained` at the ceiling that r needs, and `get_peft_model`; and the objective, where it is another."""
     model = config.model
     modules = ", ".join(map(json.dumps, model.target_modules))
     shipped = model.name.startswith("shipped/")
@@ -55,7 +57,25 @@ model = FastLanguageModel.get_peft_model(
     bias="none",
     use_gradient_checkpointing={checkpointing_argument(model)},
     use_rslora={config.space.use_rslora[0]},
-)"""
+){_objective(config.learner)}"""
+
+
+def _objective(learner: LearnerSettings) -> str:
+    """A comment: what GRPOConfig is to be given besides; empty for GRPO with a ratio of each token."""
+    if isinstance(learner, DpoSettings):
+        return f"\n# The study trained with TRL's DPOTrainer: {learner.objective}."
+    if learner.algorithm != "grpo":
+        where = "in TRL that is RLOOTrainer, not GRPOTrainer" if learner.algorithm == "rloo" else "TRL does not have it"
+        return f"\n# The study trained by {learner.loss}; {where}."
+    given: dict[str, object] = {}
+    if learner.loss_type == "cispo":
+        given |= {"loss_type": "cispo", "epsilon_high": learner.clip_above}
+    if learner.importance_sampling_level != "token":
+        given |= {"loss_type": learner.loss_type, "importance_sampling_level": learner.importance_sampling_level}
+    if learner.entropy_coef:
+        given["entropy_coef"] = learner.entropy_coef
+    arguments = ", ".join(f"{name}={json.dumps(value)}" for name, value in given.items())
+    return f"\n# The study trained with these arguments of TRL's GRPOConfig: {arguments}" if given else ""
 
 
 def ceiling_saving(config: StudyFile, *, r: int) -> str:

@@ -9,10 +9,11 @@ from objectives.tasks.user_files import own_files, own_modules
 from sweep.html_report.contents import Evidence
 from sweep.html_report.study_toml import study_toml
 from sweep.storage.attributes import SEED
-from sweep.study.file import VerdictSection
+from sweep.study.file import StudyFile, VerdictSection
 
 LEARNERS = {
     "trl": "TRL's GRPOTrainer (learner.name = trl), one trial at a time",
+    "dpo": "TRL's DPOTrainer (learner.name = dpo), one trial at a time",
     "packed": "packed (learner.name = packed): up to {pack_size} trials at once",
 }
 HARDWARE = {
@@ -42,8 +43,6 @@ def method(evidence: Evidence) -> dict[str, Any]:
 
 def _run_rows(evidence: Evidence) -> list[tuple[str, str]]:
     config, facts, summary = evidence.config, evidence.summary.facts, evidence.summary
-    budget = config.budget
-    episodes = config.worker_settings(Path()).episodes
     rows = [
         ("base model", config.model.name),
         ("policy, engine", f"{facts.get('policy', config.model.policy)}, {facts.get('engine', config.model.engine)}"),
@@ -52,11 +51,8 @@ def _run_rows(evidence: Evidence) -> list[tuple[str, str]]:
         ("learning rate over a trial", config.learner.schedule),
         ("optimizer", config.learner.optimizer),
         ("objective", config.learner.objective),
-        (
-            "episode budget of a trial",
-            f"{episodes:,} completions: {budget.steps} steps, {budget.prompts_per_step} prompts x {budget.group_size}",
-        ),
-        ("held-out prompts", f"{config.task.held_out_prompts:,} at most, sampled at {config.learner.sampling}"),
+        ("episode budget of a trial", _episodes(config)),
+        ("held-out prompts", f"{config.task.held_out_prompts:,} at most{_sampled(config)}"),
         (
             "search",
             f"a design of {config.search.points_per_rank} points per rank, spread over the ladders, the same for all; "
@@ -68,6 +64,18 @@ def _run_rows(evidence: Evidence) -> list[tuple[str, str]]:
         first = min(trial.user_attrs[SEED] for trial in evidence.confirmation_trials)
         rows.append(("confirmation seeds", _span([first, first + evidence.confirmed.confirmation.scores.shape[1] - 1])))
     return rows
+
+
+def _episodes(config: StudyFile) -> str:
+    budget, episodes = config.budget, config.worker_settings(Path()).episodes
+    if not config.samples:
+        pairs = budget.steps * budget.prompts_per_step
+        return f"{pairs:,} preference pairs: {budget.steps} steps of {budget.prompts_per_step}"
+    return f"{episodes:,} completions: {budget.steps} steps, {budget.prompts_per_step} prompts x {budget.group_size}"
+
+
+def _sampled(config: StudyFile) -> str:
+    return f", sampled at {config.learner.sampling}" if config.samples else ", whose pairs are ranked"
 
 
 def _rule_rows(evidence: Evidence) -> list[tuple[str, str]]:

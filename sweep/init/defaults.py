@@ -27,6 +27,9 @@ def trainer_defaults(given: dict[str, Any], *, unsloth: bool) -> dict[str, Any]:
     """
     found = dict(UNSLOTH if unsloth else TRL)
     loss = given.get("loss_type")
+    if loss == "cispo":
+        # With TRL's default, a bound below 1, every token has the same weight.
+        found |= {"epsilon_high": given.get("epsilon") or 0.2}
     if unsloth and loss == "dapo":
         found |= {"mask_truncated_completions": True, "epsilon_high": 0.28}
     if unsloth and loss == "dr_grpo":

@@ -16,6 +16,7 @@ SAME_NAME = (
     "loss_type", "beta", "temperature", "epsilon", "epsilon_high", "delta", "num_iterations", "max_grad_norm",
     "lr_scheduler_type", "warmup_steps", "warmup_ratio", "weight_decay", "adam_beta1", "adam_beta2", "optim", "top_p",
     "top_k", "min_p", "repetition_penalty", "mask_truncated_completions", "importance_sampling_level",
+    "entropy_coef",
 )  # fmt: skip
 """Settings that GRPOConfig and a study's [learner] call alike, where a study has them."""
 SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "stop")
@@ -68,6 +69,8 @@ def draft_learner(draft: Draft, recipe: Recipe) -> None:
             draft.put_if_known("learner", argument, value, f"GRPOConfig({argument}={value!r})")
         elif argument in defaults:
             draft.put("learner", argument, defaults[argument], whose)
+    if draft.get("learner", "loss_type") == "cispo" and draft.values["learner"].pop("delta", None) is not None:
+        draft.changed.append("delta is left out: TRL's cispo does not look at it")
     _schedule(draft, config)
     _sampling(draft, recipe)
     scale = draft.known(config, "scale_rewards")

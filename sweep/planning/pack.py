@@ -9,6 +9,7 @@ from objectives.errors import ModelConfigError
 from objectives.machine import available_memory
 from objectives.memory.footprint import Footprint, Workload, fit, footprint, host_bytes
 from objectives.memory.shape import ModelShape
+from objectives.settings.grpo import GrpoSettings
 from objectives.settings.learner import CPU_SLOTS, MOST_SLOTS
 from sweep.errors import StudyFileError
 from sweep.planning.adapters import plan_model
@@ -113,6 +114,7 @@ def study_footprint(
         slots=config.learner.slots,
         packed=config.learner.name == "packed",
         on_gpu=placed.on_gpu,
+        entropy_bonus=isinstance(config.learner, GrpoSettings) and config.learner.entropy_coef > 0,
     )
     ceiling = max_lora_rank or config.engine_max_lora_rank
     return footprint(shape, workload, engine=placed.engine, max_lora_rank=ceiling, r=config.search_space().r[-1])

@@ -24,6 +24,8 @@ class Dropout:
     longest: int
     """Tokens of the longest prompt that there may be. Masks are drawn for so many, and their last ones used: how far
     neighbours pad a trial's prompts must not move its masks."""
+    tokens: int
+    """The same of completions, on the right."""
 
     def __call__(self, x: Tensor, module: int) -> Tensor:
         """Drops entries of x, of shape [K, n, T, d_in], and scales the rest.
@@ -33,14 +35,15 @@ class Dropout:
             module: Its number. Nothing but this and the seed decides a mask, so that a pass that gradient checkpointing
                 runs again drops the same.
         """
-        unused = max(0, self.longest - self.prompt)
+        longest = max(self.longest, self.prompt)
+        used = slice(longest - self.prompt, longest - self.prompt + x.shape[2])
         masks = []
         for own, seed in zip(x, self.seeds, strict=True):
             # Times a prime, not a plain sum: a seed's next module would else share its mask with the next seed's first.
             generator = torch.Generator(x.device).manual_seed((seed * 1_000_003 + module) % SEEDS)
-            n, tokens, width = own.shape
-            drawn = torch.rand(n, tokens + unused, width, generator=generator, device=x.device)
-            masks.append(drawn[:, unused:] >= self.p)
+            n, _, width = own.shape
+            drawn = torch.rand(n, longest + self.tokens, width, generator=generator, device=x.device)
+            masks.append(drawn[:, used] >= self.p)
         return x * torch.stack(masks) / (1 - self.p)
 
 

@@ -49,29 +49,32 @@ class Head:
         finally:
             self._model.set_output_embeddings(self._head)
 
-    def logprobs(self, given: Tensor, tokens: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    def logprobs(
+        self, given: Tensor, tokens: Tensor, temperature: float, *, teach: bool = False
+    ) -> tuple[Tensor, Tensor]:
         """Log-probabilities and entropies as `grpo.logprobs` has them, of what the model gave with the head aside.
 
         Args:
             given: Shape [..., C, d].
             tokens: Shape [..., C].
             temperature: The one that tokens were sampled at.
+            teach: Whether entropies have gradients, too.
         """
         if not self._stands_aside:
-            return logprobs(given, tokens, temperature)
+            return logprobs(given, tokens, temperature, teach=teach)
         some = max(1, self._at_once // self._head.weight.shape[0])
         if tokens.numel() <= some:
-            return self._of_some(given, tokens, temperature)
+            return self._of_some(given, tokens, temperature, teach)
         flat = zip(given.flatten(0, -2).split(some), tokens.flatten().split(some), strict=True)
         parts = [
-            checkpoint(self._of_some, *part, temperature, use_reentrant=False, preserve_rng_state=False)
+            checkpoint(self._of_some, *part, temperature, teach, use_reentrant=False, preserve_rng_state=False)
             for part in flat
         ]
         logps, entropy = (torch.cat(of_all).view(tokens.shape) for of_all in zip(*parts, strict=True))
         return logps, entropy
 
-    def _of_some(self, given: Tensor, tokens: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-        return logprobs(self._head(given), tokens, temperature)
+    def _of_some(self, given: Tensor, tokens: Tensor, temperature: float, teach: bool) -> tuple[Tensor, Tensor]:
+        return logprobs(self._head(given), tokens, temperature, teach=teach)
 
     def _is_last(self, device: torch.device) -> bool:
         """Whether what the head gives is what the model gives: some models cap or scale it afterwards."""

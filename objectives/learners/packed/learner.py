@@ -115,7 +115,10 @@ class PackedLearner:
 def learner_objective(learner: GrpoSettings, *, group_size: int, max_completion_tokens: int) -> Objective:
     """What a study's trials optimise."""
     return Objective(
+        algorithm=learner.algorithm,
         loss_type=learner.loss_type,
+        importance_sampling_level=learner.importance_sampling_level,
+        entropy_coef=learner.entropy_coef,
         group_size=group_size,
         max_completion_tokens=max_completion_tokens,
         temperature=learner.temperature,

@@ -11,9 +11,12 @@ import torch
 from torch import Tensor
 
 from objectives.engines.protocol import Completion
-from objectives.learners.packed.grpo import Objective, advantages, groups_with_signal, nanstd
+from objectives.learners.packed.advantages import advantages, groups_with_signal, nanstd
+from objectives.learners.packed.batch import Batch
+from objectives.learners.packed.by_length import Order, by_length, longest_at
+from objectives.learners.packed.grpo import Objective
 from objectives.learners.packed.rollouts import Samples
-from objectives.learners.packed.step import Batch, Measured
+from objectives.learners.packed.step import Measured
 from objectives.rewards.calling import RewardSet, Unscored, unscored
 from objectives.trial.messages import StepMetrics
 
@@ -62,6 +65,14 @@ def _logprobs(completion: Completion) -> list[float]:
     return list(completion.logprobs or [math.nan] * len(completion.token_ids))
 
 
+def _trained_tokens(samples: Sequence[Samples], objective: Objective) -> Tensor:
+    """How many tokens of each completion the loss is of, [k, n]: none, where cut completions are left out."""
+    without = objective.mask_truncated_completions
+    return torch.tensor(
+        [[0 if without and c.truncated else len(c.token_ids) for c in trial.completions] for trial in samples]
+    )
+
+
 def _by_name(names: Sequence[str], values: Tensor) -> dict[str, float]:
     pairs = zip(names, values.tolist(), strict=True)
     return {name: value for name, value in pairs if not math.isnan(value)}
@@ -91,7 +102,13 @@ def metrics(
 
 
 def to_batch(
-    samples: Sequence[Samples], rewards: Tensor, objective: Objective, *, pad: int, device: torch.device
+    samples: Sequence[Samples],
+    rewards: Tensor,
+    objective: Objective,
+    *,
+    pad: int,
+    device: torch.device,
+    order: Order = "sampled",
 ) -> tuple[Batch, list[float]]:
     """Pads the rollouts of k trials to one shape, without the groups that have nothing to teach.
 
@@ -101,6 +118,7 @@ def to_batch(
         objective: Says the size of a group, and how advantages are scaled.
         pad: The token to pad with.
         device: Where the model is.
+        order: Of each trial's completions.
 
     Returns:
         The batch, and each trial's share of groups whose rewards are all equal.
@@ -109,6 +127,15 @@ def to_batch(
     advantage, silent = advantages(rewards, objective)
     groups, signal = groups_with_signal(advantage, objective)  # [k, m/G]
     kept = (groups.unsqueeze(2) * group + torch.arange(group)).flatten(1)  # [k, m]
+    signal = signal.repeat_interleave(group, dim=1)
+    trained = _trained_tokens(samples, objective)  # [k, n]
+    longest: list[tuple[int, int]] = []
+    if order != "sampled":
+        group = 1 if order == "completions" else group  # those that share a prompt
+        places = by_length(trained.gather(1, kept), signal, group=group)
+        kept, signal = kept.gather(1, places), signal.gather(1, places)
+        asked = torch.tensor([[len(ids) for ids in trial.prompts] for trial in samples])
+        longest = list(zip(*(longest_at(tokens.gather(1, kept)) for tokens in (asked, trained)), strict=True))
     # From here on trial after trial, k * m/G prompts and k * m completions: `stacked` makes rows of trials again.
     own = list(zip(samples, kept.tolist(), strict=True))
     prompts = [list(trial.prompts[i]) for trial, rows in own for i in rows[::group]]
@@ -120,13 +147,8 @@ def to_batch(
         by_trial: Tensor = torch.tensor(padded, device=device).unflatten(0, (len(samples), -1))
         return by_trial
 
-    def counts(completion: Completion) -> int:
-        return int(not (objective.mask_truncated_completions and completion.truncated))
-
-    def count(trial: Samples) -> int:
-        return sum(counts(completion) * len(completion.token_ids) for completion in trial.completions)
-
-    masks = [[counts(trial.completions[i])] * len(trial.completions[i].token_ids) for trial, rows in own for i in rows]
+    counted = trained.gather(1, kept).sign().flatten().tolist()
+    masks = [[counts] * len(row) for counts, row in zip(counted, completions, strict=True)]
     sampler = None
     if objective.correction != "none":
         sampler = stacked([_logprobs(trial.completions[i]) for trial, rows in own for i in rows], 0.0)
@@ -135,9 +157,10 @@ def to_batch(
         prompt_mask=stacked([[1] * len(row) for row in prompts], 0, left=True),
         completions=stacked(completions, pad),
         completion_mask=stacked(masks, 0),
-        signal=signal.repeat_interleave(group, dim=1).to(device),
+        signal=signal.to(device),
         advantages=advantage.gather(1, kept).to(device),
         sampled=advantage.shape[1],
-        tokens=torch.tensor([count(trial) for trial in samples], device=device),
+        tokens=trained.sum(1).to(device),
         sampler_logprobs=sampler,
+        longest=longest,
     ), silent.tolist()

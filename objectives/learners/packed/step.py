@@ -5,92 +5,26 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from objectives.learners.packed.batch import Batch
+from objectives.learners.packed.by_length import Order
 from objectives.learners.packed.dropout import Dropout, dropout_seeds
 from objectives.learners.packed.grpo import (
     Objective,
     correction_weights,
     slot_losses,
+    slot_means,
     token_loss,
 )
 from objectives.learners.packed.head import Head
 from objectives.learners.packed.linear import Pack
 from objectives.learners.packed.optimizer import PackedAdamW
 from objectives.learners.packed.prompt_cache import Sequences, completion_logits, plain_completion_logits
-
-
-@dataclass(slots=True, kw_only=True)
-class Batch:
-    """What k trials train on, m of the n completions that each has sampled. The first axis is the trial's."""
-
-    prompts: Tensor
-    """[k, m/G, P], padded on the left."""
-    prompt_mask: Tensor
-    completions: Tensor
-    """[k, m, C], padded on the right; the G completions of a prompt side by side."""
-    completion_mask: Tensor
-    signal: Tensor
-    """[k, m]: 0 for completions that are there to make up numbers, else 1."""
-    advantages: Tensor
-    """[k, m]."""
-    sampled: int
-    """n."""
-    tokens: Tensor
-    """[k]: of all n completions, less those that are masked."""
-    sampler_logprobs: Tensor | None = None
-    """[k, m, C]: what the engine says, where it is corrected for."""
-    old: list[Tensor] = field(default_factory=list)
-    """For every micro-batch: log-probabilities before the batch's first update."""
-    reference: list[Tensor | None] = field(default_factory=list)
-    """The same by the base policy."""
-    corrections: list[Tensor | None] = field(default_factory=list)
-    """Importance weights for the engine, as of the first update."""
-
-    @property
-    def trials(self) -> int:
-        """How many trials' samples these are."""
-        return len(self.completions)
-
-    def only(self, keep: Sequence[int]) -> Batch:
-        """The samples of some of the trials."""
-
-        def rows(values: Any) -> Any:
-            return [None if value is None else value[list(keep)] for value in values]
-
-        tensors = self.prompts, self.prompt_mask, self.completions, self.completion_mask
-        prompts, prompt_mask, completions, completion_mask = rows(tensors)
-        return Batch(
-            prompts=prompts,
-            prompt_mask=prompt_mask,
-            completions=completions,
-            completion_mask=completion_mask,
-            signal=self.signal[list(keep)],
-            advantages=self.advantages[list(keep)],
-            sampled=self.sampled,
-            tokens=self.tokens[list(keep)],
-            sampler_logprobs=rows([self.sampler_logprobs])[0],
-            old=rows(self.old),
-            reference=rows(self.reference),
-            corrections=rows(self.corrections),
-        )
-
-    def sequences(self, start: int, stop: int) -> Sequences:
-        """Completions from `start` to `stop` of every trial, with their prompts."""
-        group = self.completions.shape[1] // self.prompts.shape[1]
-        # What a micro-batch takes of a group shares its prompt; where groups don't divide, in smaller shares.
-        share = math.gcd(stop - start, group)
-        prompts = torch.arange(start, stop, share, device=self.prompts.device) // group
-        return Sequences(
-            prompts=self.prompts[:, prompts].flatten(0, 1),
-            prompt_mask=self.prompt_mask[:, prompts].flatten(0, 1),
-            completions=self.completions[:, start:stop].flatten(0, 1),
-            completion_mask=self.completion_mask[:, start:stop].flatten(0, 1),
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +72,8 @@ class Stepper:
         """
         self.pack, self.optimizer, self.objective = packed, optimizer, objective
         self._max_grad_norm, self._micro_batch_size = max_grad_norm, micro_batch_size
+        self.order: Order = "sampled" if micro_batch_size is None else "groups" if prompt_once else "completions"
+        """How the completions of its batches are to be ordered."""
         self._given = completion_logits if prompt_once else plain_completion_logits
         self._head = Head(packed)
         self._autocast, self._dropout, self._longest_prompt = autocast, dropout, longest_prompt
@@ -153,7 +89,8 @@ class Stepper:
         size = self._micro_batch_size or m
         with self.pack.selected(slots):
             sums = sum(
-                self._dropped(batch, i, start, min(start + size, m), draws) for i, start in enumerate(range(0, m, size))
+                self._dropped(batch, i, slice(start, min(start + size, m)), draws)
+                for i, start in enumerate(range(0, m, size))
             )
         # One stretch: of slots in between that take no part, gradients are zero, and the optimizer leaves them alone.
         rows = slice(min(slots), max(slots) + 1)
@@ -172,55 +109,66 @@ class Stepper:
             kl=kl if self.objective.beta else None,
         )
 
-    def _dropped(self, batch: Batch, i: int, start: int, stop: int, draws: Sequence[tuple[int, int]]) -> Tensor:
+    def _dropped(self, batch: Batch, i: int, part: slice, draws: Sequence[tuple[int, int]]) -> Tensor:
         """`_backward`, with what a trial's seed and step leave out of it."""
+        sequences = batch.sequences(part.start, part.stop)
         if not self._dropout:
-            return self._backward(batch, i, start, stop)
-        seeds, prompt = dropout_seeds(draws, i), batch.prompts.shape[-1]
-        dropout = Dropout(p=self._dropout, seeds=seeds, prompt=prompt, longest=self._longest_prompt)
+            return self._backward(batch, i, part, sequences)
+        dropout = Dropout(
+            p=self._dropout,
+            seeds=dropout_seeds(draws, i),
+            prompt=sequences.prompts.shape[1],
+            longest=self._longest_prompt,
+            tokens=self.objective.max_completion_tokens - 1,  # the last one predicts nothing, and is not read
+        )
         with self.pack.dropping(dropout):
-            return self._backward(batch, i, start, stop)
+            return self._backward(batch, i, part, sequences)
 
-    def _backward(self, batch: Batch, i: int, start: int, stop: int) -> Tensor:
+    def _backward(self, batch: Batch, i: int, part: slice, sequences: Sequences) -> Tensor:
         """Adds a micro-batch's gradients; returns its share of loss, entropy, clipping and KL: [4, k]."""
-        objective, sequences = self.objective, batch.sequences(start, stop)
-        mask = batch.completion_mask[:, start:stop]
-        # [k, stop - start, C] both, and only `new` has gradients.
+        objective, mask = self.objective, sequences.completion_mask.unflatten(0, (batch.trials, -1))
+        # [k, a part of m, C] all, C the longest of these, and only `new` has gradients.
         new, entropy = self._logprobs(sequences, batch.trials)
         if len(batch.old) <= i:  # the batch's first update: these are the samplers' own
-            self._remember(batch, new.detach(), mask, start, sequences)
+            self._remember(batch, new.detach(), mask, part, sequences)
         tokens = token_loss(
             new=new,
             old=batch.old[i],
-            advantage=batch.advantages[:, start:stop],
+            mask=mask,
+            advantage=batch.advantages[:, part],
             objective=objective,
             reference=batch.reference[i],
             correction=batch.corrections[i],
         )
-        losses = slot_losses(tokens.loss, mask, completions=batch.sampled, tokens=batch.tokens, objective=objective)
+        count: dict[str, Any] = {"completions": batch.sampled, "tokens": batch.tokens}
+        losses = slot_losses(tokens.loss, mask, **count, objective=objective)
+        if objective.entropy_coef:
+            losses = losses - objective.entropy_coef * slot_means(entropy, mask, **count)
         losses.sum().backward()
         with torch.no_grad():
-            kl = torch.zeros_like(new) if tokens.kl is None else tokens.kl
-            clipped, kl = ((value * mask).sum((1, 2)) / batch.tokens.clamp(min=1) for value in (tokens.clipped, kl))
+            clipped = slot_means(tokens.clipped, mask, **count)
+            kl = torch.zeros_like(clipped) if tokens.kl is None else slot_means(tokens.kl, mask, **count)
             told = batch.signal.unsqueeze(2)
-            entropy = (entropy * mask * told[:, start:stop]).sum((1, 2)) / (batch.completion_mask * told).sum((1, 2))
+            entropy = (entropy * mask * told[:, part]).sum((1, 2)) / (batch.completion_mask * told).sum((1, 2))
             return torch.stack([losses.detach(), entropy, clipped, kl])
 
     def _logprobs(self, sequences: Sequences, trials: int) -> tuple[Tensor, Tensor]:
         with self._autocast():
             with self._head.aside():
                 given = self._given(self.pack.model, sequences)
-            logps, entropy = self._head.logprobs(given, sequences.completions, self.objective.temperature)
+            logps, entropy = self._head.logprobs(
+                given, sequences.completions, self.objective.temperature, teach=self.objective.entropy_coef > 0
+            )
         return logps.unflatten(0, (trials, -1)), entropy.unflatten(0, (trials, -1))
 
-    def _remember(self, batch: Batch, old: Tensor, mask: Tensor, start: int, sequences: Sequences) -> None:
+    def _remember(self, batch: Batch, old: Tensor, mask: Tensor, part: slice, sequences: Sequences) -> None:
         batch.old.append(old)
         reference = correction = None
         if self.objective.beta:
             with self.pack.adapters_off(), torch.no_grad():
                 reference, _ = self._logprobs(sequences, batch.trials)
         if batch.sampler_logprobs is not None:
-            sampler = batch.sampler_logprobs[:, start : start + old.shape[1]]
+            sampler = batch.sampler_logprobs[:, part, : old.shape[2]]
             correction = correction_weights(old, sampler, mask, self.objective)
         batch.reference.append(reference)
         batch.corrections.append(correction)

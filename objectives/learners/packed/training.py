@@ -18,11 +18,12 @@ from objectives.errors import (
     pack_too_large,
 )
 from objectives.learners.packed.alternation import Rollout, Rollouts
+from objectives.learners.packed.batch import Batch
 from objectives.learners.packed.checkpoints import Checkpoints
 from objectives.learners.packed.held_out import HeldOut
 from objectives.learners.packed.rollouts import Samples
 from objectives.learners.packed.scoring import Scored, metrics, score, to_batch
-from objectives.learners.packed.step import Batch, Stepper
+from objectives.learners.packed.step import Stepper
 from objectives.learners.packed.trial_run import TrialRun, begin_run, shared_time, write_error
 from objectives.learners.protocol import TrialFeed
 from objectives.rewards.calling import from_trainer
@@ -176,6 +177,7 @@ class PackTraining:
                 self._stepper.objective,
                 pad=self._loaded.policy.tokenizer.pad_token_id or 0,
                 device=self._loaded.policy.base.device,
+                order=self._stepper.order,
             )
         for iteration in range(self._settings.learner.num_iterations):
             live = [i for i, run in enumerate(runs) if self._runs.get(run.slot) is run]
@@ -209,14 +211,12 @@ class PackTraining:
             with self._failing(run):
                 if run.slot in unscored:
                     raise unscored[run.slot]
-                pruned = False
                 if news is not None:
                     of_run = news[0][i], news[1][i]
                     told = metrics(*of_run, measured, i, step=run.step, tokens=run.tokens, seconds=run.lap())
                     run.reported(told)
                     self._feed.progress(run.spec.number, told)
-                    pruned = self._feed.pruned(run.spec.number)
-                if run.spent or pruned:
+                if (news is not None and self._feed.pruned(run.spec.number)) or run.spent:
                     self._end(run)
 
     @contextmanager
