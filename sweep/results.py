@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from objectives.trial.messages import EffectiveRank
 from sweep.answer.spending import device_seconds
 from sweep.confirmation.naming import confirmation_study, earlier_confirmations, is_confirmation, longer_confirmations
 from sweep.errors import StorageError
@@ -60,6 +61,9 @@ class Results:
     | gain | held_out less the base policy's, sampled with the same seed |
     | collapsed, reason | whether it collapsed; why it failed, was pruned or counts as collapsed |
     | ended_early | whether a pruner ended it: it then has no held_out, and its scores are in `steps` alone |
+    | stable_rank:KIND, rank_90:KIND | of the update B A in each kind of module, as q_proj: its stable rank, and how
+      many singular values hold 90 % of its energy; means over layers |
+    | stable_rank, rank_90 | means over the kinds; absent from studies without |
     | steps, tokens, adapter_parameters | GRPO steps taken; completion tokens sampled; numbers in its adapter |
     | started, seconds | local time; from start to end |
     | device_seconds | its share of the device's time, as the report counts it; the sum of the columns that follow |
@@ -157,6 +161,7 @@ def _trial_row(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
         "collapsed": bool(attrs.get(attributes.COLLAPSED)),
         "ended_early": bool(attrs.get(attributes.ENDED_EARLY)),
         "reason": None if (reason := attrs.get(attributes.REASON)) is None else storable(reason),
+        **_effective_ranks(attrs),
         "steps": cost.get("steps"),
         "tokens": cost.get("tokens"),
         "adapter_parameters": cost.get("adapter_parameters"),
@@ -165,6 +170,16 @@ def _trial_row(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
         "device_seconds": device_seconds(trial) if cost else None,
         **{f"seconds_{name}": value for name, value in cost.get("seconds", {}).items()},
     }
+
+
+def _effective_ranks(attrs: dict[str, Any]) -> dict[str, float]:
+    found = attributes.effective_ranks(attrs)
+    if not found:
+        return {}
+    of_kind = {f"stable_rank:{kind}": own.stable for kind, own in found.items()}
+    of_kind |= {f"rank_90:{kind}": own.energy for kind, own in found.items()}
+    mean = EffectiveRank.mean(found.values())
+    return {"stable_rank": mean.stable, "rank_90": mean.energy, **of_kind}
 
 
 def _steps(found: list[tuple[dict[str, Any], optuna.trial.FrozenTrial]]) -> pd.DataFrame:

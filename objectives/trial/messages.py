@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -93,6 +93,24 @@ class HeldOutScore:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EffectiveRank:
+    """How many ranks the trained B A uses in one kind of module, as q_proj: means over layers."""
+
+    stable: float
+    """Stable rank (Rudelson and Vershynin, 2007): the sum of squared singular values over the largest of them."""
+    energy: float
+    """How many singular values, the largest first, hold 90 % of the sum of their squares."""
+
+    @classmethod
+    def mean(cls, found: Collection[EffectiveRank]) -> EffectiveRank:
+        """The mean of each of the two numbers."""
+        return cls(
+            stable=math.fsum(own.stable for own in found) / len(found),
+            energy=math.fsum(own.energy for own in found) / len(found),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrialResult:
     """What a finished trial measured. `scores` holds the held-out score along the budget, last one last."""
 
@@ -106,6 +124,8 @@ class TrialResult:
     """The PEFT folder in which the trained adapter was kept."""
     base: HeldOutScore | None = None
     """The base policy's score, its sampling seeded as the trial's own: what the trial has above it is its gain."""
+    effective_ranks: Mapping[str, EffectiveRank] = field(default_factory=dict)
+    """By kind of module; empty where weights are not finite."""
 
     @property
     def held_out(self) -> HeldOutScore:

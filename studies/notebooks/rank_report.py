@@ -53,7 +53,7 @@ figures.get("by-rank")
 """## What else the study says
 
 What the search's best trials come to on fresh seeds; means by rank and the other parameters; where training collapses;
-which parameter matters.
+which parameter matters; how many of its ranks an update uses.
 """
 
 # %%
@@ -70,6 +70,9 @@ figures.get("collapse")
 
 # %%
 figures.get("importance")
+
+# %%
+figures.get("effective-rank")
 
 # %% [markdown]
 """## What a rank costs

@@ -18,6 +18,7 @@ from sweep.plots.by_rank import ByRankInfo, by_rank_figure, by_rank_info
 from sweep.plots.collapse_axis import CollapseAxisInfo, collapse_axis_figure, collapse_axis_info
 from sweep.plots.confirmed import ConfirmedInfo, confirmed_figure, confirmed_info
 from sweep.plots.curves import CurvesInfo, curves_figure, curves_info
+from sweep.plots.effective_rank import EffectiveRankInfo, effective_rank_figure, effective_rank_info
 from sweep.plots.gains import GainsInfo, gains_figure, gains_info
 from sweep.plots.heat import HeatInfo, heat_figure, heat_info
 from sweep.plots.importance import ImportanceInfo, importance_figure, importance_info
@@ -80,6 +81,7 @@ class Report:
     by_alpha: HeatInfo
     collapse_axis: CollapseAxisInfo
     importance: ImportanceInfo
+    effective_rank: EffectiveRankInfo
     by_step: CurvesInfo
     by_tokens: CurvesInfo
     pareto: ParetoInfo
@@ -108,6 +110,8 @@ class Report:
             figures["collapse"] = collapse_axis_figure(self.collapse_axis)
         if self.importance.every.shares or self.importance.learned.shares:
             figures["importance"] = importance_figure(self.importance)
+        if self.effective_rank.ranks:
+            figures["effective-rank"] = effective_rank_figure(self.effective_rank)
         if self.by_step.ranks:
             figures["curves-by-step"] = curves_figure(self.by_step)
             figures["curves-by-tokens"] = curves_figure(self.by_tokens)
@@ -150,6 +154,7 @@ def read_report(study: optuna.Study) -> Report:
         by_alpha=heat_info(summary, "alpha"),
         collapse_axis=collapse_axis_info(summary),
         importance=importance_info(evidence.trials),
+        effective_rank=effective_rank_info(evidence.deciding_trials),
         by_step=curves_info(evidence.deciding_trials, "step", base=base),
         by_tokens=curves_info(evidence.deciding_trials, "tokens", base=base),
         pareto=pareto_info(costs, confirmed=confirmed is not None, base=base),
