@@ -52,8 +52,8 @@ figures.get("by-rank")
 # %% [markdown]
 """## What else the study says
 
-What the search's best trials come to on fresh seeds; means by rank and the other parameters; where training collapses;
-which parameter matters; how many of its ranks an update uses.
+What the search's best trials come to on fresh seeds; means by rank and the other parameters; how the best
+learning rate moves with rank; where training collapses; which parameter matters; how many of its ranks an update uses.
 """
 
 # %%
@@ -64,6 +64,9 @@ figures.get("by-learning-rate")
 
 # %%
 figures.get("by-alpha")
+
+# %%
+figures.get("best-rate")
 
 # %%
 figures.get("collapse")

@@ -14,6 +14,7 @@ from sweep.answer.spending import Spending, spending
 from sweep.confirmation.naming import confirmation_study
 from sweep.confirmation.outcome import Confirmed, read_confirmation
 from sweep.confirmation.shown import OtherVerdict, other_verdicts
+from sweep.plots.best_rate import BestRateInfo, best_rate_figure, best_rate_info
 from sweep.plots.by_rank import ByRankInfo, by_rank_figure, by_rank_info
 from sweep.plots.collapse_axis import CollapseAxisInfo, collapse_axis_figure, collapse_axis_info
 from sweep.plots.confirmed import ConfirmedInfo, confirmed_figure, confirmed_info
@@ -79,6 +80,7 @@ class Report:
     by_rank: ByRankInfo
     by_learning_rate: HeatInfo
     by_alpha: HeatInfo
+    best_rate: BestRateInfo
     collapse_axis: CollapseAxisInfo
     importance: ImportanceInfo
     effective_rank: EffectiveRankInfo
@@ -107,6 +109,9 @@ class Report:
             figures["by-rank"] = by_rank_figure(self.by_rank)
             figures["by-learning-rate"] = heat_figure(self.by_learning_rate)
             figures["by-alpha"] = heat_figure(self.by_alpha)
+        if len(self.best_rate.tried) > 1:
+            figures["best-rate"] = best_rate_figure(self.best_rate)
+        if self.by_rank.trials:
             figures["collapse"] = collapse_axis_figure(self.collapse_axis)
         if self.importance.every.shares or self.importance.learned.shares:
             figures["importance"] = importance_figure(self.importance)
@@ -152,6 +157,7 @@ def read_report(study: optuna.Study) -> Report:
         by_rank=by_rank_info(summary),
         by_learning_rate=heat_info(summary, "learning_rate"),
         by_alpha=heat_info(summary, "alpha"),
+        best_rate=best_rate_info(summary),
         collapse_axis=collapse_axis_info(summary),
         importance=importance_info(evidence.trials),
         effective_rank=effective_rank_info(evidence.deciding_trials),
