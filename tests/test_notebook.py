@@ -61,7 +61,7 @@ def test_it_shows_the_verdict_the_ranks_the_frames_and_every_figure(folder, note
     assert "phase r confirm 1 4.0" in shown
     figures = outputs(notebook, PLOTLY)
     # All of the page's, and one that is made from the frames.
-    assert len(figures) == len(report.figures()) + 1 == 15
+    assert len(figures) == len(report.figures()) + 1 == 16
     assert all(figure["data"] for figure in figures)
 
 

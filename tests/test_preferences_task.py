@@ -88,6 +88,7 @@ def test_the_shipped_pairs_are_right_against_wrong_and_never_share_a_string():
         (["budget.group_size=8"], "budget.group_size=8 with preference pairs; allowed: 2"),
         (["learner.name=trl"], "task.name='preferences' with learner.name='trl'"),
         (["learner.micro_batch_size=1"], "splits a pair; allowed: even"),
+        (['verdict.guards=[{measure="cut", worse_by=0.1}]'], "preference pairs are only ranked; allowed: no guards"),
     ],
 )
 def test_a_study_of_pairs_is_checked_as_a_whole(overrides, told):

@@ -31,7 +31,7 @@ from tests.test_plots import stored_study
 
 WITHOUT_CONFIRMATION = {
     "by-rank", "by-learning-rate", "by-alpha", "collapse", "curves-by-step", "curves-by-tokens",
-    "pareto-memory-bytes", "pareto-adapter-parameters", "pareto-seconds-per-step",
+    "pareto-memory-bytes", "pareto-adapter-parameters", "pareto-seconds-per-step", "best-rate",
 }  # fmt: skip
 
 
@@ -105,11 +105,15 @@ def test_what_users_wrote_is_escaped_everywhere(tmp_path):
     ("points", "said", "figures"),
     [
         ([], "No trial has a held-out reward yet", set()),
-        ([(1, 16, 1e-3, 0.4), (1, 32, 2e-3, 0.5)], "None of the 2 trials collapsed.", WITHOUT_CONFIRMATION),
+        (
+            [(1, 16, 1e-3, 0.4), (1, 32, 2e-3, 0.5)],
+            "None of the 2 trials collapsed.",
+            WITHOUT_CONFIRMATION - {"best-rate"},
+        ),
         (
             [(1, 64, 4e-3, 0.01), (16, 64, 4e-3, 0.02)],
             "No rank has a trial that did not collapse.",
-            {name for name in WITHOUT_CONFIRMATION if not name.startswith("pareto")},
+            {name for name in WITHOUT_CONFIRMATION if not name.startswith(("pareto", "best-rate"))},
         ),
     ],
     ids=["no trials", "one rank", "all collapsed"],

@@ -14,6 +14,7 @@ from trl import DPOConfig, DPOTrainer
 from objectives.engines.adapter_files import AdapterFolder
 from objectives.figures import decimals
 from objectives.learners.clock import Clock
+from objectives.learners.effective_rank import effective_ranks, peft_factors
 from objectives.learners.protocol import TrialFeed
 from objectives.learners.trackers import run_name, tracked
 from objectives.learners.trial_log import trial_boundary
@@ -96,6 +97,7 @@ class DpoLearner:
                 seconds=dict(clock.seconds),
                 adapter=run.kept(),
                 base=self.evaluator.base_score(spec.seed, known=spec.base),
+                effective_ranks=effective_ranks(peft_factors(model)),
             )
         finally:
             self.adapters.forget(run.owner)

@@ -20,6 +20,7 @@ from objectives.engines.adapter_files import AdapterFolder
 from objectives.engines.protocol import Sampling
 from objectives.figures import decimals
 from objectives.learners.clock import Clock
+from objectives.learners.effective_rank import effective_ranks, peft_factors
 from objectives.learners.protocol import TrialFeed
 from objectives.learners.trackers import run_name, tracked
 from objectives.learners.trial_log import trial_boundary
@@ -108,6 +109,7 @@ class TrlLearner:
                 seconds=dict(clock.seconds),
                 adapter=self._adapters.keep(run.owner),
                 base=base,
+                effective_ranks=effective_ranks(peft_factors(model)),
             )
         finally:
             self._adapters.forget(run.owner)

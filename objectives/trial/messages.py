@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -80,6 +80,13 @@ class HeldOutScore:
     """Sampled completions that no reward function applied to. They count in no mean."""
     unscored_prompt: str = ""
     """The prompt of one of them, shortened."""
+    rewards: Mapping[str, float | None] = field(default_factory=dict)
+    """Mean of each reward function, by its name, over the sampled completions that it applies to; None where it applies
+    to none."""
+    completion_tokens: float | None = None
+    """Mean length of the sampled completions."""
+    cut: float | None = None
+    """Share of them that were cut at the longest length."""
 
     @property
     def unscored_share(self) -> float:
@@ -90,6 +97,24 @@ class HeldOutScore:
     def sampling_error(self) -> float:
         """Standard error of the sampled mean, by the spread between prompts; NaN where that is not known."""
         return math.nan if self.spread is None else self.spread / math.sqrt(self.prompts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EffectiveRank:
+    """How many ranks the trained B A uses in one kind of module, as q_proj: means over layers."""
+
+    stable: float
+    """Stable rank (Rudelson and Vershynin, 2007): the sum of squared singular values over the largest of them."""
+    energy: float
+    """How many singular values, the largest first, hold 90 % of the sum of their squares."""
+
+    @classmethod
+    def mean(cls, found: Collection[EffectiveRank]) -> EffectiveRank:
+        """The mean of each of the two numbers."""
+        return cls(
+            stable=math.fsum(own.stable for own in found) / len(found),
+            energy=math.fsum(own.energy for own in found) / len(found),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +131,8 @@ class TrialResult:
     """The PEFT folder in which the trained adapter was kept."""
     base: HeldOutScore | None = None
     """The base policy's score, its sampling seeded as the trial's own: what the trial has above it is its gain."""
+    effective_ranks: Mapping[str, EffectiveRank] = field(default_factory=dict)
+    """By kind of module; empty where weights are not finite."""
 
     @property
     def held_out(self) -> HeldOutScore:

@@ -7,6 +7,7 @@ outputs. By hand, it runs in any Jupyter that has rank-sweep installed.
 
 # %%
 import rich
+from IPython.display import display
 
 from sweep.html_report.contents import open_report
 from sweep.results import load_results
@@ -47,13 +48,18 @@ statistic in units of what it has to exceed after so many seeds.
 figures.get("paths")
 
 # %%
+for name, figure in figures.items():
+    if name.startswith("guard-"):  # the score against each of `verdict.guards`
+        display(figure)
+
+# %%
 figures.get("by-rank")
 
 # %% [markdown]
 """## What else the study says
 
-What the search's best trials come to on fresh seeds; means by rank and the other parameters; where training collapses;
-which parameter matters.
+What the search's best trials come to on fresh seeds; means by rank and the other parameters; how the best
+learning rate moves with rank; where training collapses; which parameter matters; how many of its ranks an update uses.
 """
 
 # %%
@@ -66,10 +72,16 @@ figures.get("by-learning-rate")
 figures.get("by-alpha")
 
 # %%
+figures.get("best-rate")
+
+# %%
 figures.get("collapse")
 
 # %%
 figures.get("importance")
+
+# %%
+figures.get("effective-rank")
 
 # %% [markdown]
 """## What a rank costs

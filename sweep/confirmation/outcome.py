@@ -40,15 +40,9 @@ HORIZON = (0.25, 0.5, 1.0)
 """Shares of the budget after which ranks are compared: people train longer than a sweep does."""
 
 
-def freeze(summary: StudySummary, config: StudyFile) -> SmoothedSearch:
-    """One configuration for each rank that was tuned like the others: the best smoothed search estimate.
-
-    Raises:
-        NothingToConfirmError: where the search has nothing to confirm.
-    """
-    if len(config.space.use_rslora) > 1:
-        raise NothingToConfirmError("confirm compares ranks under one scaling; give space.use_rslora one value")
-    points = [
+def search_points(summary: StudySummary) -> list[SearchPoint]:
+    """The search's scored trials, without what somebody chose by hand."""
+    return [
         SearchPoint(
             r=trial.r,
             alpha=trial.alpha,
@@ -60,6 +54,17 @@ def freeze(summary: StudySummary, config: StudyFile) -> SmoothedSearch:
         if not trial.added
         if trial.value is not None and trial.r and trial.alpha and trial.learning_rate
     ]
+
+
+def freeze(summary: StudySummary, config: StudyFile) -> SmoothedSearch:
+    """One configuration for each rank that was tuned like the others: the best smoothed search estimate.
+
+    Raises:
+        NothingToConfirmError: where the search has nothing to confirm.
+    """
+    if len(config.space.use_rslora) > 1:
+        raise NothingToConfirmError("confirm compares ranks under one scaling; give space.use_rslora one value")
+    points = search_points(summary)
     # Of no points at all this is true as well.
     if all(point.collapsed for point in points):
         raise NothingToConfirmError(f"study {summary.study!r} has no trial to confirm: run it first, `sweep run`")
@@ -176,7 +181,7 @@ def read_confirmation(study: optuna.Study, config: StudyFile) -> Confirmed | Non
         return None
     # The same trials at parts of their budget: their scores on the way were taken for this.
     by_share = {
-        share: only_counted(trials.confirmation(search, seeds, step=step, gains=rule.gains), counted)
+        share: only_counted(trials.confirmation(search, seeds, rule, step=step), counted)
         for share, step in horizon_steps(config.budget.steps).items()
     }
     missing = counted & [[not trials.has(frozen.r, seed) for seed in seeds] for frozen in search.frozen]

@@ -14,11 +14,14 @@ from sweep.answer.spending import Spending, spending
 from sweep.confirmation.naming import confirmation_study
 from sweep.confirmation.outcome import Confirmed, read_confirmation
 from sweep.confirmation.shown import OtherVerdict, other_verdicts
+from sweep.plots.best_rate import BestRateInfo, best_rate_figure, best_rate_info
 from sweep.plots.by_rank import ByRankInfo, by_rank_figure, by_rank_info
 from sweep.plots.collapse_axis import CollapseAxisInfo, collapse_axis_figure, collapse_axis_info
 from sweep.plots.confirmed import ConfirmedInfo, confirmed_figure, confirmed_info
 from sweep.plots.curves import CurvesInfo, curves_figure, curves_info
+from sweep.plots.effective_rank import EffectiveRankInfo, effective_rank_figure, effective_rank_info
 from sweep.plots.gains import GainsInfo, gains_figure, gains_info
+from sweep.plots.guards import GuardInfo, guard_figure, guards_info
 from sweep.plots.heat import HeatInfo, heat_figure, heat_info
 from sweep.plots.importance import ImportanceInfo, importance_figure, importance_info
 from sweep.plots.pareto import COSTS, ParetoInfo, pareto_figure, pareto_info
@@ -74,12 +77,15 @@ class Report:
     gains: GainsInfo | None
     confirmed: ConfirmedInfo | None
     paths: PathsInfo | None
+    guards: tuple[GuardInfo, ...]
     winners_curse: WinnersCurseInfo | None
     by_rank: ByRankInfo
     by_learning_rate: HeatInfo
     by_alpha: HeatInfo
+    best_rate: BestRateInfo
     collapse_axis: CollapseAxisInfo
     importance: ImportanceInfo
+    effective_rank: EffectiveRankInfo
     by_step: CurvesInfo
     by_tokens: CurvesInfo
     pareto: ParetoInfo
@@ -101,13 +107,18 @@ class Report:
             figures["confirmed"] = confirmed_figure(self.confirmed)
         if self.paths is not None:
             figures["paths"] = paths_figure(self.paths)
+        figures |= {guard.label: guard_figure(guard) for guard in self.guards}
         if self.by_rank.trials:
             figures["by-rank"] = by_rank_figure(self.by_rank)
             figures["by-learning-rate"] = heat_figure(self.by_learning_rate)
             figures["by-alpha"] = heat_figure(self.by_alpha)
+            if len(self.best_rate.tried) > 1:
+                figures["best-rate"] = best_rate_figure(self.best_rate)
             figures["collapse"] = collapse_axis_figure(self.collapse_axis)
         if self.importance.every.shares or self.importance.learned.shares:
             figures["importance"] = importance_figure(self.importance)
+        if self.effective_rank.ranks:
+            figures["effective-rank"] = effective_rank_figure(self.effective_rank)
         if self.by_step.ranks:
             figures["curves-by-step"] = curves_figure(self.by_step)
             figures["curves-by-tokens"] = curves_figure(self.by_tokens)
@@ -144,12 +155,15 @@ def read_report(study: optuna.Study) -> Report:
         gains=None if confirmed is None else gains_info(confirmed),
         confirmed=None if confirmed is None else confirmed_info(confirmed),
         paths=None if confirmed is None else paths_info(confirmed),
+        guards=() if confirmed is None else guards_info(confirmed),
         winners_curse=None if confirmed is None else winners_curse_info(summary, confirmed),
         by_rank=by_rank_info(summary),
         by_learning_rate=heat_info(summary, "learning_rate"),
         by_alpha=heat_info(summary, "alpha"),
+        best_rate=best_rate_info(summary),
         collapse_axis=collapse_axis_info(summary),
         importance=importance_info(evidence.trials),
+        effective_rank=effective_rank_info(evidence.deciding_trials),
         by_step=curves_info(evidence.deciding_trials, "step", base=base),
         by_tokens=curves_info(evidence.deciding_trials, "tokens", base=base),
         pareto=pareto_info(costs, confirmed=confirmed is not None, base=base),

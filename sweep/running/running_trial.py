@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from objectives.trial.messages import StepMetrics, TrialResult, TrialSpec
@@ -62,6 +62,8 @@ class RunningTrial:
         from optuna.trial import TrialState
 
         trial, reason = self.trial, self.why_collapsed(result)
+        if reason is not None:  # what is left of a collapsed adapter says nothing of what its rank needs
+            result = replace(result, effective_ranks={})
         attributes.record_result(trial, result, self.curve)
         trial.set_user_attr(attributes.COLLAPSED, reason is not None)
         if result.pruned and reason is None:

@@ -7,7 +7,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from objectives.trial.messages import HeldOutScore, Ready, StepMetrics, TrialResult
+from objectives.trial.messages import EffectiveRank, HeldOutScore, Ready, StepMetrics, TrialResult
 
 if TYPE_CHECKING:
     import optuna
@@ -63,6 +63,8 @@ WORKER = "worker"
 """Trial attribute: the worker that ran the trial: its process id, with its machine before it where that is another."""
 LOG = "log"
 """Trial attribute: the trial's log file."""
+EFFECTIVE_RANKS = "effective_ranks"
+"""Trial attribute: of each kind of module, the stable rank of its update and how many ranks hold 90 % of its energy."""
 ADAPTER = "adapter"
 """Trial attribute: the PEFT folder that holds the trained adapter, where the study keeps them."""
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
@@ -91,6 +93,9 @@ def record_result(trial: optuna.Trial, result: TrialResult, curve: Sequence[Step
     trial.set_user_attr(COST, cost | {"seconds": dict(result.seconds)})
     if result.base is not None:
         trial.set_user_attr(BASE, asdict(result.base))
+    if result.effective_ranks:
+        found = {kind: [_rounded(own.stable), _rounded(own.energy)] for kind, own in result.effective_ranks.items()}
+        trial.set_user_attr(EFFECTIVE_RANKS, found)
     if result.adapter is not None:
         trial.set_user_attr(ADAPTER, result.adapter)
 
@@ -127,6 +132,12 @@ def gain(attributes: dict[str, Any]) -> float | None:
     """What a trial's last held-out score is above the base policy's, from its attributes; None where not known."""
     score, base = last_score(attributes), base_score(attributes)
     return None if score is None or base is None else score.sampled - base.sampled
+
+
+def effective_ranks(attributes: dict[str, Any]) -> dict[str, EffectiveRank]:
+    """How many ranks a trial's update uses, by kind of module, from its attributes; empty where not known."""
+    stored = attributes.get(EFFECTIVE_RANKS, {})
+    return {kind: EffectiveRank(stable=stable, energy=energy) for kind, (stable, energy) in stored.items()}
 
 
 def _rounded(value: float | None) -> float | None:

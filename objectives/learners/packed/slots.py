@@ -70,15 +70,16 @@ class SlotAdapter:
     @property
     def parameters(self) -> int:
         """How many numbers the adapter holds, padding left out."""
-        return sum(A.numel() + B.numel() for A, B in self._tensors().values())
+        return sum(A.numel() + B.numel() for A, B in self.factors().values())
 
-    def _tensors(self) -> dict[str, tuple[Tensor, Tensor]]:
+    def factors(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """A and B of each module, by its name, padding left out: views of shapes [r, d_in] and [d_out, r]."""
         return {name: module.slot(self.k, self.r) for name, module in self.packed.modules.items()}
 
     def state_dict(self) -> dict[str, Tensor]:
         """The adapter's tensors, on the CPU, under the names that PEFT saves them by."""
         state = {}
-        for name, (A, B) in self._tensors().items():  # noqa: N806
+        for name, (A, B) in self.factors().items():  # noqa: N806
             state[f"base_model.model.{name}.lora_A.weight"] = A
             state[f"base_model.model.{name}.lora_B.weight"] = B
         return host_copy(state)

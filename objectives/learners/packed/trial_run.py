@@ -13,6 +13,7 @@ import torch
 
 from objectives.engines.protocol import Completion
 from objectives.figures import decimals
+from objectives.learners.effective_rank import effective_ranks
 from objectives.learners.packed.checkpoint import Checkpoint, Counters
 from objectives.learners.packed.schedule import learner_schedule
 from objectives.learners.packed.slots import SlotAdapter
@@ -132,6 +133,7 @@ class TrialRun:
             seconds=dict(self.seconds),
             adapter=adapter,
             base=base,
+            effective_ranks=effective_ranks(self.adapter.factors()),
         )
 
 
