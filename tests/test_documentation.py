@@ -29,7 +29,9 @@ def text(page):
 
 def blocks(page, language):
     """The page's blocks of code in a language."""
-    return [body.strip() for body in re.findall(rf"^```{language}\n(.*?)^```$", text(page), re.MULTILINE | re.DOTALL)]
+    # Every block is matched, or the end of one in another language would begin the next.
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", text(page), re.MULTILINE | re.DOTALL)
+    return [body.strip() for its, body in found if its == language]
 
 
 def code(page):

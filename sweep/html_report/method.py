@@ -9,7 +9,8 @@ from objectives.tasks.user_files import own_files, own_modules
 from sweep.html_report.contents import Evidence
 from sweep.html_report.study_toml import study_toml
 from sweep.storage.attributes import SEED
-from sweep.study.file import StudyFile, VerdictSection
+from sweep.study.file import StudyFile
+from sweep.study.verdict_section import VerdictSection
 
 LEARNERS = {
     "trl": "TRL's GRPOTrainer (learner.name = trl), one trial at a time",

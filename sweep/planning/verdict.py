@@ -11,7 +11,8 @@ import math
 from dataclasses import dataclass
 from statistics import NormalDist
 
-from sweep.study.file import StudyFile, VerdictSection
+from sweep.study.file import StudyFile
+from sweep.study.verdict_section import VerdictSection
 from sweep.text import figure, percent
 
 POWER = 0.8

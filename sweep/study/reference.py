@@ -19,7 +19,8 @@ from objectives.settings.tasks import (
     ReasoningGymSettings,
     StringOpsSettings,
 )
-from sweep.study.file import GuardSection, StudyFile
+from sweep.study.file import StudyFile
+from sweep.study.verdict_section import GuardSection
 
 TASKS: tuple[tuple[str, type[Section]], ...] = (
     ("string_ops", StringOpsSettings),
