@@ -169,3 +169,16 @@ def test_a_storage_from_elsewhere_puts_no_code_of_its_own_into_the_script(tmp_pa
     script = (tmp_path / "out" / "train.py").read_text()
     assert "evil = 1" in script
     assert not [node for node in ast.walk(ast.parse(script)) if isinstance(node, ast.Name) and node.id == "evil"]
+
+
+def test_a_script_says_what_trl_does_not_have(tmp_path):
+    stored_study(tmp_path)
+    with closing(sqlite3.connect(tmp_path / "rank-sweep.db")) as connection, connection:
+        ((config,),) = connection.execute("SELECT value_json FROM study_user_attributes WHERE key = 'config'")
+        changed = json.dumps(json.loads(config) | {"learner": {"name": "packed", "algorithm": "rloo"}})
+        connection.execute("UPDATE study_user_attributes SET value_json = ? WHERE key = 'config'", (changed,))
+    done = sweep("export", "tiny", "--trial", 0, "-o", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    said = ast.get_docstring(ast.parse((tmp_path / "out" / "train.py").read_text()))
+    assert "The study trained by RLOO, which TRL's GRPOTrainer does not have: this script trains by GRPO." in said
+    assert "| objective | RLOO, beta 0, ratios within 0.8 to 1.2 |" in (tmp_path / "out" / "README.md").read_text()

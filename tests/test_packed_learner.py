@@ -210,9 +210,9 @@ def test_every_step_trains_on_what_its_own_policy_has_sampled(make, monkeypatch)
 
     remember, gaps = Stepper._remember, []
 
-    def spied(self, batch, old, mask, start, sequences):
-        remember(self, batch, old, mask, start, sequences)
-        gaps.append(((old - batch.sampler_logprobs[:, start : start + old.shape[1]]) * mask).abs().max().item())
+    def spied(self, batch, old, mask, part, sequences):
+        remember(self, batch, old, mask, part, sequences)
+        gaps.append(((old - batch.sampler_logprobs[:, part]) * mask).abs().max().item())
 
     monkeypatch.setattr(Stepper, "_remember", spied)
     feed = Feed(*[spec(i, learning_rate=1e-2) for i in range(4)])
