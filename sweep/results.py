@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from objectives.trial.messages import EffectiveRank
+from objectives.trial.messages import EffectiveRank, HeldOutScore
 from sweep.answer.spending import device_seconds
 from sweep.confirmation.naming import confirmation_study, earlier_confirmations, is_confirmation, longer_confirmations
 from sweep.errors import StorageError
@@ -58,6 +58,8 @@ class Results:
     | added | whether somebody chose it by hand, with `sweep add`: ranks are compared without it |
     | design | whether it belongs to the points that every rank gets |
     | held_out, held_out_greedy | mean reward on held-out prompts after its last step, sampled and greedy |
+    | held_out:NAME | mean of each reward function over the sampled completions |
+    | held_out_tokens, held_out_cut | their mean length; the share of them that were cut at the longest length |
     | gain | held_out less the base policy's, sampled with the same seed |
     | collapsed, reason | whether it collapsed; why it failed, was pruned or counts as collapsed |
     | ended_early | whether a pruner ended it: it then has no held_out, and its scores are in `steps` alone |
@@ -157,6 +159,7 @@ def _trial_row(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
         "added": bool(attrs.get(attributes.ADDED)),
         "held_out": None if score is None else score.sampled,
         "held_out_greedy": None if score is None else score.greedy,
+        **({} if score is None else _measures(score)),
         "gain": attributes.gain(attrs),
         "collapsed": bool(attrs.get(attributes.COLLAPSED)),
         "ended_early": bool(attrs.get(attributes.ENDED_EARLY)),
@@ -170,6 +173,14 @@ def _trial_row(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
         "device_seconds": device_seconds(trial) if cost else None,
         **{f"seconds_{name}": value for name, value in cost.get("seconds", {}).items()},
     }
+
+
+def _measures(score: HeldOutScore) -> dict[str, float | None]:
+    """What a score holds besides rewards as a whole; nothing in studies stored without."""
+    if score.completion_tokens is None:
+        return {}
+    of_rewards = {f"held_out:{name}": value for name, value in score.rewards.items()}
+    return {**of_rewards, "held_out_tokens": score.completion_tokens, "held_out_cut": score.cut}
 
 
 def _effective_ranks(attrs: dict[str, Any]) -> dict[str, float]:

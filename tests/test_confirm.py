@@ -46,14 +46,20 @@ def searched(tmp_path):
     return stored_study(tmp_path, points=POINTS)
 
 
-def run(study, config, schedule, score, *, unscored=lambda r: 0):
+def run(study, config, schedule, score, *, unscored=lambda r: 0, measured=lambda trial: {}):
     """Ends every trial of a schedule with the score that a function gives its rank and repetition."""
     schedule.queue(study)
     while any(trial.state.name == "WAITING" for trial in study.trials):
         trial = schedule.next_trial(study)
         value = score(trial.params["r"], trial.user_attrs[SEED] % 1000)
         left_out = unscored(trial.params["r"])
-        score_of = {"sampled": value, "greedy": value, "prompts": 100 - left_out, "unscored": left_out}
+        score_of = {
+            "sampled": value,
+            "greedy": value,
+            "prompts": 100 - left_out,
+            "unscored": left_out,
+            **measured(trial),
+        }
         scores = [score_of | {"step": step} for step in (20, 40, 80)]
         trial.set_user_attr(attributes.SCORES, scores)
         trial.set_user_attr(attributes.BASE, asdict(BASE))

@@ -29,7 +29,8 @@ def text(page):
 
 def blocks(page, language):
     """The page's blocks of code in a language."""
-    return [body.strip() for body in re.findall(rf"^```{language}\n(.*?)^```$", text(page), re.MULTILINE | re.DOTALL)]
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", text(page), re.MULTILINE | re.DOTALL)
+    return [body.strip() for named, body in found if named == language]
 
 
 def code(page):

@@ -11,6 +11,7 @@ from objectives.settings.tasks import Gsm8kSettings, ReasoningGymSettings
 from objectives.tasks.build import build_task
 from tests.support.command import sweep
 from tests.test_gsm8k import QUESTIONS
+from tests.test_rewards import totals
 
 STUDY = """
 [study]
@@ -85,14 +86,14 @@ def test_a_scripted_right_answer_gets_its_reward(folder):
     task = build_task(settings, seed=0, folders=[folder], chat=True)
     rows = task.train_rows(2)
     right = [[{"role": "assistant", "content": f"Sure.\n#### {int(row['answer']):,}"}] for row in rows]
-    assert make_rewards(task, settings, []).totals(rows, right, [[1], [1]]) == [1.2, 1.2]
+    assert totals(make_rewards(task, settings, []), rows, right, [[1], [1]]) == [1.2, 1.2]
 
     gym = ReasoningGymSettings(name="reasoning_gym", dataset="chain_sum", options={"max_terms": 2, "max_digits": 1})
     task = build_task(gym, seed=0, folders=[], chat=True)
     rows = task.train_rows(2)
     sums = [eval(row["prompt"][-1]["content"].split(":")[1].strip(" =")) for row in rows]
     right = [[{"role": "assistant", "content": f"<answer>{total}</answer>"}] for total in sums]
-    assert make_rewards(task, gym, []).totals(rows, right, [[1], [1]]) == [1.0, 1.0]
+    assert totals(make_rewards(task, gym, []), rows, right, [[1], [1]]) == [1.0, 1.0]
 
 
 def test_a_broken_reward_stops_the_study_with_one_line_and_its_traceback_in_the_log(folder):

@@ -34,6 +34,9 @@ def test_every_trial_is_taken_told_of_step_by_step_and_finished_once(make):
         assert result.base is not None and result.tokens == feed.of(number)[-1].tokens > 0
         assert {"build", "rollout", "train", "evaluate"} <= result.seconds.keys()
         assert all(math.isfinite(metrics.reward) for metrics in feed.of(number))
+        for score in (*result.scores, result.base):
+            assert score.rewards == {"exact_match": pytest.approx(score.sampled)}
+            assert 1 <= score.completion_tokens <= 8 and 0 <= score.cut <= 1
         assert result.effective_ranks.keys() == set(TARGET_MODULES)
         assert all(1 <= own.stable <= own.energy / 0.9 <= 4 / 0.9 for own in result.effective_ranks.values())
 

@@ -18,6 +18,11 @@ from objectives.settings.tasks import StringOpsSettings
 from objectives.tasks.string_ops import StringOps
 
 
+def totals(rewards, *given):
+    """Each completion's reward."""
+    return rewards.weigh(rewards.table(*given))
+
+
 def reward(values):
     def named(prompts, completions, **columns):
         return values
@@ -94,14 +99,14 @@ def rewards(*functions, weights):
 
 def test_rewards_are_weighted_and_one_that_does_not_apply_is_left_out():
     both = rewards(reward([1.0, None]), reward([0.5, 0.5]), weights=(1.0, 2.0))
-    assert both.totals(ROWS, ["a", "b"], IDS) == [2.0, 1.0]
+    assert totals(both, ROWS, ["a", "b"], IDS) == [2.0, 1.0]
 
 
 def test_a_completion_that_no_reward_applies_to_has_none_and_is_counted():
-    totals = rewards(reward([1.0, None]), weights=(1.0,)).totals(ROWS, ["a", "b"], IDS)
-    assert totals[0] == 1.0
-    assert math.isnan(totals[1])
-    assert str(unscored(ROWS, totals)) == (
+    found = totals(rewards(reward([1.0, None]), weights=(1.0,)), ROWS, ["a", "b"], IDS)
+    assert found[0] == 1.0
+    assert math.isnan(found[1])
+    assert str(unscored(ROWS, found)) == (
         "1 of 2 completions have no reward (every function returned None), one to 'q'"
     )
     assert unscored(ROWS, [1.0, 2.0]) is None
@@ -117,7 +122,7 @@ def test_reward_functions_get_every_column_and_what_trl_adds_by_name():
         log_metric("m", 1.0)
         return [0.0, 0.0]
 
-    rewards(look, weights=(1.0,)).totals(ROWS, ["a", "b"], IDS)
+    totals(rewards(look, weights=(1.0,)), ROWS, ["a", "b"], IDS)
     assert seen == {
         "prompts": ["p", "q"],
         "completions": ["a", "b"],
@@ -133,7 +138,7 @@ def test_rows_of_a_tasks_own_making_may_lack_columns():
         return [float(a == "x") + float(h is None) for a, h in zip(answer, hint, strict=True)]
 
     uneven = [{"prompt": "p", "answer": "x"}, {"prompt": "q", "answer": "y", "hint": "z"}]
-    assert rewards(look, weights=(1.0,)).totals(uneven, ["a", "b"], IDS) == [2.0, 0.0]
+    assert totals(rewards(look, weights=(1.0,)), uneven, ["a", "b"], IDS) == [2.0, 0.0]
 
 
 def test_a_call_can_change_nothing_that_others_see():
@@ -156,8 +161,8 @@ def test_a_call_can_change_nothing_that_others_see():
     both = rewards(meddler, meddler, weights=(1.0, 1.0))
     ids = [[1], [2]]
     # The same row twice, as in a group: what is done to the first is not done to the second.
-    first = both.totals([row, row], chat, ids)
-    assert both.totals([row, row], chat, ids) == first == [8.0, 8.0]
+    first = totals(both, [row, row], chat, ids)
+    assert totals(both, [row, row], chat, ids) == first == [8.0, 8.0]
     assert row == {"prompt": [{"role": "user", "content": "p"}], "facts": {"a": [1]}, "tags": ["x"]}
     assert [message["content"] for [message] in chat] == ["a", "b"]
     assert ids == [[1], [2]]
@@ -324,7 +329,7 @@ def test_functions_are_told_apart_by_what_the_study_calls_them(folder):
     )
     made = make_rewards(StringOps(symbols=1), aliases, [folder])
     assert made.names == ("accuracy", "again")
-    assert made.totals(ROWS, ["a", "b"], IDS) == [3.0, 3.0]
+    assert totals(made, ROWS, ["a", "b"], IDS) == [3.0, 3.0]
 
 
 def test_a_tasks_own_functions_of_one_name_are_numbered(folder):

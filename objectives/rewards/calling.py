@@ -90,16 +90,6 @@ class RewardSet:
         """The i-th function alone."""
         return replace(self, functions=self.functions[i : i + 1], weights=self.weights[i : i + 1])
 
-    def totals(
-        self, rows: Sequence[Row], completions: Sequence[Any], token_ids: Sequence[Sequence[int]]
-    ) -> list[float]:
-        """Each completion's reward outside training; NaN for one that no function applies to.
-
-        Raises:
-            RewardError: where a function breaks its contract.
-        """
-        return self.weigh(self.table(rows, completions, token_ids))
-
     def weigh(self, table: Sequence[Sequence[float | None]]) -> list[float]:
         """The weighted sums of a table, as TRL computes them; NaN for a completion that no function applies to."""
         totals = []
@@ -175,6 +165,21 @@ def make_rewards(task: Task, settings: CommonTaskSettings, folders: Sequence[Pat
         weights=weights,
         max_steps=max_steps,
     )
+
+
+def check_names(guarded: Sequence[str], names: Sequence[str]) -> None:
+    """Checks that the reward functions which a verdict looks at by themselves are among those there are.
+
+    Raises:
+        TaskError: naming the first that is not.
+    """
+    if unknown := [name for name in guarded if name not in names]:
+        raise TaskError(f"no reward function {unknown[0]!r}, as verdict.guards has it; allowed: {', '.join(names)}")
+
+
+def reward_names(task: Task, settings: CommonTaskSettings) -> list[str]:
+    """What the reward functions of a study are called: those that it names, else the task's own."""
+    return list(settings.named_rewards() or _numbered(task.reward_functions))
 
 
 def _numbered(functions: Sequence[RewardFunction]) -> dict[str, RewardFunction]:

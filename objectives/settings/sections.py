@@ -177,6 +177,8 @@ class WorkerSettings(Section):
     sources: dict[str, str] = Field(default_factory=dict)
     """The user's own files and functions by name, with their hashes: a trial does not go on with others."""
     keep_adapters: bool = False
+    guarded_rewards: tuple[str, ...] = ()
+    """Reward functions that the verdict looks at by themselves."""
     code_folders: tuple[Path, ...] = ()
     """Where the user's own modules and data files are looked for, in order."""
     by_value: bytes = Field(default=b"", repr=False)

@@ -11,7 +11,7 @@ import numpy as np
 from objectives.engines.adapter_files import AdapterVersion
 from objectives.engines.protocol import Completion, Engine, Sampling
 from objectives.errors import EngineError, RewardError, TrialError, UnrewardedError, is_out_of_memory
-from objectives.rewards.calling import RewardSet, unscored
+from objectives.rewards.calling import RewardSet, Table, unscored
 from objectives.tasks.protocol import Row
 from objectives.tokenization.tokens import prompt_ids
 from objectives.trial.messages import HeldOutScore
@@ -119,8 +119,12 @@ class Evaluator:
     def _greedy(self) -> Sampling:
         return replace(self.sampling, temperature=0.0)
 
-    def _score(self, sampled: Sequence[float], greedy: Sequence[float] | None, *, step: int) -> HeldOutScore:
+    def _score(
+        self, completions: Sequence[Completion], table: Table, greedy: Sequence[float] | None, *, step: int
+    ) -> HeldOutScore:
+        sampled = self.rewards.weigh(table)
         without = unscored(self.rows, sampled)
+        applied = ([value for value in column if value is not None] for column in table)
         return HeldOutScore(
             step=step,
             sampled=float(np.nanmean(sampled)),
@@ -129,6 +133,12 @@ class Evaluator:
             spread=float(np.nanstd(sampled)),
             unscored=without.count if without else 0,
             unscored_prompt=without.prompt if without else "",
+            rewards={
+                name: float(np.mean(own)) if own else None
+                for name, own in zip(self.rewards.names, applied, strict=True)
+            },
+            completion_tokens=float(np.mean([len(completion.token_ids) for completion in completions])),
+            cut=float(np.mean([completion.truncated for completion in completions])),
         )
 
     def _completions(self, due: Sequence[Due], sampling: Sampling) -> list[list[Completion]]:
@@ -149,17 +159,17 @@ class Evaluator:
         self, due: Due, sampled: Sequence[Completion], greedy: Sequence[Completion] | None
     ) -> HeldOutScore | TrialError:
         try:
-            of_sampled = self._rewards(due.adapter, sampled)
-            of_greedy = None if greedy is None else self._rewards(due.adapter, greedy)
+            table = self._table(due.adapter, sampled)
+            of_greedy = None if greedy is None else self.rewards.weigh(self._table(due.adapter, greedy))
         except (RewardError, UnrewardedError) as error:
             return error
-        return self._score(of_sampled, of_greedy, step=due.step)
+        return self._score(sampled, table, of_greedy, step=due.step)
 
-    def _rewards(self, adapter: AdapterVersion | None, completions: Sequence[Completion]) -> list[float]:
-        """A reward for every held-out prompt; NaN where no function applies."""
+    def _table(self, adapter: AdapterVersion | None, completions: Sequence[Completion]) -> Table:
+        """What each reward function gives to each held-out prompt's completion; some function applies to some."""
         texts = completion_texts(self.tokenizer, self.rows, completions)
-        totals = self.rewards.totals(self.rows, texts, [c.token_ids for c in completions])
-        without = unscored(self.rows, totals)
+        table = self.rewards.table(self.rows, texts, [c.token_ids for c in completions])
+        without = unscored(self.rows, self.rewards.weigh(table))
         if without and without.count == without.of:
             told = (
                 f"no held-out completion has a reward: every function returned None for all {without.of}, "
@@ -167,4 +177,4 @@ class Evaluator:
             )
             # Of the base policy, the study is to blame and stops; of a trained one, this trial has collapsed.
             raise RewardError(told) if adapter is None else UnrewardedError(f"collapsed: {told}")
-        return totals
+        return table

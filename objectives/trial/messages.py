@@ -80,6 +80,13 @@ class HeldOutScore:
     """Sampled completions that no reward function applied to. They count in no mean."""
     unscored_prompt: str = ""
     """The prompt of one of them, shortened."""
+    rewards: Mapping[str, float | None] = field(default_factory=dict)
+    """Mean of each reward function, by its name, over the sampled completions that it applies to; None where it applies
+    to none."""
+    completion_tokens: float | None = None
+    """Mean length of the sampled completions."""
+    cut: float | None = None
+    """Share of them that were cut at the longest length."""
 
     @property
     def unscored_share(self) -> float:

@@ -16,7 +16,7 @@ from objectives.errors import EngineError, PolicyError, TaskError
 from objectives.hub import hub_offline
 from objectives.machine import cores, processor_name
 from objectives.policies.protocol import Policy, check_targets
-from objectives.rewards.calling import RewardSet, make_rewards
+from objectives.rewards.calling import RewardSet, check_names, make_rewards
 from objectives.settings.sections import ModelSettings, WorkerSettings
 from objectives.tasks.build import build_task
 from objectives.tasks.protocol import Row, Task
@@ -72,6 +72,7 @@ def load(settings: WorkerSettings, *, max_loras: int = 1) -> Loaded:
         use_template(policy.tokenizer, own_template(settings.task, folders), settings.task.chat_template_kwargs)
         task = _fitting_task(settings, policy)
         rewards = make_rewards(task, settings.task, folders, max_steps=settings.budget.steps)
+        check_names(settings.guarded_rewards, rewards.names)
         training = task.train_rows(settings.task.train_prompts)
         rows = task.held_out_rows(settings.task.held_out_prompts)
     sequences = settings.budget.sequences(slots=max_loras, held_out_prompts=len(rows))

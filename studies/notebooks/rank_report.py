@@ -7,6 +7,7 @@ outputs. By hand, it runs in any Jupyter that has rank-sweep installed.
 
 # %%
 import rich
+from IPython.display import display
 
 from sweep.html_report.contents import open_report
 from sweep.results import load_results
@@ -45,6 +46,11 @@ statistic in units of what it has to exceed after so many seeds.
 
 # %%
 figures.get("paths")
+
+# %%
+for name, figure in figures.items():
+    if name.startswith("guard-"):  # the score against each of `verdict.guards`
+        display(figure)
 
 # %%
 figures.get("by-rank")

@@ -181,7 +181,7 @@ def read_confirmation(study: optuna.Study, config: StudyFile) -> Confirmed | Non
         return None
     # The same trials at parts of their budget: their scores on the way were taken for this.
     by_share = {
-        share: only_counted(trials.confirmation(search, seeds, step=step, gains=rule.gains), counted)
+        share: only_counted(trials.confirmation(search, seeds, rule, step=step), counted)
         for share, step in horizon_steps(config.budget.steps).items()
     }
     missing = counted & [[not trials.has(frozen.r, seed) for seed in seeds] for frozen in search.frozen]

@@ -11,7 +11,9 @@ import numpy as np
 
 from objectives.trial.messages import HeldOutScore
 from sweep.statistics.confirmation import Confirmation
+from sweep.statistics.guards import Guard
 from sweep.statistics.paired import FloatArray
+from sweep.statistics.rule import Rule
 from sweep.statistics.smoothing import SmoothedSearch
 from sweep.storage import attributes
 from sweep.storage.attributes import REDONE, SEED
@@ -60,16 +62,14 @@ class ConfirmationTrials:
         """Whether it has ended, with a score or without."""
         return self.has(r, seed) or (r, seed) in self.failed
 
-    def confirmation(
-        self, search: SmoothedSearch, seeds: Sequence[int], *, step: int, gains: bool = True
-    ) -> Confirmation:
+    def confirmation(self, search: SmoothedSearch, seeds: Sequence[int], rule: Rule, *, step: int) -> Confirmation:
         """Scores after a number of steps, nan where a trial has none. A collapsed trial has collapsed at every step.
 
         Args:
             search: What is frozen.
             seeds: To judge by.
+            rule: Says whether the base policy is looked at, and what else is.
             step: After which the scores were taken.
-            gains: Whether the base policy is looked at.
         """
         found = [[self._score(frozen.r, seed, step) for seed in seeds] for frozen in search.frozen]
         collapsed = [[self._collapsed(frozen.r, seed) for seed in seeds] for frozen in search.frozen]
@@ -79,10 +79,14 @@ class ConfirmationTrials:
             frozen=search.frozen,
             scores=np.array(sampled, dtype=np.float64).reshape(shape),
             collapsed=np.array(collapsed, dtype=np.bool_).reshape(shape),
-            base=_means(base) if gains else None,
+            base=_means(base) if rule.gains else None,
             untuned=search.untuned,
             spread=_spread([score for scores in base for score in scores], [s for row in found for s in row if s]),
             prompts=min((score.prompts for scores in base for score in scores), default=None),
+            guards=tuple(
+                np.array([[_measured(score, guard) for score in row] for row in found], dtype=np.float64).reshape(shape)
+                for guard in rule.guards
+            ),
         )
 
     def unscored_share(self, r: int, seeds: Sequence[int], *, step: int) -> float | None:
@@ -108,6 +112,15 @@ class ConfirmationTrials:
             if seed in told and (base := attributes.base_score(attrs)) is not None:
                 told[seed].append(base)
         return list(told.values())
+
+
+def _measured(score: HeldOutScore | None, guard: Guard) -> float:
+    """A guard's measure; nan where a trial has none."""
+    kind, _, name = guard.measure.partition(":")
+    if score is None:
+        return math.nan
+    value = score.rewards.get(name) if kind == "reward" else getattr(score, kind)
+    return math.nan if value is None else float(value)
 
 
 def _means(base: Sequence[Sequence[HeldOutScore]]) -> FloatArray:

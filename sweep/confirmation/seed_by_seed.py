@@ -74,7 +74,7 @@ def progress_of(
         step: Of a trial, after which it is judged.
     """
     ranks = [frozen.r for frozen in search.frozen]
-    whole = trials.confirmation(search, seeds, step=step, gains=rule.gains)
+    whole = trials.confirmation(search, seeds, rule, step=step)
     counted = np.zeros(whole.scores.shape, dtype=np.bool_)
     needed = np.ones(len(ranks), dtype=np.bool_)
     assessment, standing, n = None, None, 0

@@ -21,6 +21,7 @@ from sweep.plots.confirmed import ConfirmedInfo, confirmed_figure, confirmed_inf
 from sweep.plots.curves import CurvesInfo, curves_figure, curves_info
 from sweep.plots.effective_rank import EffectiveRankInfo, effective_rank_figure, effective_rank_info
 from sweep.plots.gains import GainsInfo, gains_figure, gains_info
+from sweep.plots.guards import GuardInfo, guard_figure, guards_info
 from sweep.plots.heat import HeatInfo, heat_figure, heat_info
 from sweep.plots.importance import ImportanceInfo, importance_figure, importance_info
 from sweep.plots.pareto import COSTS, ParetoInfo, pareto_figure, pareto_info
@@ -76,6 +77,7 @@ class Report:
     gains: GainsInfo | None
     confirmed: ConfirmedInfo | None
     paths: PathsInfo | None
+    guards: tuple[GuardInfo, ...]
     winners_curse: WinnersCurseInfo | None
     by_rank: ByRankInfo
     by_learning_rate: HeatInfo
@@ -105,13 +107,13 @@ class Report:
             figures["confirmed"] = confirmed_figure(self.confirmed)
         if self.paths is not None:
             figures["paths"] = paths_figure(self.paths)
+        figures |= {guard.label: guard_figure(guard) for guard in self.guards}
         if self.by_rank.trials:
             figures["by-rank"] = by_rank_figure(self.by_rank)
             figures["by-learning-rate"] = heat_figure(self.by_learning_rate)
             figures["by-alpha"] = heat_figure(self.by_alpha)
-        if len(self.best_rate.tried) > 1:
-            figures["best-rate"] = best_rate_figure(self.best_rate)
-        if self.by_rank.trials:
+            if len(self.best_rate.tried) > 1:
+                figures["best-rate"] = best_rate_figure(self.best_rate)
             figures["collapse"] = collapse_axis_figure(self.collapse_axis)
         if self.importance.every.shares or self.importance.learned.shares:
             figures["importance"] = importance_figure(self.importance)
@@ -153,6 +155,7 @@ def read_report(study: optuna.Study) -> Report:
         gains=None if confirmed is None else gains_info(confirmed),
         confirmed=None if confirmed is None else confirmed_info(confirmed),
         paths=None if confirmed is None else paths_info(confirmed),
+        guards=() if confirmed is None else guards_info(confirmed),
         winners_curse=None if confirmed is None else winners_curse_info(summary, confirmed),
         by_rank=by_rank_info(summary),
         by_learning_rate=heat_info(summary, "learning_rate"),

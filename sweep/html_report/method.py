@@ -84,6 +84,7 @@ def _rule_rows(evidence: Evidence) -> list[tuple[str, str]]:
         _asked(verdict),
         ("confidence", f"{verdict.confidence:g}"),
         ("collapse limit", f"{verdict.collapse_limit:g}"),
+        *((f"guard {guard.measure}", f"worse by {guard.worse_by:g} at most") for guard in verdict.guards),
         ("looks", looks),
     ]
 

@@ -14,7 +14,7 @@ from objectives.errors import ModelConfigError, TaskError
 from objectives.memory.config_files import find_config
 from objectives.memory.exact import check_targets
 from objectives.memory.shape import make_shape, read_config
-from objectives.rewards.calling import columns_of
+from objectives.rewards.calling import check_names, columns_of, reward_names
 from objectives.rewards.values import check_parameters
 from objectives.settings.sections import SHIPPED_MODELS
 from objectives.settings.tasks import CustomTaskSettings, DatasetSettings, Gsm8kSettings, ReasoningGymSettings
@@ -128,6 +128,8 @@ def _check_task(study: StudyFile) -> PromptPlan | None:
         check_reference(reference, folders)
     for name in own_files(task, folders):
         find_file(name, folders)
+    if task.reward:  # what others a task has is known once it is made
+        check_names(study.guarded_rewards, list(task.named_rewards()))
     if isinstance(task, DatasetSettings) and is_code(task.data):  # the user's code, which runs in the worker
         return None
     if isinstance(task, DatasetSettings | Gsm8kSettings) and not is_local(task.data, folders):
@@ -139,6 +141,7 @@ def _check_task(study: StudyFile) -> PromptPlan | None:
     # Without its tokenizer nobody knows here; the worker will tell.
     chat = tokenizer is None or tokenizer.chat_template is not None
     made = build_task(task, seed=study.study.seed, folders=folders, chat=chat)
+    check_names(study.guarded_rewards, reward_names(made, task))
     _check_number(study, made)
     _check_parameters(study, made)
     if tokenizer is None:

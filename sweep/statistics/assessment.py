@@ -121,6 +121,11 @@ class Assessment:
         """The rank at a position of the ladder."""
         return self.confirmation.frozen[position].r
 
+    def guards_open(self, position: int) -> list[int]:
+        """The guards, by their number, that a rank has not passed."""
+        passed = self.decision.guards_pass[:, position]
+        return [int(i) for i in np.flatnonzero(~passed)]
+
     def rivals(self, position: int) -> list[int]:
         """Positions of the other judged ranks."""
         return [j for j in np.flatnonzero(self.decision.judged).tolist() if j != position]
@@ -143,7 +148,14 @@ def assess(confirmation: Confirmation, rule: Rule) -> Assessment:
     """
     if rule.gains and confirmation.base is None:
         raise ValueError("this rule looks at gains over the base policy, whose scores are not known")
-    evidence = weigh(confirmation.gains, confirmation.collapsed, rule, rounding=confirmation.rounding)
+    evidence = weigh(
+        confirmation.gains,
+        confirmation.collapsed,
+        rule,
+        rounding=confirmation.rounding,
+        guards=confirmation.guards,
+        prompts=confirmation.prompts,
+    )
     smoothed = [configuration.smoothed for configuration in confirmation.frozen]
     decision = step_down(evidence, smoothed, rule)
     return Assessment(confirmation=confirmation, rule=rule, evidence=evidence, decision=decision)

@@ -31,6 +31,8 @@ class Confirmation:
     """Standard deviation of the reward between prompts; None where it is not known."""
     prompts: int | None = None
     """Held-out prompts that a score is the mean over; None where that is not known."""
+    guards: tuple[FloatArray, ...] = ()
+    """Of each guard its measure, shape (n_ranks, n_seeds); nan where a trial has none."""
 
     def __post_init__(self) -> None:
         ranks = [configuration.r for configuration in self.frozen]
@@ -49,7 +51,13 @@ class Confirmation:
     def first(self, n_seeds: int) -> Confirmation:
         """The same over the first so many seeds."""
         base = None if self.base is None else self.base[:n_seeds]
-        return replace(self, scores=self.scores[:, :n_seeds], collapsed=self.collapsed[:, :n_seeds], base=base)
+        return replace(
+            self,
+            scores=self.scores[:, :n_seeds],
+            collapsed=self.collapsed[:, :n_seeds],
+            base=base,
+            guards=tuple(own[:, :n_seeds] for own in self.guards),
+        )
 
     @property
     def gains(self) -> FloatArray:

@@ -23,15 +23,19 @@ A rank whose collapse rate is *shown above* the limit leaves the ladder: it is n
 step. So the scores are compared among the ranks that remain, and a verdict has to name those that left.
 This costs next to nothing in error: a rank at the limit is rarely shown within it and rarely shown above.
 
+A rank below the start has to pass the declared `guards` too, held against the start: a fourth part of the test.
+
 When the step-down stops, the judged rank below the answer is *shown worse* if the upper bound of its contrast with
 the start falls short of what the rule asks for: the start is no better than the best, so whatever falls short of the
-start falls short of the best.
+start falls short of the best. So it is where the rank is shown to be worse than the start on one of the guards: each of
+these claims may err as declared.
 
 Everything takes leading axes, so that one implementation serves a verdict and thousands of simulated ones.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,8 +43,10 @@ from numpy.typing import ArrayLike
 
 from sweep.statistics.collapse import judge_collapses
 from sweep.statistics.collapse_looks import judge_collapses_twice
+from sweep.statistics.guards import Guard, guards_broken, guards_kept
 from sweep.statistics.paired import (
     BoolArray,
+    FloatArray,
     IntArray,
     PairedBounds,
     bound_contrasts,
@@ -61,6 +67,8 @@ class Evidence:
     """Shape (..., n_ranks): the collapse rate is shown within the limit."""
     above: BoolArray
     """Shape (..., n_ranks): the collapse rate is shown above the limit."""
+    guards: tuple[PairedBounds, ...] = ()
+    """Of each guard: plain differences of its measure, turned so that more is better."""
     rounding: float = 0.0
     """What is no more than this beyond a threshold is not beyond it."""
 
@@ -81,11 +89,21 @@ class Decision:
     """Shape (..., n_ranks): the rank's own test, whether the step-down reached it or not."""
     score_passes: BoolArray
     """Shape (..., n_ranks): the part of the test that looks at scores."""
+    guards_pass: BoolArray
+    """Shape (n_guards, ..., n_ranks): the parts that look at guards."""
     judged: BoolArray
     """Shape (..., n_ranks): still on the ladder."""
 
 
-def weigh(gains: ArrayLike, collapsed: ArrayLike, rule: Rule, *, rounding: float = 0.0) -> Evidence:
+def weigh(
+    gains: ArrayLike,
+    collapsed: ArrayLike,
+    rule: Rule,
+    *,
+    rounding: float = 0.0,
+    guards: Sequence[FloatArray] = (),
+    prompts: int | None = None,
+) -> Evidence:
     """Turn confirmation trials into bounds.
 
     Args:
@@ -94,6 +112,8 @@ def weigh(gains: ArrayLike, collapsed: ArrayLike, rule: Rule, *, rounding: float
         collapsed: same shape, bool.
         rule: as declared.
         rounding: what a gain may be off by where nothing was gained: rewards near 100 differ in the last places.
+        guards: of each of the rule's guards its measure, as `gains`; nan where it is not known.
+        prompts: held-out prompts that a measure is the mean over.
     """
     gains = np.asarray(gains, dtype=np.float64)
     collapsed = np.asarray(collapsed, dtype=np.bool_)
@@ -111,7 +131,17 @@ def weigh(gains: ArrayLike, collapsed: ArrayLike, rule: Rule, *, rounding: float
         bounds = bound_contrasts_repeatedly(gains, alive, shares, rule.critical, rounding=rounding)
     own = np.diagonal(bounds.lower, axis1=-2, axis2=-1)
     learned = own > rounding if rule.gains else np.ones(own.shape, dtype=np.bool_)
-    return Evidence(bounds=bounds, learned=learned, within=within, above=above, rounding=rounding)
+    guarded = tuple(
+        _weigh_guard(guard, own, alive, rule, prompts) for guard, own in zip(rule.guards, guards, strict=True)
+    )
+    return Evidence(bounds=bounds, learned=learned, within=within, above=above, guards=guarded, rounding=rounding)
+
+
+def _weigh_guard(guard: Guard, measured: FloatArray, alive: BoolArray, rule: Rule, prompts: int | None) -> PairedBounds:
+    turned, usable, least = guard.sign * measured, alive & np.isfinite(measured), guard.least_sd(prompts)
+    if rule.cap is None:
+        return bound_contrasts(turned, usable, 1.0, rule.bound_confidence, least_sd=least)
+    return bound_contrasts_repeatedly(turned, usable, 1.0, rule.critical, least_sd=least)
 
 
 def clears(evidence: Evidence, rule: Rule) -> BoolArray:
@@ -121,7 +151,16 @@ def clears(evidence: Evidence, rule: Rule) -> BoolArray:
 
 
 def falls_short(evidence: Evidence, start: IntArray, rule: Rule) -> BoolArray:
-    """Shape (..., n_ranks): ranks below the start that are shown to have less than is asked, held against it."""
+    """Shape (..., n_ranks): ranks below the start that are shown unacceptable, held against it."""
+    short = scores_fall_short(evidence, start, rule)
+    if rule.guards:
+        below = np.arange(short.shape[-1]) < start[..., None]
+        short |= below & guards_broken(evidence.guards, rule.guards, start).any(axis=0)
+    return short
+
+
+def scores_fall_short(evidence: Evidence, start: IntArray, rule: Rule) -> BoolArray:
+    """Shape (..., n_ranks): ranks below the start that are shown to score less than is asked, held against it."""
     upper = np.take_along_axis(evidence.bounds.upper, start[..., None, None], axis=-1)[..., 0]
     below = np.arange(upper.shape[-1]) < start[..., None]
     return np.asarray(below & (upper < -rule.margin - evidence.rounding))
@@ -140,11 +179,13 @@ def step_down(evidence: Evidence, smoothed: ArrayLike, rule: Rule) -> Decision:
     # The diagonal stays in: a rank that has too few seeds of its own fails there, rivals or none.
     # A rank that has left the ladder is nobody's rival.
     score_passes = judged & (clears(evidence, rule) | ~judged[..., None, :]).all(axis=-1)
-    passes = score_passes & evidence.within
-
     ladder = np.arange(judged.shape[-1])
     # Reversed: argmax takes the first of equals, and the larger rank is to win.
     start = ladder[-1] - np.where(judged, smoothed, -np.inf)[..., ::-1].argmax(axis=-1)
+    guards_pass = np.ones((0, *judged.shape), dtype=np.bool_)
+    if rule.guards:
+        guards_pass = guards_kept(evidence.guards, rule.guards, start)
+    passes = score_passes & evidence.within & guards_pass.all(axis=0)
     reached = ladder <= start[..., None]
     # A rank that has left the ladder, or lies above the start, does not stop the walk.
     unstopped = np.logical_and.accumulate((passes | ~judged | ~reached)[..., ::-1], axis=-1)[..., ::-1]
@@ -168,5 +209,6 @@ def step_down(evidence: Evidence, smoothed: ArrayLike, rule: Rule) -> Decision:
         shown_worse=np.asarray(shown_worse, dtype=np.bool_),
         passes=passes,
         score_passes=score_passes,
+        guards_pass=guards_pass,
         judged=judged,
     )

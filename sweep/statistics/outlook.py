@@ -8,7 +8,7 @@ import numpy as np
 
 from sweep.statistics.confirmation import Confirmation
 from sweep.statistics.decision import Evidence
-from sweep.statistics.paired import BoolArray
+from sweep.statistics.paired import BoolArray, PairedBounds
 from sweep.statistics.power import MOST_SEEDS, seeds_for_power
 from sweep.statistics.rule import Rule
 
@@ -20,7 +20,15 @@ MATTERS = 0.3
 
 
 def seeds_for_contrast(
-    rank: int, rival: int, gap: float, confirmation: Confirmation, evidence: Evidence, rule: Rule, *, n_rivals: int = 1
+    rank: int,
+    rival: int,
+    gap: float,
+    confirmation: Confirmation,
+    bounds: PairedBounds,
+    rule: Rule,
+    *,
+    n_rivals: int = 1,
+    rounding: float = 0.0,
 ) -> int | None:
     """Total seeds per rank with which a contrast is likely shown to lie beyond a threshold.
 
@@ -29,19 +37,24 @@ def seeds_for_contrast(
         rival: with whom; the rank itself for its own gain.
         gap: from the threshold to the mean contrast seen so far, positive on the side to be shown.
         confirmation: so far.
-        evidence: of it.
+        bounds: of the contrasts.
         rule: as declared.
         n_rivals: rivals that are this close.
+        rounding: a gap of no more is none.
 
     Returns:
         None where there are too few seeds to plan from, or `MOST_SEEDS` would not do.
     """
-    sd, n_shared = float(evidence.bounds.sd[rank, rival]), int(evidence.bounds.n_seeds[rank, rival])
-    if n_shared < 2 or not gap > evidence.rounding:
+    sd, n_shared = float(bounds.sd[rank, rival]), int(bounds.n_seeds[rank, rival])
+    if n_shared < 2 or not gap > rounding:
         return None
     shared = seeds_for_power(gap, sd, n_rivals, rule.bound_confidence)
     # Seeds on which either of the two collapsed or failed do not count; expect the same share again.
     return None if shared is None else math.ceil(shared * int(confirmation.n_ran[rank]) / n_shared)
+
+
+def _seeds_for_gain(rank: int, gap: float, confirmation: Confirmation, evidence: Evidence, rule: Rule) -> int | None:
+    return seeds_for_contrast(rank, rank, gap, confirmation, evidence.bounds, rule, rounding=evidence.rounding)
 
 
 def seeds_for_a_gain(confirmation: Confirmation, evidence: Evidence, rule: Rule, judged: BoolArray) -> int | None:
@@ -49,7 +62,7 @@ def seeds_for_a_gain(confirmation: Confirmation, evidence: Evidence, rule: Rule,
     plans = []
     for rank in np.flatnonzero(judged).tolist():
         mean, n_ran = float(evidence.bounds.mean[rank, rank]), int(confirmation.n_ran[rank])
-        needed = seeds_for_contrast(rank, rank, mean, confirmation, evidence, rule)
+        needed = _seeds_for_gain(rank, mean, confirmation, evidence, rule)
         if needed is not None and needed <= WORTH_ADDING * n_ran:
             # More than there are, with which it was not shown.
             plans.append(max(needed, n_ran + 1))
@@ -71,7 +84,7 @@ def seeds_to_rule_out(ranks: list[int], confirmation: Confirmation, evidence: Ev
     for rank in ranks:
         mean = float(evidence.bounds.mean[rank, rank])
         gaps = (mean, MATTERS * (confirmation.spread or 0.0) - mean)
-        each = [seeds_for_contrast(rank, rank, gap, confirmation, evidence, rule) for gap in gaps]
+        each = [_seeds_for_gain(rank, gap, confirmation, evidence, rule) for gap in gaps]
         likeliest = min((seeds for seeds in each if seeds is not None), default=MOST_SEEDS + 1)
         plans.append(max(likeliest, int(confirmation.n_ran[rank]) + 1))
     longest = max(plans, default=MOST_SEEDS + 1)

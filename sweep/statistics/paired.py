@@ -62,7 +62,9 @@ def bound_differences(scores: ArrayLike, usable: ArrayLike, confidence: float) -
     return bound_contrasts(scores, usable, 1.0, confidence)
 
 
-def bound_contrasts(scores: ArrayLike, usable: ArrayLike, shares: ArrayLike, confidence: float) -> PairedBounds:
+def bound_contrasts(
+    scores: ArrayLike, usable: ArrayLike, shares: ArrayLike, confidence: float, *, least_sd: float = 0.0
+) -> PairedBounds:
     """Compare every rank with a share of every other over the seeds usable for both.
 
     A share is fixed beforehand, so the contrast is linear in the scores of a seed and the t bound on its mean
@@ -73,14 +75,22 @@ def bound_contrasts(scores: ArrayLike, usable: ArrayLike, shares: ArrayLike, con
         usable: as in `bound_differences`.
         shares: of rank j that rank i is held against; broadcasts to (n_ranks, n_ranks).
         confidence: of each one-sided bound, in (0, 1).
+        least_sd: what a contrast's standard deviation is taken for at least.
     """
     n_seeds, mean, sd = _moments(*_contrasts(scores, usable, shares))
+    sd = np.maximum(sd, least_sd)
     lower, upper = _t_bounds(n_seeds, mean, sd, confidence)
     return PairedBounds(n_seeds=n_seeds, mean=mean, sd=sd, lower=lower, upper=upper)
 
 
 def bound_contrasts_repeatedly(
-    scores: ArrayLike, usable: ArrayLike, shares: ArrayLike, critical: Sequence[float], *, rounding: float = 0.0
+    scores: ArrayLike,
+    usable: ArrayLike,
+    shares: ArrayLike,
+    critical: Sequence[float],
+    *,
+    rounding: float = 0.0,
+    least_sd: float = 0.0,
 ) -> PairedBounds:
     """`bound_contrasts` where seeds are added one by one and every number of them is looked at.
 
@@ -94,13 +104,16 @@ def bound_contrasts_repeatedly(
         critical: by number of pairs, from 0 to the most; see `spending.critical_values`.
         rounding: before the last look, contrasts that differ by no more are not known: a few that agree are no sign
             of a spread of zero, where rewards have few values.
+        least_sd: as in `bound_contrasts`.
     """
     contrasts, shared = _contrasts(scores, usable, shares)
     values, most = np.array(critical), len(critical) - 1
     n_seeds, mean, sd = _moments(contrasts, shared)
+    sd = np.maximum(sd, least_sd)
     lower, upper = np.full(mean.shape, -np.inf), np.full(mean.shape, np.inf)
     for k in range(1, contrasts.shape[-1] + 1):
         n, middle, spread = _moments(contrasts[..., :k], shared[..., :k])
+        spread = np.maximum(spread, least_sd)
         looked_at = np.isfinite(values[n]) & ((spread > rounding) | (n == most))
         with np.errstate(invalid="ignore", divide="ignore"):
             margin = values[n] * spread / np.sqrt(n)

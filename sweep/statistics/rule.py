@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
+from sweep.statistics.guards import Guard
 from sweep.statistics.paired import FloatArray
 
 
@@ -31,6 +32,8 @@ class Rule:
     gains: bool = True
     """Whether a rank must be shown to have learned. Without, the base policy is not looked at: the rule of studies
     that did not score it under every seed."""
+    guards: tuple[Guard, ...] = ()
+    """What a smaller rank has to pass besides."""
 
     def __post_init__(self) -> None:
         if (self.keep is None) == (self.tolerance is None):

@@ -16,7 +16,7 @@ import numpy as np
 from scipy import special
 
 from sweep.statistics.decision import Decision, Evidence, clears, falls_short
-from sweep.statistics.paired import BoolArray, FloatArray, PairedBounds
+from sweep.statistics.paired import BoolArray, FloatArray, IntArray, PairedBounds
 from sweep.statistics.rule import Rule
 
 UNLIKELY = 0.1
@@ -70,14 +70,25 @@ def _chance(evidence: Evidence, decision: Decision, rule: Rule) -> FloatArray:
     n_ranks = decision.judged.shape[-1]
     thresholds = rule.thresholds(n_ranks)
     rank = np.where(decision.smallest >= 0, decision.next_down, decision.start)
-    passes = np.where(clears(evidence, rule), 1.0, _beyond(evidence, thresholds, rule, sign=1.0))
+    passes = np.where(clears(evidence, rule), 1.0, _beyond(evidence.bounds, thresholds, rule, sign=1.0))
     rows = np.take_along_axis(passes, rank[..., None, None], axis=-2)[..., 0, :]
     asked = decision.judged | (np.arange(n_ranks) == rank[..., None])
     passing = np.where(asked, rows, 1.0).min(axis=-1)
-    worse = _beyond(evidence, np.full((n_ranks, n_ranks), -rule.margin), rule, sign=-1.0)
-    shown = np.take_along_axis(worse, rank[..., None, None], axis=-2)
-    shown = np.take_along_axis(shown, decision.start[..., None, None], axis=-1)[..., 0, 0]
+    worse = _beyond(evidence.bounds, np.full((n_ranks, n_ranks), -rule.margin), rule, sign=-1.0)
+    shown = _one_pair(worse, rank, decision.start)
+    for i, (guard, bounds) in enumerate(zip(rule.guards, evidence.guards, strict=True)):
+        allowed = np.full((n_ranks, n_ranks), -guard.worse_by)
+        kept = _one_pair(_beyond(bounds, allowed, rule, sign=1.0), rank, decision.start)
+        has_passed = np.take_along_axis(decision.guards_pass[i], rank[..., None], axis=-1)[..., 0]
+        passing = np.minimum(passing, np.where(has_passed, 1.0, kept))
+        shown = np.maximum(shown, _one_pair(_beyond(bounds, allowed, rule, sign=-1.0), rank, decision.start))
     return np.asarray(np.minimum(1.0, passing + np.where(rank == decision.start, 0.0, shown)))
+
+
+def _one_pair(contrasts: FloatArray, rank: IntArray, rival: IntArray) -> FloatArray:
+    """Shape (...): the entries of one pair of ranks."""
+    row = np.take_along_axis(contrasts, rank[..., None, None], axis=-2)
+    return np.take_along_axis(row, rival[..., None, None], axis=-1)[..., 0, 0]
 
 
 def t_statistics(bounds: PairedBounds, rule: Rule) -> FloatArray:
@@ -90,7 +101,7 @@ def t_statistics(bounds: PairedBounds, rule: Rule) -> FloatArray:
 def chance_of_gain(evidence: Evidence, rule: Rule) -> FloatArray:
     """Shape (..., n_ranks): of each rank to be shown to have learned by the last seed."""
     thresholds = rule.thresholds(evidence.learned.shape[-1])
-    return np.diagonal(_beyond(evidence, thresholds, rule, sign=1.0), axis1=-2, axis2=-1)
+    return np.diagonal(_beyond(evidence.bounds, thresholds, rule, sign=1.0), axis1=-2, axis2=-1)
 
 
 def likely_gain(evidence: Evidence, rule: Rule) -> FloatArray:
@@ -106,9 +117,9 @@ def likely_gain(evidence: Evidence, rule: Rule) -> FloatArray:
     return np.where(n > 1, upper, np.inf)
 
 
-def _beyond(evidence: Evidence, thresholds: FloatArray, rule: Rule, *, sign: float) -> FloatArray:
+def _beyond(bounds: PairedBounds, thresholds: FloatArray, rule: Rule, *, sign: float) -> FloatArray:
     """For each contrast, the chance that its bound lies beyond the threshold after the last seed."""
-    bounds, cap = evidence.bounds, len(rule.critical) - 1
+    cap = len(rule.critical) - 1
     n = np.minimum(bounds.n_seeds, cap)
     left = cap - n
     with np.errstate(invalid="ignore", divide="ignore"):

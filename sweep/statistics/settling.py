@@ -34,6 +34,7 @@ def seeds_to_settle(assessment: Assessment) -> int | None:
         plans.append(_seeds_for_collapse(rank, assessment))
     if not assessment.decision.score_passes[rank]:
         plans.append(_seeds_for_score(rank, assessment))
+    plans += [_seeds_for_guard(i, rank, assessment) for i in assessment.guards_open(rank)]
     return _longest(plans)
 
 
@@ -51,6 +52,13 @@ def _seeds_for_collapse(rank: int, assessment: Assessment) -> int | None:
     n_ran = int(assessment.confirmation.n_ran[rank])
     rule = assessment.rule
     return seeds_to_settle_collapse(n_collapsed, n_ran, rule.collapse_limit, rule.bound_confidence, MOST_SEEDS)
+
+
+def _seeds_for_guard(i: int, rank: int, assessment: Assessment) -> int | None:
+    """Seeds to pass a guard or, where that looks out of reach, to be shown worse on it."""
+    bounds, start = assessment.evidence.guards[i], assessment.start
+    gap = abs(assessment.rule.guards[i].worse_by + float(bounds.mean[rank, start]))
+    return seeds_for_contrast(rank, start, gap, assessment.confirmation, bounds, assessment.rule)
 
 
 def _seeds_for_score(rank: int, assessment: Assessment) -> int | None:
@@ -72,7 +80,16 @@ def _seeds(rank: int, rival: int, n_rivals: int, assessment: Assessment, *, wors
     """Seeds for one contrast, or for the rank's own gain where the rival is the rank itself."""
     confirmation, evidence, rule = assessment.confirmation, assessment.evidence, assessment.rule
     gap = float(evidence.bounds.mean[rank, rival]) + (0.0 if rival == rank else rule.margin)
-    return seeds_for_contrast(rank, rival, -gap if worse else gap, confirmation, evidence, rule, n_rivals=n_rivals)
+    return seeds_for_contrast(
+        rank,
+        rival,
+        -gap if worse else gap,
+        confirmation,
+        evidence.bounds,
+        rule,
+        n_rivals=n_rivals,
+        rounding=evidence.rounding,
+    )
 
 
 def _longest(plans: list[int | None]) -> int | None:

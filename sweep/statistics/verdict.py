@@ -18,6 +18,22 @@ from sweep.statistics.wording import NOTHING_TUNED, count_collapses, explain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GuardSummary:
+    """What confirmation says about one rank and one guard; None stands for unknown."""
+
+    measure: str
+    mean: float | None
+    """Over the seeds whose score counts."""
+    start: int | None
+    """The rank, by its r, that it is held against: the one that the search favours."""
+    worse_by: float
+    """How much worse it may be."""
+    bound: float | None
+    """One-sided lower bound of how much better it is than the start; has to exceed -worse_by."""
+    passes: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RankSummary:
     """What confirmation says about one rank; None stands for unknown: too few seeds, or no rival."""
 
@@ -44,6 +60,8 @@ class RankSummary:
     bound_against_worst_rival: float | None = None
     """Paired one-sided lower bound of the mean gain minus `keep` times that rival's, which has to exceed 0; with a
     tolerance, of the mean score minus that rival's, which has to exceed -tolerance."""
+    guards: tuple[GuardSummary, ...] = ()
+    """In the order in which they are declared."""
     passes: bool = False
     """The rank's own test. The answer is the last that passes on the way down, not any that does."""
     judged: bool = False
@@ -150,9 +168,25 @@ def _summarize(assessment: Assessment, position: int) -> RankSummary:
         collapse_upper=collapse_bounds(n_collapsed, n_ran, rule.bound_confidence)[1],
         worst_rival=assessment.r(rival) if rival >= 0 else None,
         bound_against_worst_rival=_known(bound),
+        guards=tuple(_summarize_guard(assessment, position, i) for i in range(len(rule.guards))),
         passes=bool(decision.passes[position]),
         judged=judged,
         why_not_judged="" if judged else count_collapses(confirmation, position),
+    )
+
+
+def _summarize_guard(assessment: Assessment, position: int, i: int) -> GuardSummary:
+    guard, start = assessment.rule.guards[i], assessment.start
+    measured = assessment.confirmation.guards[i][position][assessment.confirmation.alive[position]]
+    measured = measured[np.isfinite(measured)]
+    bound = float(assessment.evidence.guards[i].lower[position, start]) if start >= 0 else math.nan
+    return GuardSummary(
+        measure=guard.measure,
+        mean=float(measured.mean()) if len(measured) else None,
+        start=assessment.r(start) if start >= 0 else None,
+        worse_by=guard.worse_by,
+        bound=None if position == start else _known(bound),
+        passes=bool(assessment.decision.guards_pass[i, position]),
     )
 
 

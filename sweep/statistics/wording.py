@@ -9,7 +9,8 @@ import numpy as np
 
 from sweep.statistics.assessment import Assessment, Outcome
 from sweep.statistics.confirmation import Confirmation
-from sweep.statistics.decision import falls_short
+from sweep.statistics.decision import falls_short, scores_fall_short
+from sweep.statistics.guards import guards_broken
 from sweep.statistics.noise import sampling_error
 from sweep.statistics.power import MOST_SEEDS, smallest_gap
 from sweep.statistics.rule import Rule
@@ -72,16 +73,23 @@ def _below(assessment: Assessment) -> str:
         return "every smaller rank is shown to collapse too often"
     below = f"r={assessment.r(next_down)}"
     if assessment.decision.shown_worse:
-        keep, start = assessment.rule.keep, f"r={assessment.r(assessment.start)}"
-        short = (
-            f"be more than {assessment.rule.tolerance:g} below {start}"
-            if keep is None
-            else f"keep less than {percent(keep)} of that of {start}"
-        )
+        short = _short_of_start(assessment, next_down)
         unreached = _unreached(assessment)
         beyond = f", and {' and '.join(unreached)} below it {_was(unreached)} not reached" if unreached else ""
         return f"the next rank down, {below}, is shown to {short}{beyond}"
     return f"whether {below} would do is open: it {_doubt(assessment, next_down)}"
+
+
+def _short_of_start(assessment: Assessment, position: int) -> str:
+    """What a rank is shown to be, held against the start."""
+    rule, start = assessment.rule, f"r={assessment.r(assessment.start)}"
+    if not scores_fall_short(assessment.evidence, assessment.decision.start, rule)[position]:
+        broken = guards_broken(assessment.evidence.guards, rule.guards, assessment.decision.start)[:, position]
+        guards = [f"{g.worse_by:g} in {g.name}" for g, is_broken in zip(rule.guards, broken, strict=True) if is_broken]
+        return f"be worse than {start} by more than {' and '.join(guards)}"
+    if rule.keep is None:
+        return f"be more than {rule.tolerance:g} below {start}"
+    return f"keep less than {percent(rule.keep)} of that of {start}"
 
 
 def _unreached(assessment: Assessment) -> list[str]:
@@ -200,6 +208,9 @@ def _doubt(assessment: Assessment, position: int) -> str:
         reasons.append(_gain_doubt(assessment, position))
     elif not assessment.decision.score_passes[position]:
         reasons.append(_rival_doubt(assessment, position))
+    start = f"r={assessment.r(assessment.start)}"
+    still_open = [assessment.rule.guards[i] for i in assessment.guards_open(position)]
+    reasons += [f"could be worse than {start} by more than {g.worse_by:g} in {g.name}" for g in still_open]
     if not assessment.evidence.within[position]:
         seen = count_collapses(assessment.confirmation, position)
         reasons.append(f"{seen}, which does not show a rate of at most {assessment.rule.collapse_limit:g}")

@@ -50,6 +50,7 @@ def rule_of(config: StudyFile, schema: int, *, critical: Sequence[float | None] 
         schema: As it was stored with.
         critical: What its confirmation has stored of `stored_critical`; drawn where there is none yet.
     """
+    from sweep.statistics.guards import Guard
     from sweep.statistics.rule import Rule  # it loads scipy, which only a verdict needs
     from sweep.statistics.spending import critical_values
 
@@ -64,6 +65,7 @@ def rule_of(config: StudyFile, schema: int, *, critical: Sequence[float | None] 
         collapse_limit=verdict.collapse_limit,
         looks=verdict.looks,
         gains=schema >= GAINS,
+        guards=tuple(Guard(measure=guard.measure, worse_by=guard.worse_by) for guard in verdict.guards),
     )
 
 

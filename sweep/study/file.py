@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, PrivateAttr, model_validator
+from pydantic import AfterValidator, Field, PrivateAttr, field_validator, model_validator
 
 from objectives.settings.learner import LearnerSettings, TrlSettings
 from objectives.settings.section import Section
@@ -90,6 +90,24 @@ def _of_design(given: dict[str, Any]) -> dict[str, Any]:
     return given
 
 
+def _check_measure(measure: str) -> str:
+    if measure in ("completion_tokens", "cut") or measure.removeprefix("reward:") not in ("", measure):
+        return measure
+    raise ValueError("names no measure; allowed: reward:NAME, completion_tokens, cut")
+
+
+class GuardSection(Section):
+    """A second measure, on which a smaller rank may not be much worse than the one that the search favours."""
+
+    measure: Annotated[str, AfterValidator(_check_measure)]
+    """What is measured on held-out completions: `reward:NAME`, the mean of one reward function; `completion_tokens`,
+    their mean length; `cut`, the share of them that are cut at the longest length. A reward is worse when it is lower,
+    the others when they are higher."""
+
+    worse_by: float = Field(gt=0)
+    """How much worse it may be, in the measure's own units."""
+
+
 class VerdictSection(Section):
     """What counts as an answer. Declared before the search: changing it afterwards is refused."""
 
@@ -114,6 +132,17 @@ class VerdictSection(Section):
     looks: int = Field(default=1, ge=1)
     """Under `fixed` (default 2), how often the verdict may be asked for while seeds are added, each for its share of
     the error. Otherwise every seed is a look."""
+
+    guards: tuple[GuardSection, ...] = ()
+    """Measures besides the score that a smaller rank has to pass, each as a table of its own, `[[verdict.guards]]`."""
+
+    @field_validator("guards")
+    @classmethod
+    def _check_guards(cls, guards: tuple[GuardSection, ...]) -> tuple[GuardSection, ...]:
+        measures = [guard.measure for guard in guards]
+        if twice := [measure for measure in measures if measures.count(measure) > 1]:
+            raise ValueError(f"measure={twice[0]!r} has two guards; allowed: one for each measure")
+        return guards
 
     @model_validator(mode="before")
     @classmethod
@@ -159,6 +188,12 @@ class StudyFile(Section):
         return self
 
     @property
+    def guarded_rewards(self) -> tuple[str, ...]:
+        """The reward functions that are guards."""
+        measures = [guard.measure.partition(":") for guard in self.verdict.guards]
+        return tuple(name for kind, _, name in measures if kind == "reward")
+
+    @property
     def engine_max_lora_rank(self) -> int:
         """The ceiling the engine is given: `model.max_lora_rank`, rounded up to a value that vLLM permits."""
         return engine_ceiling(self.model.max_lora_rank)
@@ -194,6 +229,7 @@ class StudyFile(Section):
             log_folder=log_folder,
             sources=dict(sources or {}),
             keep_adapters=self.study.keep_adapters,
+            guarded_rewards=self.guarded_rewards,
             code_folders=self.code_folders,
             by_value=b"" if self._by_value is None else self._by_value.pickled,
         )

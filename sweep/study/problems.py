@@ -62,6 +62,9 @@ def locate(parts: Sequence[str]) -> tuple[list[str], type[Section]]:
         kinds = tagged(here)
         if part in kinds:
             here = kinds[part]
+        elif listed := [kind for kind in get_args(here) if is_section(kind)]:  # a list of tables: `part` is a number
+            where.append(part)
+            here = listed[0]
         else:
             where.append(part)
             field = here.model_fields.get(part) if is_section(here) else None

@@ -17,7 +17,7 @@ from objectives.settings.tasks import (
     ReasoningGymSettings,
     StringOpsSettings,
 )
-from sweep.study.file import StudyFile
+from sweep.study.file import GuardSection, StudyFile
 
 TASKS: tuple[tuple[str, type[Section]], ...] = (
     ("string_ops", StringOpsSettings),
@@ -44,6 +44,8 @@ def reference_markdown() -> str:
             parts += [_section(f'[{name}] with name = "{chosen}"', kind) for chosen, kind in UNIONS[name]]
         else:
             parts.append(_section(f"[{name}]", cast(type[Section], field.annotation)))
+        if name == "verdict":
+            parts.append(_section("[[verdict.guards]]", GuardSection))
     return "\n".join(parts)
 
 

@@ -7,7 +7,8 @@ import numpy as np
 from sweep.confirmation.seed_by_seed import Progress
 from sweep.statistics.assessment import Assessment
 from sweep.statistics.collapse_looks import first_look
-from sweep.statistics.decision import clears, falls_short
+from sweep.statistics.decision import clears, falls_short, scores_fall_short
+from sweep.statistics.guards import guards_broken
 from sweep.statistics.rule import Rule
 from sweep.statistics.sequential import t_statistics
 
@@ -29,14 +30,27 @@ def _stands(assessment: Assessment, rule: Rule, i: int, *, goes_on: bool) -> str
     if not decision.judged[i]:
         return "collapses too often, and is out"
     if falls_short(evidence, decision.start, rule)[i]:
-        return f"shown to be too low, against r={assessment.r(start)}"
+        return f"shown to be {_short_of(assessment, rule, i)}, against r={assessment.r(start)}"
     still = "; goes on, others are held against it" if goes_on else ""
     if decision.passes[i]:
         return f"passes{still}"
     if not decision.score_passes[i]:
         return _furthest(assessment, rule, i)
+    if guards := assessment.guards_open(i):
+        return f"is good enough, and not yet shown to be in {_names(rule, guards)}"
     needed = first_look(rule.cap or 0, rule.collapse_limit, rule.confidence)
     return f"is good enough; {needed} seeds without a collapse, or the last one, show that it rarely collapses"
+
+
+def _short_of(assessment: Assessment, rule: Rule, i: int) -> str:
+    start, evidence = assessment.decision.start, assessment.evidence
+    if scores_fall_short(evidence, start, rule)[i]:
+        return "too low"
+    return f"worse in {_names(rule, np.flatnonzero(guards_broken(evidence.guards, rule.guards, start)[:, i]).tolist())}"
+
+
+def _names(rule: Rule, guards: list[int]) -> str:
+    return " and ".join(rule.guards[i].name for i in guards)
 
 
 def _furthest(assessment: Assessment, rule: Rule, i: int) -> str:

@@ -15,12 +15,13 @@ from sweep.answer.learning import unlearned_warning
 from sweep.answer.paste import ceiling_saving
 from sweep.confirmation.outcome import Confirmed, expected_power
 from sweep.statistics.collapse import fewest_seeds
+from sweep.statistics.guards import Guard
 from sweep.statistics.rule import Rule
 from sweep.statistics.smoothing import SmoothedSearch
 from sweep.statistics.verdict import RankSummary, Verdict
 from sweep.storage.summary import StudySummary
 from sweep.study.file import StudyFile
-from sweep.text import decimals_for, duration
+from sweep.text import decimals_for, duration, figure
 
 BAR_WIDTH, NARROWEST_BAR, TERMINAL_WIDTH = 14, 6, 80
 MARK = " r*"
@@ -101,8 +102,16 @@ def verdict_report(confirmed: Confirmed, summary: StudySummary) -> RenderableTyp
     if verdict.base is not None:
         kept = "; kept: of the best rank's gain over it" if any(rank.kept is not None for rank in known) else ""
         notes.append(f"base policy on the same seeds {verdict.base:.{places}f}{kept}")
+    notes += [_guard_note(verdict, i, guard) for i, guard in enumerate(confirmed.rule.guards)]
     notes.append("intervals leave out collapsed seeds")
     return Group(*lines, _rank_table(confirmed, ends, places), *(Text(note, style="dim") for note in notes))
+
+
+def _guard_note(verdict: Verdict, i: int, guard: Guard) -> str:
+    """What each rank has of a guard's measure, and whether it passes."""
+    own = [(rank.r, rank.guards[i]) for rank in verdict.per_rank if rank.guards]
+    each = [f"r={r} {figure(of.mean, 3)}{'' if of.passes else ' (not passed)'}" for r, of in own if of.mean is not None]
+    return f"{guard.name}, by at most {guard.worse_by:g} worse: {', '.join(each)}"
 
 
 def _rank_table(confirmed: Confirmed, ends: Sequence[float], places: int) -> Table:

