@@ -3,8 +3,8 @@
     python -m benchmarks.grid tiny --seeds 4 --set "space.alpha=[32]"
 
 Runs through the same supervisor, worker and storage as `sweep run`, goes on where it was stopped, and prints a table of
-means for every alpha, the best point of each rank, and the smallest rank whose mean is as good as the best one's, as
-the study declares it: by point estimates, without a test.
+means for every alpha, the best point of each rank, the smallest rank whose mean is as good as the best one's, as the
+study declares it (by point estimates, without a test), and how the best learning rate moves with rank.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from rich.console import Console
 
 from objectives.trial.messages import TrialSpec
 from sweep.live_display.display import make_progress
+from sweep.plots.best_rate import best_rate_info
 from sweep.running.open_study import open_to_run
 from sweep.running.recipe import check, settle
 from sweep.search.design import point_key
@@ -30,6 +31,7 @@ from sweep.storage import attributes
 from sweep.storage.attributes import REDONE, SEED
 from sweep.storage.database import open_storage
 from sweep.storage.schema import CURRENT, rule_of
+from sweep.storage.summary import summarize
 from sweep.study.file import StudyFile
 from sweep.study.reading import load_study
 from sweep.study.space import Point, alpha_of
@@ -138,6 +140,7 @@ def report(config: StudyFile, study: optuna.Study) -> None:
     for r, point in best.items():
         print(f"best of r={r}: {means[r]:.3f} at alpha {alpha_of(point)}, rate {point['learning_rate']:g}")
     print(f"base policy {base:.3f}; smallest rank above {asked:.3f} ({declared(rule)}): {good[0]}")
+    print(best_rate_info(summarize(study)).sentence)
     recorded: dict[str, Any] = {
         "study": study.study_name,
         "base": base,
