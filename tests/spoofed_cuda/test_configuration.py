@@ -12,6 +12,8 @@ LEARNERS = (
     {}, {"loss_type": "dr_grpo"}, {"loss_type": "grpo", "scale_rewards": "none", "num_iterations": 2},
     {"loss_type": "bnpo", "beta": 0.01, "weight_decay": 0.1, "delta": 3.0, "warmup_ratio": 0.1, "optim": "adamw_8bit",
      "lr_scheduler_type": "cosine_with_min_lr", "min_lr_rate": 0.1, "epsilon_high": 0.3},
+    {"loss_type": "grpo", "importance_sampling_level": "sequence"},
+    {"loss_type": "cispo", "epsilon_high": 5.0, "entropy_coef": 0.01},
 )  # fmt: skip
 DIFFERENT = {
     # Nothing is evaluated by the trainer: scores are ours.
@@ -51,8 +53,10 @@ def test_every_field_is_what_trl_makes_of_the_same_arguments(configured, i):
 
 
 def test_what_a_study_states_is_in_it(configured):
-    plain, last = configured["unsloth"][0], configured["unsloth"][3]
+    plain, last, sequence, cispo = (configured["unsloth"][i] for i in (0, 3, 4, 5))
     assert (plain["epsilon_high"], plain["mask_truncated_completions"], plain["weight_decay"]) == (0.2, False, 0.0)
     assert configured["unsloth"][1]["scale_rewards"] == "group"
     assert last["optim"] == "OptimizerNames.ADAMW_8BIT"
+    assert (plain["importance_sampling_level"], sequence["importance_sampling_level"]) == ("token", "sequence")
+    assert (cispo["loss_type"], cispo["epsilon_high"], cispo["entropy_coef"]) == ("cispo", 5.0, 0.01)
     assert (last["beta"], last["delta"], last["epsilon_high"], last["weight_decay"]) == (0.01, 3.0, 0.3, 0.1)
