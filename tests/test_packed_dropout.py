@@ -75,9 +75,12 @@ def test_a_mask_does_not_move_with_padding():
     assert short.equal(long[:, :, 3:-3])
 
 
-def test_a_trial_in_a_pack_is_the_one_that_it_is_alone(make, tiny):
+@pytest.mark.parametrize("neighbour", [0, 2, 3, 4])
+def test_a_trial_in_a_pack_is_the_one_that_it_is_alone(make, tiny, neighbour):
+    """Neighbours differ in how many of their groups have a signal: what makes up numbers moves no mask."""
     alone = trained(make, tiny, dropping(1, r=4))
-    packed = trained(make, tiny, dropping(0, r=64), dropping(1, r=4), slots=2)
+    both = dropping(0, r=64, seed=neighbour), dropping(1, r=4)
+    packed = trained(make, tiny, *both, *(dropping(number) for number in (2, 3)), slots=4)  # in halves of two
     assert [m.grad_norm for m in packed.of(1)] == pytest.approx([m.grad_norm for m in alone.of(1)], rel=1e-3)
     assert packed.of(1)[0].loss == pytest.approx(alone.of(1)[0].loss, abs=1e-5)
 

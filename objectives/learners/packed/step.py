@@ -72,7 +72,9 @@ class Stepper:
         """
         self.pack, self.optimizer, self.objective = packed, optimizer, objective
         self._max_grad_norm, self._micro_batch_size = max_grad_norm, micro_batch_size
-        self.order: Order = "sampled" if micro_batch_size is None else "groups" if prompt_once else "completions"
+        # Masks go by place: under dropout, what makes up numbers must not stand between a trial's own completions.
+        as_sampled = micro_batch_size is None and not dropout
+        self.order: Order = "sampled" if as_sampled else "groups" if prompt_once else "completions"
         """How the completions of its batches are to be ordered."""
         self._given = completion_logits if prompt_once else plain_completion_logits
         self._head = Head(packed)
