@@ -3,6 +3,8 @@
 import itertools
 import math
 
+import pytest
+
 from sweep.plots.best_rate import best_rate_figure, best_rate_info
 from sweep.storage.summary import summarize
 from tests.test_plots import POINTS, stored_study
@@ -40,6 +42,19 @@ def test_points_that_do_not_say_it_are_drawn_and_the_reason_is_said(tmp_path):
         "much alike, for a fit; a design of more points (search.points_per_rank) would tell."
     )
     assert len(best_rate_figure(info).data) == 2
+
+
+@pytest.mark.parametrize("value", [0.4, 0.5, 1.0])
+def test_scores_that_are_all_alike_are_drawn(tmp_path, value):
+    points = [(r, a, rate, value) for r, a, rate, _ in GRID]
+    info = best_rate_info(summarize(stored_study(tmp_path, points=points)))
+    assert "is not known" in info.sentence
+    assert len(best_rate_figure(info).data) == 2
+
+
+def test_rslora_is_named(tmp_path):
+    study = stored_study(tmp_path, points=GRID, more=["space.use_rslora=[true]"])
+    assert best_rate_info(summarize(study)).sentence.startswith("Under rsLoRA, the best learning rate goes as r^")
 
 
 def test_two_scalings_are_not_thrown_together(tmp_path):

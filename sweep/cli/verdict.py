@@ -53,6 +53,6 @@ def verdict(
     console = Console(highlight=False)
     console.print(study_table(run_search(config, storage=storage, console=console)))
     confirmed, summary = run_confirmation(config, storage=storage, seeds=None, console=console)
-    page = write_page(open_report(storage, config.study.name), output, price=price)
+    # First: whatever a page may lack, nobody waits hours for nothing.
     console.print(verdict_report(confirmed, summary))
-    typer.echo(f"wrote {page}")
+    typer.echo(f"wrote {write_page(open_report(storage, config.study.name), output, price=price)}")

@@ -24,6 +24,8 @@ class BestRateInfo:
 
     tried: dict[int, dict[float, float]]
     found: BestRates
+    rslora: bool = False
+    """Whether adapters were multiplied by alpha / sqrt(r)."""
 
     @property
     def lines(self) -> dict[str, RateLine]:
@@ -41,7 +43,8 @@ class BestRateInfo:
             for name, slope in ((name, line.slope) for name, line in self.lines.items())
         ]
         why = f"; {self.found.why_none}" if self.found.why_none else ""
-        return f"The best learning rate goes {', '.join(each)}{why}."
+        which = "Under rsLoRA, the best" if self.rslora else "The best"
+        return f"{which} learning rate goes {', '.join(each)}{why}."
 
 
 def best_rate_info(summary: StudySummary) -> BestRateInfo:
@@ -56,6 +59,7 @@ def best_rate_info(summary: StudySummary) -> BestRateInfo:
         found=BestRates(why_none="trials are of two scalings, with rsLoRA and without")
         if len(scalings) > 1
         else best_rates(points),
+        rslora=scalings == (True,),
     )
 
 
@@ -67,6 +71,7 @@ def best_rate_figure(info: BestRateInfo) -> go.Figure:
     places = decimals_for([score for rates in info.tried.values() for score in rates.values()])
     for r, rates in info.tried.items():
         best, low = max(rates, key=rates.__getitem__), min(rates.values())
+        spread = rates[best] - low or 1.0  # all alike: nothing was learned, or everything
         figure.add_scatter(
             x=[r] * len(rates),
             y=list(rates),
@@ -75,9 +80,7 @@ def best_rate_figure(info: BestRateInfo) -> go.Figure:
                 "color": INK,
                 "opacity": 0.8,
                 "symbol": ["diamond" if rate == best else "circle" for rate in rates],
-                "size": [
-                    14 if rate == best else 5 + 6 * (score - low) / (rates[best] - low) for rate, score in rates.items()
-                ],
+                "size": [14 if rate == best else 5 + 6 * (score - low) / spread for rate, score in rates.items()],
             },
             customdata=list(rates.values()),
             hovertemplate=f"r={r}, learning rate %{{y:g}}: mean %{{customdata:.{places}f}}<extra></extra>",
