@@ -5,6 +5,7 @@ import shutil
 import pytest
 import torch
 from peft import PeftModel, get_peft_model
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from objectives.engines.protocol import Sampling
@@ -83,6 +84,39 @@ def test_what_is_no_adapter_of_this_model_is_told(adapted, tiny, tmp_path):
     (tmp_path / "first" / "adapter_model.safetensors").rename(tmp_path / "first" / "adapter_model.bin")
     with pytest.raises(PolicyError, match=r"holds no adapter_model\.safetensors"):
         with_first_adapter(asked, [tmp_path], tmp_path / "merged")
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [("[]", "of type None; allowed: 'LORA'"), ('{"peft_type": "IA3"}', "of type 'IA3'"), ("{", "cannot be read")],
+)
+def test_a_configuration_of_another_kind_is_told(adapted, tiny, tmp_path, config, told):
+    (tmp_path / "first" / "adapter_config.json").write_text(config)
+    with pytest.raises(PolicyError, match=told):
+        with_first_adapter(tiny.model_copy(update={"adapter": "first"}), [tmp_path], tmp_path / "merged")
+
+
+@pytest.mark.parametrize(("tensors", "told"), [("other", "it lacks"), ("more", "has no place for")])
+def test_an_adapter_of_another_model_is_told(adapted, tiny, tmp_path, tensors, told):
+    """PEFT would go on with a warning, and the base be what it was."""
+    path = tmp_path / "first" / "adapter_model.safetensors"
+    kept = load_file(path) if tensors == "more" else {}
+    save_file(kept | {"base_model.model.x.lora_A.weight": torch.zeros(4, 4)}, path)
+    with pytest.raises(PolicyError, match=told):
+        with_first_adapter(tiny.model_copy(update={"adapter": "first"}), [tmp_path], tmp_path / "merged")
+
+
+def test_a_base_that_was_replaced_is_merged_anew(adapted, tiny, tmp_path):
+    shutil.copytree(tiny.path, tmp_path / "base")
+    asked = tiny.model_copy(update={"adapter": "first", "name": str(tmp_path / "base")})
+    copy = with_first_adapter(asked, [tmp_path], tmp_path / "merged")
+    weights = load_file(tmp_path / "base" / "model.safetensors")
+    save_file(
+        {name: 2 * weight for name, weight in weights.items()},
+        tmp_path / "base" / "model.safetensors",
+        {"format": "pt"},
+    )
+    assert with_first_adapter(asked, [tmp_path], tmp_path / "merged").name != copy.name
 
 
 def test_a_study_is_checked_for_it_and_notices_when_it_changes(adapted, tmp_path, monkeypatch):

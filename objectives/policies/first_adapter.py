@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from objectives.errors import PolicyError, TaskError
 from objectives.settings.sections import ModelSettings
@@ -28,6 +30,13 @@ def find_adapter(name: str, folders: Sequence[Path]) -> Path:
         raise PolicyError(f"model.adapter: {error}; allowed: a folder that PEFT's save_pretrained wrote") from error
     if missing := [file for file in FILES if not (folder / file).is_file()]:
         raise PolicyError(f"model.adapter: {folder} holds no {missing[0]}; allowed: a folder of PEFT, with safetensors")
+    try:
+        config = json.loads((folder / FILES[0]).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise PolicyError(f"model.adapter: {folder / FILES[0]} cannot be read: {error}") from error
+    kind = config.get("peft_type") if isinstance(config, dict) else None
+    if kind != "LORA":
+        raise PolicyError(f"model.adapter: {folder} holds an adapter of type {kind!r}; allowed: 'LORA'")
     return folder
 
 
@@ -49,8 +58,11 @@ def with_first_adapter(model: ModelSettings, folders: Sequence[Path], place: Pat
         return model
     adapter = find_adapter(model.adapter, folders)
     digest = hashlib.sha256(f"{model.path} {model.number_format}".encode())
-    for name in FILES:
-        digest.update((adapter / name).read_bytes())
+    base = Path(model.path)
+    # A local base may be replaced in place; of one from the hub its name says which it is.
+    for file in [*(adapter / name for name in FILES), *sorted(base.glob("*.safetensors"))]:
+        with file.open("rb") as content:
+            digest.update(hashlib.file_digest(content, "sha256").digest())
     copy = place / f"base-{digest.hexdigest()[:16]}"
     if not copy.exists():
         place.mkdir(parents=True, exist_ok=True)
@@ -75,10 +87,32 @@ def _merge(model: ModelSettings, adapter: Path, folder: Path) -> None:
 
     try:
         base = AutoModelForCausalLM.from_pretrained(model.path, dtype=torch.float32)
-        merged = PeftModel.from_pretrained(base, str(adapter)).merge_and_unload(safe_merge=True)
+        adapted = PeftModel.from_pretrained(base, str(adapter))
+        _check_loaded(adapted, adapter)
+        merged = adapted.merge_and_unload(safe_merge=True).to(getattr(torch, model.number_format))
         tokenizer = AutoTokenizer.from_pretrained(model.path)
-    except (ValueError, RuntimeError, OSError, KeyError, SafetensorError) as error:
+        merged.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    except (ValueError, TypeError, AttributeError, RuntimeError, OSError, KeyError, SafetensorError) as error:
         told = " ".join(str(error).split())[:300]
         raise PolicyError(f"model.adapter: {adapter} cannot be merged into {model.name}: {told}") from error
-    merged.to(getattr(torch, model.number_format)).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+
+
+def _check_loaded(adapted: Any, adapter: Path) -> None:
+    """Checks that every tensor of the file has a place in the model, and every place a tensor.
+
+    PEFT 0.21 goes on with a warning: what was not there would stay a new adapter, which changes nothing.
+
+    Raises:
+        ValueError: naming one that has not.
+    """
+    from peft import get_peft_model_state_dict
+    from safetensors import safe_open
+
+    wanted = set(get_peft_model_state_dict(adapted))
+    with safe_open(adapter / FILES[1], "pt") as file:
+        stored = set(file.keys())
+    if missing := sorted(wanted - stored):
+        raise ValueError(f"it lacks {missing[0]} and {len(missing) - 1} more of the tensors that this model takes")
+    if unknown := sorted(stored - wanted):
+        raise ValueError(f"it holds {unknown[0]} and {len(unknown) - 1} more tensors that this model has no place for")

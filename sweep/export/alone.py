@@ -48,7 +48,7 @@ def alone(config: StudyFile, folders: Sequence[Path]) -> Alone | None:
         folders: Where the user's modules and files are looked for.
     """
     task = config.task
-    if not isinstance(task, DatasetSettings) or config.model.name.startswith("shipped/"):
+    if not isinstance(task, DatasetSettings) or config.model.name.startswith("shipped/") or config.model.adapter:
         return None
     try:
         sources = own_sources(own_modules(task), folders)
