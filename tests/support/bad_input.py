@@ -119,7 +119,7 @@ STUDY_FILES = [
     key("space.lr", [1e-3], "space.lr: unknown key; did you mean 'learning_rate'"),
     key("task", None, "task: missing"),
     key("task.name", None, "task.name is missing or no task", "string_ops"),
-    key("task.name", "gsm9k", "allowed: string_ops, dataset, gsm8k", "'gsm9k'"),
+    key("task.name", "gsm9k", "allowed: string_ops, dataset, preferences, gsm8k", "'gsm9k'"),
     key("task.symbols", 5, "task", "symbols", "5"),
     key("task.simbols", 4, "unknown key"),
     key("task.held_out_prompts", 0, "held_out_prompts", "0"),
