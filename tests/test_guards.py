@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -81,8 +82,9 @@ def test_a_score_holds_each_reward_the_length_and_the_share_that_is_cut(unsloth_
             "[{measure='cut', worse=1}]",
             r"guards.0.worse: unknown key; did you mean 'worse_by'\? allowed: measure, worse_by",
         ),
+        ("[{measure='cut', worse_by=1}]", r"worse_by=1 of measure='cut' allows every share; allowed: below 1"),
         (
-            "[{measure='cut', worse_by=1}, {measure='cut', worse_by=2}]",
+            "[{measure='cut', worse_by=0.1}, {measure='cut', worse_by=0.2}]",
             "measure='cut' has two guards; allowed: one for",
         ),
         (
@@ -182,6 +184,18 @@ def test_frames_have_what_was_measured(confirmed, tmp_path):
     assert ranks.held_out_cut.mean().round(3).to_dict() == {1: 0.009, 4: 0.309, 16: 0.009}
     assert ranks["held_out:exact_match"].mean().between(0.5, 0.53).all() and ranks.held_out_tokens.min().eq(20).all()
     assert trials[trials.phase == "search"].held_out_cut.isna().all()
+
+
+def test_a_guard_that_no_trial_has_a_measure_of_is_said_not_to_be_measured(confirmed):
+    searched, found = confirmed
+    unknown = tuple(
+        replace(rank, guards=tuple(replace(guard, mean=None) for guard in rank.guards))
+        for rank in found.verdict.per_rank
+    )
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(verdict_report(replace(found, verdict=replace(found.verdict, per_rank=unknown)), summarize(searched)))
+    said = " ".join(console.export_text().split())
+    assert "share of cut completions, by at most 0.1 worse: not measured" in said
 
 
 def test_without_guards_a_report_has_no_figure_of_them(tmp_path):

@@ -97,6 +97,12 @@ def test_a_search_that_ends_within_its_design_is_noted():
     assert plan("search.trials=15").search.tpe_trials == 0
 
 
+def test_few_held_out_prompts_are_noted():
+    (note,) = plan("task.held_out_prompts=127").notes
+    assert note.startswith("task.held_out_prompts=127 is below 128: where rewards are 0 or 1")
+    assert plan("task.held_out_prompts=128").notes == ()
+
+
 def test_every_setting_has_its_origin(tmp_path):
     plan = planned("tiny", "--set", "budget.steps=7", "--set", "space.alpha=[16, 64]", cwd=tmp_path)
     settings = {setting["key"]: (setting["value"], setting["origin"]) for setting in plan["settings"]}

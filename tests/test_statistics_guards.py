@@ -125,6 +125,26 @@ def test_a_rank_at_a_guards_limit_is_named_no_more_often_than_declared(guards) -
     assert 0.02 < named.mean() < 0.065
 
 
+@pytest.mark.parametrize("prompts", [16, 64, 256])
+def test_a_format_that_is_just_too_much_worse_than_always_right_is_rarely_passed(prompts) -> None:
+    """Means of zeros and ones with the start at one: 4,000 studies, seeds one by one up to 14."""
+    rng, n, cap = np.random.default_rng(prompts), 4000, 14
+    rule = replace(
+        RULE, collapse_limit=1.0, critical=tuple(critical_values(cap, 0.95)), guards=(replace(FORMAT, worse_by=0.02),)
+    )
+    gains = 0.35 + 0.02 * rng.standard_normal((n, 2, cap))
+    right = rng.binomial(prompts, [[0.98], [1.0]], (n, 2, cap)) / prompts
+    evidence = weigh(gains, np.zeros((n, 2, cap)), rule, guards=(right,), prompts=prompts)
+    passed = (evidence.guards[0].lower[:, 0, 1] > -0.02).mean()
+    assert passed < 0.05 + 2 * np.sqrt(0.05 * 0.95 / n)
+
+
+def test_a_reward_beyond_zero_and_one_has_no_least_spread() -> None:
+    share, score = np.full((2, 4), 0.99), np.full((2, 4), 1.5)
+    assert replace(FORMAT, worse_by=0.02).least_sd(64, np.stack([share, score])).ravel() == pytest.approx([0.0175, 0.0])
+    assert LENGTH.least_sd(64, share).item() == FORMAT.least_sd(None, share).item() == 0.0
+
+
 def test_without_guards_nothing_changes() -> None:
     plain, (confirmation, rule) = judge(confirm(MEANS), RULE), guarded()
     assert judge(confirmation, rule) == plain

@@ -14,6 +14,10 @@ from sweep.study.file import StudyFile
 from sweep.study.pruners import pruner_warning
 from sweep.text import size
 
+PROMPTS_FOR_BINARY = 128
+"""From so many held-out prompts on, a verdict at 95 % errs in less than 6 % of studies however skewed the rewards that
+were tried are: zeros and ones, with a best rank that is always right (docs/verdict.md)."""
+
 
 def plan_notes(
     config: StudyFile,
@@ -26,6 +30,7 @@ def plan_notes(
     """One sentence each, none for a plan without surprises."""
     return (
         *_search_notes(config),
+        *_verdict_notes(config),
         *(() if adapters is None else _ceiling_notes(config, engine, adapters)),
         *_device_notes(config, device),
         *_pack_notes(config, device),
@@ -51,6 +56,14 @@ def _search_notes(config: StudyFile) -> Iterator[str]:
         yield warning
     if len(config.space.learning_rate) < 3:
         yield "space.learning_rate has fewer than three rates: this compares rates as much as ranks."
+
+
+def _verdict_notes(config: StudyFile) -> Iterator[str]:
+    if config.task.held_out_prompts < PROMPTS_FOR_BINARY:
+        yield (
+            f"task.held_out_prompts={config.task.held_out_prompts} is below {PROMPTS_FOR_BINARY}: where rewards are 0 "
+            "or 1 and the best rank is near 1, a verdict at 95 % errs in 6 % of studies or more instead of 5 %."
+        )
 
 
 def _ceiling_notes(config: StudyFile, engine: EngineKind, adapters: AdapterPlan) -> Iterator[str]:

@@ -138,7 +138,8 @@ def weigh(
 
 
 def _weigh_guard(guard: Guard, measured: FloatArray, alive: BoolArray, rule: Rule, prompts: int | None) -> PairedBounds:
-    turned, usable, least = guard.sign * measured, alive & np.isfinite(measured), guard.least_sd(prompts)
+    turned, usable = guard.sign * measured, alive & np.isfinite(measured)
+    least = guard.least_sd(prompts, np.where(usable, measured, np.nan))
     if rule.cap is None:
         return bound_contrasts(turned, usable, 1.0, rule.bound_confidence, least_sd=least)
     return bound_contrasts_repeatedly(turned, usable, 1.0, rule.critical, least_sd=least)

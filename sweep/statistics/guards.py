@@ -15,6 +15,9 @@ import numpy as np
 
 from sweep.statistics.paired import BoolArray, FloatArray, IntArray, PairedBounds
 
+_ROUNDING = 1e-6
+"""What the mean of ones may be off by, in single precision."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guard:
@@ -36,15 +39,23 @@ class Guard:
         """What the measure is multiplied by for more to be better."""
         return 1.0 if self.measure.startswith("reward:") else -1.0
 
-    def least_sd(self, prompts: int | None) -> float:
-        """What a difference's standard deviation between seeds is taken for at least.
+    def least_sd(self, prompts: int | None, measured: FloatArray) -> FloatArray:
+        """What a difference's standard deviation between seeds is taken for at least; shape (..., 1, 1).
 
-        Often no completion at all is cut, and seeds that agree are no sign of a spread of zero. A share that is worse
-        by just `worse_by` than a share of none has this spread over so many prompts.
+        Where a share of completions is near none or all, seeds often agree, and that is no sign of a spread of zero. A
+        share that is worse by just `worse_by` than such a one has this spread over so many prompts. A reward whose
+        means all lie in [0, 1] may be such a share, as one for a format is; of others nothing of the kind is known.
+
+        Args:
+            prompts: Held-out prompts that a measure is the mean over; None where that is not known.
+            measured: Shape (..., n_ranks, n_seeds); nan where it does not count.
         """
-        if self.measure != "cut" or prompts is None:
-            return 0.0
-        return math.sqrt(max(self.worse_by * (1 - self.worse_by), 0.0) / prompts)
+        shape = (*measured.shape[:-2], 1, 1)
+        if self.measure == "completion_tokens" or prompts is None or self.worse_by >= 1:
+            return np.zeros(shape)
+        outside = (measured < -_ROUNDING) | (measured > 1 + _ROUNDING)
+        is_share = ~outside.any(axis=(-2, -1)).reshape(shape)
+        return np.where(is_share, math.sqrt(self.worse_by * (1 - self.worse_by) / prompts), 0.0)
 
 
 def guards_kept(bounds: Sequence[PairedBounds], guards: Sequence[Guard], start: IntArray) -> BoolArray:

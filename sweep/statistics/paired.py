@@ -63,7 +63,7 @@ def bound_differences(scores: ArrayLike, usable: ArrayLike, confidence: float) -
 
 
 def bound_contrasts(
-    scores: ArrayLike, usable: ArrayLike, shares: ArrayLike, confidence: float, *, least_sd: float = 0.0
+    scores: ArrayLike, usable: ArrayLike, shares: ArrayLike, confidence: float, *, least_sd: ArrayLike = 0.0
 ) -> PairedBounds:
     """Compare every rank with a share of every other over the seeds usable for both.
 
@@ -75,7 +75,7 @@ def bound_contrasts(
         usable: as in `bound_differences`.
         shares: of rank j that rank i is held against; broadcasts to (n_ranks, n_ranks).
         confidence: of each one-sided bound, in (0, 1).
-        least_sd: what a contrast's standard deviation is taken for at least.
+        least_sd: what a contrast's standard deviation is taken for at least; broadcasts to (..., n_ranks, n_ranks).
     """
     n_seeds, mean, sd = _moments(*_contrasts(scores, usable, shares))
     sd = np.maximum(sd, least_sd)
@@ -90,7 +90,7 @@ def bound_contrasts_repeatedly(
     critical: Sequence[float],
     *,
     rounding: float = 0.0,
-    least_sd: float = 0.0,
+    least_sd: ArrayLike = 0.0,
 ) -> PairedBounds:
     """`bound_contrasts` where seeds are added one by one and every number of them is looked at.
 

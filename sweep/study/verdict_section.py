@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
@@ -34,7 +34,13 @@ class GuardSection(Section):
     the others when they are higher."""
 
     worse_by: float = Field(gt=0)
-    """How much worse it may be, in the measure's own units."""
+    """How much worse it may be, in the measure's own units; of `cut`, a share below 1."""
+
+    @model_validator(mode="after")
+    def _check_share(self) -> Self:
+        if self.measure == "cut" and self.worse_by >= 1:
+            raise ValueError(f"worse_by={self.worse_by:g} of measure='cut' allows every share; allowed: below 1")
+        return self
 
 
 class VerdictSection(Section):

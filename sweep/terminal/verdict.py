@@ -111,7 +111,7 @@ def _guard_note(verdict: Verdict, i: int, guard: Guard) -> str:
     """What each rank has of a guard's measure, and whether it passes."""
     own = [(rank.r, rank.guards[i]) for rank in verdict.per_rank if rank.guards]
     each = [f"r={r} {figure(of.mean, 3)}{'' if of.passes else ' (not passed)'}" for r, of in own if of.mean is not None]
-    return f"{guard.name}, by at most {guard.worse_by:g} worse: {', '.join(each)}"
+    return f"{guard.name}, by at most {guard.worse_by:g} worse: {', '.join(each) or 'not measured'}"
 
 
 def _rank_table(confirmed: Confirmed, ends: Sequence[float], places: int) -> Table:

@@ -19,6 +19,9 @@ from tests.support.command import Running
 LOAD_S, RUN_S = (0.0, 8.0), (0.0, 6.0)
 """Between a start and a kill while it loads, which is every fourth, and between its first trial and any other kill."""
 KILLS_OF_A_STUDY = 20
+WENT_ON = 1 / 3
+"""Share of kills after which a trial goes on at least: others meet a study that loads, or one without a checkpoint."""
+ABOVE_0 = r"going on at step (?!1 )"
 LOST_S = 10.0
 """What a kill may cost at an interval of 1 s: it, what 2 % stretch it to for small trials, and a rollout."""
 STAGES = {"rollout": "rolling out", "training": "training", "scoring": "scoring", "publishing": "rolling out"}
@@ -29,18 +32,18 @@ def random_kills(folder: Path, references: References, kills: int) -> str:
     resumed, lost, left = 0, [0.0], kills
     while left > 0:
         of_this = min(left, KILLS_OF_A_STUDY)
-        of_trials, seconds = _kills_of_a_study(folder / str(left), references, of_this, seed=left)
-        resumed, lost, left = resumed + of_trials, [*lost, *seconds], left - of_this
-        told = f"{kills - left} kills: {resumed} trials went on, at most {max(lost):.1f} s of steps done again"
+        of_kills, seconds = _kills_of_a_study(folder / str(left), references, of_this, seed=left)
+        resumed, lost, left = resumed + of_kills, [*lost, *seconds], left - of_this
+        told = f"after {resumed} of {kills - left} kills a trial went on, at most {max(lost):.1f} s of steps done again"
         print(told, file=sys.stderr, flush=True)
-    assert resumed >= kills / 2, f"{resumed} trials went on above step 0, after {kills} kills"
-    return f"{resumed} trials went on; at most {max(lost):.1f} s of steps were done again"
+    assert resumed >= kills * WENT_ON, f"a trial went on above step 0 after {resumed} of {kills} kills"
+    return f"after {resumed} of them a trial went on; at most {max(lost):.1f} s of steps were done again"
 
 
 def _kills_of_a_study(folder: Path, references: References, kills: int, *, seed: int) -> tuple[int, list[float]]:
-    """Kills one study so often; the trials that went on from a checkpoint, and the seconds of steps done again."""
+    """Kills one study so often; after how many a trial went on above step 0, and the seconds of steps done again."""
     study = FaultStudy(folder, steps=20 * KILLS_OF_A_STUDY)
-    draw, done = random.Random(seed), 0
+    draw, resumed = random.Random(seed), [False]  # the first is of the time before any kill
     for command, share in (("run", kills - kills // 2), ("confirm", kills // 2)):
         for _ in range(share):
             before = study.scores(command) if _is_stored(study, command) else {}
@@ -50,24 +53,23 @@ def _kills_of_a_study(folder: Path, references: References, kills: int, *, seed:
             else:
                 _wait_for_a_trial(running)
                 time.sleep(draw.uniform(*RUN_S))
+            resumed[-1] |= _went_on(running) > 0
             if running.process.poll() is not None:
                 break
-            _kill(study, running, draw.choice(["supervisor", "worker", "both"]))
-            done += 1
+            resumed.append(_kill(study, running, draw.choice(["supervisor", "worker", "both"])))
             study.wait_until_gone()
             if _is_stored(study, command):
                 study.check_stand(before, command)
-        study.finish(command)
+        resumed[-1] |= re.search(ABOVE_0, study.finish(command)) is not None
         study.check(references.of(study, command), command)
-    assert done >= 0.8 * kills, f"the study ended after {done} of {kills} kills"
+    assert len(resumed) - 1 >= 0.8 * kills, f"the study ended after {len(resumed) - 1} of {kills} kills"
     lost = [each for command in ("run", "confirm") for each in lost_seconds(study, command)]
     assert max(lost) <= LOST_S, f"{max(lost):.1f} s of finished steps were done again"
-    resumed = sum("going on at step" in path.read_text() for path in study.folder.glob("*.logs/*/trial-*.log"))
-    return resumed, lost
+    return sum(resumed[1:]), lost
 
 
 def stage_kills(folder: Path, references: References, stage: str) -> str:
-    """SIGKILL to the worker while it does this."""
+    """SIGKILL to the worker while it does this; `publishing` waits for the folder of the next adapter."""
     study = FaultStudy(folder, slots=1)
     code = KILL_IN_STAGE.format(doing=STAGES[stage], when=stage, arguments=study.arguments("run"))
     running = in_python(code, study=study)
@@ -95,10 +97,10 @@ class Killing(LocalWorkers):
             if Killing.heard == 40 or ({doing!r} == "scoring"):
                 Killing.killed = True
                 if {when!r} == "publishing":
-                    scratch = self._processes[event[0]]._scratch.folders[-1] / "adapters"
-                    known, deadline = set(scratch.iterdir()), time.monotonic() + 5
-                    while set(scratch.iterdir()) <= known and time.monotonic() < deadline:
-                        pass
+                    adapters = self._processes[event[0]]._scratch.folders[-1] / "adapters"
+                    known, deadline = set(adapters.iterdir()), time.monotonic() + 60
+                    while set(adapters.iterdir()) <= known:
+                        assert time.monotonic() < deadline, "no adapter was published within 60 s"
                 os.kill(self.identity(event[0]), signal.SIGKILL)
         return event
 
@@ -213,8 +215,14 @@ def lost_seconds(study: FaultStudy, command: str) -> list[float]:
     return found or [0.0]
 
 
-def _kill(study: FaultStudy, running: Running, whom: str) -> None:
-    workers = [pid for pid in study.processes() if pid != running.process.pid]
+def _went_on(running: Running) -> int:
+    """How many trials have gone on above step 0 so far."""
+    return len(re.findall(ABOVE_0, running.output.read_text()))
+
+
+def _kill(study: FaultStudy, running: Running, whom: str) -> bool:
+    """Kills the supervisor, the worker or both; whether a trial went on before the supervisor was killed as well."""
+    workers, before = [pid for pid in study.processes() if pid != running.process.pid], _went_on(running)
     if whom in ("supervisor", "both"):
         running.kill()
     for pid in workers if whom in ("worker", "both") else ():
@@ -223,13 +231,12 @@ def _kill(study: FaultStudy, running: Running, whom: str) -> None:
         except ProcessLookupError:
             continue
     if whom == "worker":  # another is started for it, and goes on; then the supervisor is killed as well
-        before, deadline = running.output.read_text().count("going on at step"), time.monotonic() + 25
-        while time.monotonic() < deadline and running.process.poll() is None:
-            if running.output.read_text().count("going on at step") > before:
-                break
+        deadline = time.monotonic() + 25
+        while time.monotonic() < deadline and running.process.poll() is None and _went_on(running) == before:
             time.sleep(0.2)
         running.kill()
     study.outputs.append(running.output.read_text())
+    return _went_on(running) > before
 
 
 def _wait_for_a_trial(running: Running) -> None:
