@@ -21,7 +21,7 @@ from objectives.settings.tasks import PreferencesSettings
 from objectives.tasks.build import build_task
 from objectives.trial.evaluation import Evaluator
 from objectives.trial.messages import TrialSpec
-from objectives.trial.pairs import PairEvaluator, completion_logps, tokenize_pairs
+from objectives.trial.pairs import BATCH, Pair, PairEvaluator, completion_logps, pair_batches, tokenize_pairs
 from objectives.trial.resources import Loaded
 from tests.support.packed_trials import Feed
 
@@ -148,6 +148,33 @@ def test_pairs_are_tokens_as_trl_makes_them_and_their_likelihoods_are_trls(polic
                 torch.testing.assert_close(own, logps.detach().float(), atol=1e-4, rtol=1e-4)
     finally:
         policy.release()
+
+
+def test_only_completions_have_logits(policy):
+    model, shapes = policy.build(LoraSpec(r=4, alpha=16), seed=0), []
+    hook = model.get_output_embeddings().register_forward_hook(lambda *call: shapes.append(tuple(call[-1].shape[:2])))
+    try:
+        prompts, completions = [list(range(5, 25)), list(range(5, 27))], [[7, 8, 9], [7]]
+        both = completion_logps(model, prompts, completions)
+        alone = torch.cat([completion_logps(model, [p], [c]) for p, c in zip(prompts, completions, strict=True)])
+        # From the shortest prompt's last token to the end of the longest sequence.
+        assert shapes == [(2, 4), (1, 4), (1, 2)]
+        torch.testing.assert_close(both, alone, atol=1e-4, rtol=1e-4)
+    finally:
+        hook.remove()
+        policy.release()
+
+
+def test_pairs_that_go_through_the_model_together_stay_within_a_number_of_logits():
+    def pair(prompt, chosen, rejected=1):
+        return Pair(prompt=(1,) * prompt, chosen=(1,) * chosen, rejected=(1,) * rejected)
+
+    # 9 completion tokens and the prompt's last are 10 positions: at vocabulary 10, three pairs have 300 logits.
+    assert pair_batches([pair(5, 9)] * 4, vocab=10, at_once=300) == [[0, 1, 2], [3]]
+    assert pair_batches([pair(5, 1, 9)] * 4, vocab=10, at_once=300) == [[0, 1, 2], [3]]
+    assert pair_batches([pair(5, 9), pair(90, 9), pair(5, 9)], vocab=10, at_once=300) == [[0, 2], [1]]
+    assert pair_batches([pair(5, 900), pair(5, 900)], vocab=10, at_once=300) == [[0], [1]]
+    assert [len(batch) for batch in pair_batches([pair(5, 1)] * (BATCH + 1), vocab=10)] == [BATCH, 1]
 
 
 def test_a_pair_counts_by_what_it_gained_over_the_base_and_a_tie_counts_half(policy, task):
