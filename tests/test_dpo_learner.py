@@ -16,12 +16,13 @@ from objectives.lora import LoraSpec
 from objectives.rewards.calling import RewardSet
 from objectives.rewards.checked import checked
 from objectives.settings.dpo import DpoSettings
+from objectives.settings.pack import PAIRS_AT_ONCE
 from objectives.settings.sections import BudgetSettings, WorkerSettings
 from objectives.settings.tasks import PreferencesSettings
 from objectives.tasks.build import build_task
 from objectives.trial.evaluation import Evaluator
 from objectives.trial.messages import TrialSpec
-from objectives.trial.pairs import BATCH, Pair, PairEvaluator, completion_logps, pair_batches, tokenize_pairs
+from objectives.trial.pairs import Pair, PairEvaluator, completion_logps, pair_batches, tokenize_pairs
 from objectives.trial.resources import Loaded
 from tests.support.packed_trials import Feed
 
@@ -174,7 +175,7 @@ def test_pairs_that_go_through_the_model_together_stay_within_a_number_of_logits
     assert pair_batches([pair(5, 1, 9)] * 4, vocab=10, at_once=300) == [[0, 1, 2], [3]]
     assert pair_batches([pair(5, 9), pair(90, 9), pair(5, 9)], vocab=10, at_once=300) == [[0, 2], [1]]
     assert pair_batches([pair(5, 900), pair(5, 900)], vocab=10, at_once=300) == [[0], [1]]
-    assert [len(batch) for batch in pair_batches([pair(5, 1)] * (BATCH + 1), vocab=10)] == [BATCH, 1]
+    assert [len(batch) for batch in pair_batches([pair(5, 1)] * (PAIRS_AT_ONCE + 1), vocab=10)] == [PAIRS_AT_ONCE, 1]
 
 
 def test_a_pair_counts_by_what_it_gained_over_the_base_and_a_tie_counts_half(policy, task):

@@ -11,12 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from objectives.settings.pack import LOGITS_AT_ONCE
+from objectives.settings.pack import LOGITS_AT_ONCE, PAIRS_AT_ONCE
 from objectives.tasks.protocol import Row
 from objectives.trial.messages import HeldOutScore
-
-BATCH = 64
-"""Pairs in one forward pass, at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +97,7 @@ def pair_batches(pairs: Sequence[Pair], *, vocab: int, at_once: int = LOGITS_AT_
         more = [*batches[-1], index] if batches else []
         prompts = [pairs[i].prompt for i in more]
         sides = ([pairs[i].chosen for i in more], [pairs[i].rejected for i in more])
-        if 0 < len(more) <= BATCH and all(
+        if 0 < len(more) <= PAIRS_AT_ONCE and all(
             len(more) * _logit_positions(prompts, side) * vocab <= at_once for side in sides
         ):
             batches[-1] = more
