@@ -11,7 +11,7 @@ from objectives.engines.adapter_files import AdapterFolder
 from objectives.engines.protocol import Sampling
 from objectives.engines.unused import UnusedEngine
 from objectives.errors import EngineError
-from objectives.learners.dpo import COLUMNS, DpoLearner
+from objectives.learners.dpo import COLUMNS, DpoLearner, step_metrics
 from objectives.lora import LoraSpec
 from objectives.rewards.calling import RewardSet
 from objectives.rewards.checked import checked
@@ -21,9 +21,10 @@ from objectives.settings.sections import BudgetSettings, WorkerSettings
 from objectives.settings.tasks import PreferencesSettings
 from objectives.tasks.build import build_task
 from objectives.trial.evaluation import Evaluator
-from objectives.trial.messages import TrialSpec
+from objectives.trial.messages import HeldOutScore, TrialSpec
 from objectives.trial.pairs import Pair, PairEvaluator, completion_logps, pair_batches, tokenize_pairs
 from objectives.trial.resources import Loaded
+from sweep.early_stopping.collapse_monitor import CollapseMonitor, lost_on_held_out
 from tests.support.packed_trials import Feed
 
 STEPS = 3
@@ -200,6 +201,28 @@ def _gain(model, prompt, completion):
     own = float(completion_logps(model, [prompt], [completion]))
     with model.disable_adapter():
         return own - float(completion_logps(model, [prompt], [completion]))
+
+
+def test_likelihoods_that_are_no_numbers_are_a_collapse(policy, task):
+    evaluator = PairEvaluator(pairs=tokenize_pairs(policy.tokenizer, task.held_out_rows(70), longest=64))
+    model = policy.build(LoraSpec(r=4, alpha=16), seed=0)
+    try:
+        evaluator.score(model, step=0)
+        for name, weight in model.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.constant_(weight, math.nan)
+        ruined = evaluator.score(model, step=1)
+        assert ruined.sampled == 0 and lost_on_held_out(ruined, evaluator.base_score(0))
+    finally:
+        policy.release()
+
+
+def test_a_step_whose_margins_are_no_numbers_is_a_collapse():
+    # As TRL logs it: no comparison with what is no number is true.
+    logs = {"loss": 0.0} | {f"rewards/{name}": math.nan for name in ("margins", "chosen", "rejected")}
+    step = step_metrics(3, logs | {"rewards/accuracies": 0.0}, seconds=1.0, tokens=9, length=2.0)
+    base = HeldOutScore(step=0, sampled=0.5, greedy=None, prompts=100, spread=0.5)
+    assert CollapseMonitor(base=base, patience=5, prompts_per_step=8).observe(step) == "reward is nan at step 3"
 
 
 def test_with_a_reward_function_the_engines_completions_are_scored(make, vllm_engine):

@@ -12,6 +12,7 @@ from objectives.tasks.string_ops import SYMBOLS, apply, is_held_out
 from objectives.tasks.string_pairs import preference_pairs
 from sweep.errors import StudyFileError
 from sweep.study.reading import load_study
+from tests.support.command import sweep
 
 USER = {"role": "user", "content": "2 + 2?"}
 RIGHT, WRONG = ({"role": "assistant", "content": text} for text in ("4", "5"))
@@ -141,6 +142,12 @@ def test_the_shipped_pairs_are_right_against_wrong_and_never_share_a_string():
 def test_a_study_of_pairs_is_checked_as_a_whole(overrides, told):
     with pytest.raises((StudyFileError, ValidationError), match=told):
         load_study("tiny_preferences", overrides)
+
+
+def test_a_reward_that_is_not_there_is_refused_before_anything_loads(tmp_path):
+    refused = sweep("try-reward", "tiny_preferences", cwd=tmp_path)
+    assert refused.returncode and "task.reward names no function to try" in refused.stderr
+    assert "loading" not in refused.stdout + refused.stderr
 
 
 def test_dpo_without_pairs_is_refused():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from typing import Any
@@ -204,6 +205,8 @@ def step_metrics(step: int, logs: dict[str, Any], *, seconds: float, tokens: int
     right, margin = float(logs["rewards/accuracies"]), float(logs["rewards/margins"])
     if right == margin == 0:
         right = 0.5  # an adapter that changes nothing yet: TRL counts a tie as wrong, and scores count it half
+    elif not math.isfinite(margin):
+        right = margin  # TRL counts it as wrong, and Transformers 5.17 logs a loss of 0 for one that is no number
     return StepMetrics(
         step=step,
         reward=right,

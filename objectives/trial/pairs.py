@@ -139,7 +139,8 @@ class PairEvaluator:
             gained = _margins(model, self.pairs) - self._reference[0]
         finally:
             model.train(training)
-        right = ((torch.sign(gained) + 1) / 2).numpy()
+        # A likelihood that is no number ranks nothing right: torch's sign of it is 0, that of a tie.
+        right = torch.where(gained.isnan(), 0.0, (torch.sign(gained) + 1) / 2).numpy()
         return self._score(right, spread=float(np.std(right)), step=step)
 
     @staticmethod
