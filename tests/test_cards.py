@@ -5,8 +5,10 @@ import json
 import pytest
 
 from objectives.memory.config_files import find_config
+from objectives.memory.estimates import pair_scoring_bytes
 from objectives.memory.footprint import fit
 from objectives.memory.shape import read_shape
+from objectives.settings.pack import LOGITS_AT_ONCE
 from sweep.planning.cards import plan_card, plan_cards
 from sweep.planning.notes import time_note
 from sweep.planning.pack import study_footprint
@@ -83,6 +85,35 @@ def test_the_roofline_is_what_the_formula_says():
     assert time.trial_seconds == pytest.approx(250 * (rollout + step) + scores)
     assert time.search_seconds == pytest.approx(20 * time.trial_seconds)
     assert time.confirmation_seconds == pytest.approx(56 * time.trial_seconds)
+
+
+PAIRS = [
+    "model.name=unsloth/Llama-3.2-1B-Instruct", "model.dtype=bfloat16", "model.max_seq_length=1024",
+    "learner.micro_batch_size=2", "model.gradient_checkpointing=standard",
+]  # fmt: skip
+
+
+def pairs_footprint(*overrides):
+    return study_footprint(load_study("tiny_preferences", [*PAIRS, *overrides]), SHAPE, named_device("L4"))
+
+
+def test_pairs_are_ranked_once_whether_or_not_a_study_scores_greedily():
+    both, one = (card_plan("L4", *PAIRS, f"task.greedy={greedy}", study="tiny_preferences") for greedy in (True, False))
+    assert both.time.trial_seconds == one.time.trial_seconds
+    assert both.sequences == 0
+
+
+def test_all_tokens_of_a_pair_have_logits_when_it_is_trained_on():
+    for task in ((), ('task.reward="r:f"',)):  # sampled or not
+        short, long = (pairs_footprint(f"task.max_completion_tokens={n}", *task) for n in (8, 1024))
+        assert short.training_activations == long.training_activations > 2 * 1024 * SHAPE.vocab * 2 * 4
+
+
+def test_ranking_pairs_counts_where_it_takes_more_than_training():
+    # In bfloat16 two bytes as computed, four in float32, four for their logarithms.
+    assert pairs_footprint("model.max_seq_length=64").training_activations == LOGITS_AT_ONCE * 10
+    one = pair_scoring_bytes(SHAPE, "bfloat16", pairs=64, sequence_tokens=1024, at_once=LOGITS_AT_ONCE)
+    assert one == 1024 * SHAPE.vocab * 10 < pairs_footprint().training_activations
 
 
 def test_faster_cards_shorter_prompts_and_more_workers_take_less():
@@ -172,3 +203,10 @@ def test_the_gpu_here_is_the_first_that_may_be_used(monkeypatch, mask, name):
         monkeypatch.setenv(VISIBLE, mask)
     found = present_device()
     assert (found and found.name) == name
+
+
+def test_a_plan_of_pairs_speaks_of_no_sequences(tmp_path):
+    for full in ((), ("--full",)):
+        told = sweep("plan", "tiny_preferences", "--device", "L4", *full, cwd=tmp_path, env={"COLUMNS": "200"})
+        assert told.returncode == 0 and "fits" in told.stdout, told.stderr
+        assert not any(word in told.stdout for word in ("sequences", "cache per sequence", "a copy each"))

@@ -11,18 +11,20 @@ from objectives.engines.adapter_files import AdapterFolder
 from objectives.engines.protocol import Sampling
 from objectives.engines.unused import UnusedEngine
 from objectives.errors import EngineError
-from objectives.learners.dpo import COLUMNS, DpoLearner
+from objectives.learners.dpo import COLUMNS, DpoLearner, step_metrics
 from objectives.lora import LoraSpec
 from objectives.rewards.calling import RewardSet
 from objectives.rewards.checked import checked
 from objectives.settings.dpo import DpoSettings
+from objectives.settings.pack import PAIRS_AT_ONCE
 from objectives.settings.sections import BudgetSettings, WorkerSettings
 from objectives.settings.tasks import PreferencesSettings
 from objectives.tasks.build import build_task
 from objectives.trial.evaluation import Evaluator
-from objectives.trial.messages import TrialSpec
-from objectives.trial.pairs import PairEvaluator, completion_logps, tokenize_pairs
+from objectives.trial.messages import HeldOutScore, TrialSpec
+from objectives.trial.pairs import Pair, PairEvaluator, completion_logps, pair_batches, tokenize_pairs
 from objectives.trial.resources import Loaded
+from sweep.early_stopping.collapse_monitor import CollapseMonitor, lost_on_held_out
 from tests.support.packed_trials import Feed
 
 STEPS = 3
@@ -150,6 +152,33 @@ def test_pairs_are_tokens_as_trl_makes_them_and_their_likelihoods_are_trls(polic
         policy.release()
 
 
+def test_only_completions_have_logits(policy):
+    model, shapes = policy.build(LoraSpec(r=4, alpha=16), seed=0), []
+    hook = model.get_output_embeddings().register_forward_hook(lambda *call: shapes.append(tuple(call[-1].shape[:2])))
+    try:
+        prompts, completions = [list(range(5, 25)), list(range(5, 27))], [[7, 8, 9], [7]]
+        both = completion_logps(model, prompts, completions)
+        alone = torch.cat([completion_logps(model, [p], [c]) for p, c in zip(prompts, completions, strict=True)])
+        # From the shortest prompt's last token to the end of the longest sequence.
+        assert shapes == [(2, 4), (1, 4), (1, 2)]
+        torch.testing.assert_close(both, alone, atol=1e-4, rtol=1e-4)
+    finally:
+        hook.remove()
+        policy.release()
+
+
+def test_pairs_that_go_through_the_model_together_stay_within_a_number_of_logits():
+    def pair(prompt, chosen, rejected=1):
+        return Pair(prompt=(1,) * prompt, chosen=(1,) * chosen, rejected=(1,) * rejected)
+
+    # 9 completion tokens and the prompt's last are 10 positions: at vocabulary 10, three pairs have 300 logits.
+    assert pair_batches([pair(5, 9)] * 4, vocab=10, at_once=300) == [[0, 1, 2], [3]]
+    assert pair_batches([pair(5, 1, 9)] * 4, vocab=10, at_once=300) == [[0, 1, 2], [3]]
+    assert pair_batches([pair(5, 9), pair(90, 9), pair(5, 9)], vocab=10, at_once=300) == [[0, 2], [1]]
+    assert pair_batches([pair(5, 900), pair(5, 900)], vocab=10, at_once=300) == [[0], [1]]
+    assert [len(batch) for batch in pair_batches([pair(5, 1)] * (PAIRS_AT_ONCE + 1), vocab=10)] == [PAIRS_AT_ONCE, 1]
+
+
 def test_a_pair_counts_by_what_it_gained_over_the_base_and_a_tie_counts_half(policy, task):
     evaluator = PairEvaluator(pairs=tokenize_pairs(policy.tokenizer, task.held_out_rows(70), longest=64))
     model = policy.build(LoraSpec(r=4, alpha=16), seed=0)
@@ -172,6 +201,28 @@ def _gain(model, prompt, completion):
     own = float(completion_logps(model, [prompt], [completion]))
     with model.disable_adapter():
         return own - float(completion_logps(model, [prompt], [completion]))
+
+
+def test_likelihoods_that_are_no_numbers_are_a_collapse(policy, task):
+    evaluator = PairEvaluator(pairs=tokenize_pairs(policy.tokenizer, task.held_out_rows(70), longest=64))
+    model = policy.build(LoraSpec(r=4, alpha=16), seed=0)
+    try:
+        evaluator.score(model, step=0)
+        for name, weight in model.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.constant_(weight, math.nan)
+        ruined = evaluator.score(model, step=1)
+        assert ruined.sampled == 0 and lost_on_held_out(ruined, evaluator.base_score(0))
+    finally:
+        policy.release()
+
+
+def test_a_step_whose_margins_are_no_numbers_is_a_collapse():
+    # As TRL logs it: no comparison with what is no number is true.
+    logs = {"loss": 0.0} | {f"rewards/{name}": math.nan for name in ("margins", "chosen", "rejected")}
+    step = step_metrics(3, logs | {"rewards/accuracies": 0.0}, seconds=1.0, tokens=9, length=2.0)
+    base = HeldOutScore(step=0, sampled=0.5, greedy=None, prompts=100, spread=0.5)
+    assert CollapseMonitor(base=base, patience=5, prompts_per_step=8).observe(step) == "reward is nan at step 3"
 
 
 def test_with_a_reward_function_the_engines_completions_are_scored(make, vllm_engine):

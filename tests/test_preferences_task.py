@@ -12,6 +12,7 @@ from objectives.tasks.string_ops import SYMBOLS, apply, is_held_out
 from objectives.tasks.string_pairs import preference_pairs
 from sweep.errors import StudyFileError
 from sweep.study.reading import load_study
+from tests.support.command import sweep
 
 USER = {"role": "user", "content": "2 + 2?"}
 RIGHT, WRONG = ({"role": "assistant", "content": text} for text in ("4", "5"))
@@ -62,12 +63,59 @@ def test_columns_can_have_other_names(tmp_path):
         ({"prompt": "q", "chosen": "a"}, "no column 'rejected'"),
         ({"prompt": "q", "chosen": "a", "rejected": ""}, "nothing in column 'rejected'"),
         ({"prompt": "q", "chosen": "a", "rejected": "a"}, "are the same: 'a'"),
-        ({"prompt": [USER], "chosen": [RIGHT, USER], "rejected": [WRONG]}, "does not go on from its prompt"),
+        (
+            {"prompt": [USER], "chosen": [RIGHT, USER], "rejected": [WRONG]},
+            "pairs.jsonl: row 1, column 'chosen': a list of messages that does not go on from its prompt",
+        ),
     ],
 )
 def test_what_is_no_pair_is_told(tmp_path, row, told):
     with pytest.raises(TaskError, match=told):
         pairs(tmp_path, [row])
+
+
+@pytest.mark.parametrize("prompt", ["2 + 2?", [USER]], ids=["text", "chat"])
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("chosen", ["x"]), ("rejected", [1]), ("chosen", 3), ("rejected", True), ("chosen", {"role": "assistant"}),
+        ("rejected", {"role": "assistant", "content": 3}), ("chosen", [["a"]]), ("chosen", {"text": "a"}),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("chat", [True, False])
+def test_what_is_no_completion_is_told_where_it_is(tmp_path, prompt, column, value, chat):
+    row = {"prompt": prompt, "chosen": [RIGHT], "rejected": [WRONG]} | {column: value}
+    told = rf"^pairs.jsonl: row 1, column '{column}' holds .*; allowed: text, or a list of messages with role and cont"
+    with pytest.raises(TaskError, match=told):
+        pairs(tmp_path, [row], chat=chat)
+
+
+def test_the_row_that_is_told_is_that_of_the_file(tmp_path):
+    rows = [{"prompt": "q", "chosen": "a", "rejected": "b"}] * 10 + [{"prompt": "q", "chosen": "a", "rejected": "a"}]
+    with pytest.raises(TaskError, match=r"^pairs\.jsonl: row 11: the chosen and the rejected completion are the same"):
+        pairs(tmp_path, rows)
+
+
+def test_one_message_is_a_list_of_one(tmp_path):
+    [row] = pairs(tmp_path, [{"prompt": [USER], "chosen": RIGHT, "rejected": WRONG}])
+    assert row == {"prompt": [USER], "chosen": [RIGHT], "rejected": [WRONG]}
+
+
+@pytest.mark.parametrize(
+    ("chosen", "rejected", "read"),
+    [
+        ("2 + 2? 4", "2 + 2? 5", (" 4", " 5")),
+        ("2 + 2? 4", "5", ("2 + 2? 4", "5")),
+        ("2 + 2?", "2 + 2? 5", ("2 + 2?", "2 + 2? 5")),
+    ],
+    ids=["both", "one", "nothing after it"],
+)
+def test_two_texts_that_repeat_their_prompt_are_read_without_it(tmp_path, chosen, rejected, read):
+    given = {"prompt": "2 + 2?", "chosen": chosen, "rejected": rejected}
+    [text] = pairs(tmp_path, [given], chat=False)
+    assert (text["chosen"], text["rejected"]) == read
+    [chat] = pairs(tmp_path, [given | {"prompt": [USER]}])
+    assert [chat[name][0]["content"] for name in ("chosen", "rejected")] == [text.lstrip() for text in read]
 
 
 def test_the_shipped_pairs_are_right_against_wrong_and_never_share_a_string():
@@ -94,6 +142,12 @@ def test_the_shipped_pairs_are_right_against_wrong_and_never_share_a_string():
 def test_a_study_of_pairs_is_checked_as_a_whole(overrides, told):
     with pytest.raises((StudyFileError, ValidationError), match=told):
         load_study("tiny_preferences", overrides)
+
+
+def test_a_reward_that_is_not_there_is_refused_before_anything_loads(tmp_path):
+    refused = sweep("try-reward", "tiny_preferences", cwd=tmp_path)
+    assert refused.returncode and "task.reward names no function to try" in refused.stderr
+    assert "loading" not in refused.stdout + refused.stderr
 
 
 def test_dpo_without_pairs_is_refused():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from typing import Any
@@ -18,7 +19,7 @@ from objectives.learners.effective_rank import effective_ranks, peft_factors
 from objectives.learners.protocol import TrialFeed
 from objectives.learners.trackers import run_name, tracked
 from objectives.learners.trial_log import trial_boundary
-from objectives.learners.trl_objective import check_objective, optimizer_arguments, restate
+from objectives.learners.trl_objective import check_objective, pair_objective_arguments, restate
 from objectives.learners.trl_side_effects import undone
 from objectives.settings.dpo import DpoSettings
 from objectives.settings.sections import WorkerSettings
@@ -80,7 +81,7 @@ class DpoLearner:
                         processing_class=self.policy.tokenizer,
                         callbacks=[run],
                     )
-                check_objective(self._objective(), trainer.args)
+                check_objective(pair_objective_arguments(self.learner), trainer.args)
                 trainer.remove_callback(PrinterCallback)  # it would print every metric of every step
                 trials_are("training", spec.number)
                 with clock.section("train"):
@@ -102,25 +103,11 @@ class DpoLearner:
         finally:
             self.adapters.forget(run.owner)
 
-    def _objective(self) -> dict[str, Any]:
-        """DPOConfig's arguments that decide what is optimised and how, every one stated."""
-        return {
-            "loss_type": [self.learner.loss_type],
-            "beta": self.learner.beta,
-            "label_smoothing": 0.0,
-            "f_divergence_type": "reverse_kl",
-            "ld_alpha": None,
-            "use_weighting": False,
-            # The adapter's own dropout is the study's to state.
-            "disable_dropout": False,
-            **optimizer_arguments(self.learner),
-        }
-
     def _arguments(self, spec: TrialSpec, folder: str) -> DPOConfig:
         budget, model = self.settings.budget, self.settings.model
         pairs = (self.learner.micro_batch_size or budget.completions_per_step) // 2
         arguments = DPOConfig(
-            **self._objective(),
+            **pair_objective_arguments(self.learner),
             output_dir=folder,
             seed=spec.seed,
             data_seed=spec.seed,
@@ -204,6 +191,8 @@ def step_metrics(step: int, logs: dict[str, Any], *, seconds: float, tokens: int
     right, margin = float(logs["rewards/accuracies"]), float(logs["rewards/margins"])
     if right == margin == 0:
         right = 0.5  # an adapter that changes nothing yet: TRL counts a tie as wrong, and scores count it half
+    elif not math.isfinite(margin):
+        right = margin  # TRL counts it as wrong, and Transformers 5.17 logs a loss of 0 for one that is no number
     return StepMetrics(
         step=step,
         reward=right,

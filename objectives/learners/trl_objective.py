@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from objectives.errors import PolicyError
+from objectives.settings.dpo import DpoSettings
 from objectives.settings.grpo import GrpoSettings
 from objectives.settings.training import TrainingSettings
 
@@ -35,6 +36,21 @@ def objective_arguments(learner: GrpoSettings) -> dict[str, Any]:
         "vllm_importance_sampling_correction": False,
         "num_iterations": learner.num_iterations,
         "temperature": learner.temperature,
+        **optimizer_arguments(learner),
+    }
+
+
+def pair_objective_arguments(learner: DpoSettings) -> dict[str, Any]:
+    """DPOConfig's arguments that decide what is optimised and how, every one stated."""
+    return {
+        "loss_type": [learner.loss_type],
+        "beta": learner.beta,
+        "label_smoothing": 0.0,
+        "f_divergence_type": "reverse_kl",
+        "ld_alpha": None,
+        "use_weighting": False,
+        # The adapter's own dropout is the study's to state.
+        "disable_dropout": False,
         **optimizer_arguments(learner),
     }
 

@@ -85,7 +85,7 @@ def training_activation_bytes(
         logits_dtype: The number format that log-probabilities are computed in.
         sequences: Completions a pass.
         sequence_tokens: Tokens of prompt and completion together.
-        completion_tokens: Tokens of the completion.
+        completion_tokens: Tokens of a sequence that have logits.
         checkpointing: "off", "standard" or "unsloth".
         logits_at_once: Tokens x vocabulary, at most; None for those of all completions. What the output layer reads,
             twice, and the gradients of both, are then there for all.
@@ -95,7 +95,7 @@ def training_activation_bytes(
     tokens, size = sequences * sequence_tokens, BYTES_PER_ELEMENT[dtype]
     layer = layer_activation_bytes(shape, dtype, tokens=tokens, repeats_keys=repeats_keys)
     inputs = shape.layers * tokens * shape.hidden * size
-    # Logits are computed for completions alone: TRL and the packed learner leave the prompt's out.
+    # TRL's GRPO and the packed learner leave the prompt's logits out; TRL's DPO does not.
     completions = sequences * min(completion_tokens, sequence_tokens)
     held = completions * shape.vocab
     logits = logit_copies * min(held, logits_at_once or held) * BYTES_PER_ELEMENT[logits_dtype]
@@ -103,6 +103,20 @@ def training_activation_bytes(
         logits += 4 * completions * shape.hidden * size
     body = {"off": shape.layers * layer, "standard": layer + inputs}.get(checkpointing, layer)
     return body + logits
+
+
+def pair_scoring_bytes(shape: ModelShape, dtype: DType, *, pairs: int, sequence_tokens: int, at_once: int) -> int:
+    """The logits of held-out pairs that are ranked together: as computed, in float32, and their log-probabilities.
+
+    Args:
+        shape: Of the base model.
+        dtype: The base's number format.
+        pairs: That are ranked together, at most.
+        sequence_tokens: Tokens of prompt and completion together.
+        at_once: Tokens x vocabulary, at most, unless one sequence has more.
+    """
+    longest = sequence_tokens * shape.vocab
+    return min(pairs * longest, max(at_once, longest)) * (8 if dtype == "float32" else 8 + BYTES_PER_ELEMENT[dtype])
 
 
 def engine_activation_bytes(shape: ModelShape, dtype: DType, *, batched_tokens: int, sequences: int) -> int:

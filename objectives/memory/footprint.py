@@ -11,11 +11,12 @@ from objectives.memory.estimates import (
     engine_activation_bytes,
     four_bit_weight_bytes,
     kv_cache_bytes,
+    pair_scoring_bytes,
     training_activation_bytes,
 )
 from objectives.memory.exact import VOCAB_PADDING, base_weight_bytes, engine_memory, trainer_memory
 from objectives.memory.shape import ModelShape
-from objectives.settings.pack import LOGITS_AT_ONCE, pack_halves
+from objectives.settings.pack import LOGITS_AT_ONCE, PAIRS_AT_ONCE, pack_halves
 from objectives.settings.sections import BudgetSettings, ModelSettings
 
 EngineKind = Literal["unsloth", "vllm", "transformers", "none"]
@@ -37,6 +38,7 @@ class Workload:
     budget: BudgetSettings
     micro_batch_size: int | None
     completion_tokens: int
+    """Tokens of a sequence that have logits in training."""
     held_out_prompts: int
     slots: int = 1
     """Trials at once."""
@@ -70,6 +72,7 @@ class Footprint:
     trainer: int
     """The adapters in training, their gradients and moments."""
     training_activations: int
+    """Or what ranking held-out pairs takes, where that is more."""
 
     @property
     def in_engine(self) -> int:
@@ -96,7 +99,7 @@ class Fit:
     trainer_room: int
     """Bytes left beside the engine's share once training is at its peak; negative where too few."""
     sequences: int
-    """Sequences of full length that the cache holds at once."""
+    """Sequences of full length that the cache holds at once; 0 where nothing is sampled."""
 
 
 def engine_kind(model: ModelSettings, *, on_gpu: bool, samples: bool = True) -> EngineKind:
@@ -139,6 +142,15 @@ def footprint(shape: ModelShape, workload: Workload, *, engine: EngineKind, max_
         ).bytes
     # A slot of a pack is padded to the ceiling, whatever rank trains in it.
     trainer, training_activations = _training(shape, workload, r=max_lora_rank if workload.packed else r)
+    if engine == "none":
+        scoring = pair_scoring_bytes(
+            shape,
+            model.number_format,
+            pairs=min(workload.held_out_prompts, PAIRS_AT_ONCE),
+            sequence_tokens=model.max_seq_length,
+            at_once=LOGITS_AT_ONCE,
+        )
+        training_activations = max(training_activations, scoring)
     return Footprint(
         engine=engine,
         slots=workload.slots,
@@ -193,7 +205,9 @@ def fit(held: Footprint, model: ModelSettings, *, memory_bytes: int) -> Fit:
     # Only vLLM sets a share of the device apart; the cache of `generate` grows in what training leaves.
     share = int(memory_bytes * model.gpu_memory_utilization) if reserves(held.engine) else 0
     trainer_room = memory_bytes - share - held.in_trainer
-    if not reserves(held.engine):
+    if held.engine == "none":
+        engine_room, sequences = 0, 0
+    elif not reserves(held.engine):
         engine_room, sequences = 0, max(0, trainer_room // held.sequence_cache)
     else:
         engine_room = share - held.in_engine

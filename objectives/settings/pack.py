@@ -1,9 +1,11 @@
-"""How a pack goes about its work: which slots roll out and train together, and how many logits are there at once."""
+"""How work is divided: which slots of a pack roll out and train together, and how many logits are there at once."""
 
 from __future__ import annotations
 
 LOGITS_AT_ONCE = 2**25
-"""In a pack's training: 512 MiB, at 16 bytes each."""
+"""In a pack's training: 512 MiB, at 16 bytes each. And where held-out pairs are ranked."""
+PAIRS_AT_ONCE = 64
+"""Held-out pairs that are ranked in one forward pass, at most."""
 
 
 def pack_halves(slots: int, *, on_gpu: bool) -> list[range]:

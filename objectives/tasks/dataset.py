@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,21 @@ WRITTEN_MESSAGES = re.compile(
 """How a text begins that was a message or a list of them before pandas wrote it to a CSV file."""
 
 
+Finish = Callable[[Sequence[Row], str], list[Row]]
+"""What a task makes of rows that have their prompts, in the order of their source, which is named for messages."""
+
+
+def _as_they_are(rows: Sequence[Row], source: str) -> list[Row]:
+    return list(rows)
+
+
 def dataset_task(
-    settings: RowsSettings, *, seed: int, folders: Sequence[Path], tokenizer: Any | None = None
+    settings: RowsSettings,
+    *,
+    seed: int,
+    folders: Sequence[Path],
+    tokenizer: Any | None = None,
+    finish: Finish = _as_they_are,
 ) -> TextTask:
     """Reads the user's rows and splits them.
 
@@ -32,18 +45,19 @@ def dataset_task(
         seed: Decides what is held out.
         folders: Where the user's modules and files are looked for.
         tokenizer: The model's, for rows that code makes.
+        finish: Called before rows are split, while their numbers are those of the source.
 
     Raises:
         TaskError: where they cannot be read, or a row has no prompt.
     """
-    rows, given = _training_prompts(settings, folders, tokenizer)
+    rows, given = _training_prompts(settings, folders, tokenizer, finish)
     if given is not None:
         train, held_out = without(rows, given), given
     elif settings.held_out_split is None:
         train, held_out = hold_out(rows, share=settings.held_out_share, seed=seed, by=settings.held_out_by)
     else:
         data, split = held_out_source(settings.data, settings.held_out_split, folders)
-        held_out = _prompts(settings, data, split, folders)
+        held_out = _prompts(settings, data, split, folders, finish)
         train = without(rows, held_out)
     return TextTask(
         name=f"dataset_{Path(settings.data).stem}".replace(":", "_"),
@@ -57,23 +71,25 @@ def dataset_task(
 
 
 def _training_prompts(
-    settings: RowsSettings, folders: Sequence[Path], tokenizer: Any | None
+    settings: RowsSettings, folders: Sequence[Path], tokenizer: Any | None, finish: Finish
 ) -> tuple[list[Row], list[Row] | None]:
     """Rows to train on, and those to hold out where code says which."""
     if not is_code(settings.data):
-        return _prompts(settings, settings.data, settings.split, folders), None
+        return _prompts(settings, settings.data, settings.split, folders, finish), None
     train, held_out = rows_from_code(settings.data, folders, tokenizer=tokenizer)
-    return _checked(settings, train, settings.data), held_out and _checked(settings, held_out, settings.data)
+    source = settings.data
+    return _checked(settings, train, source, finish), held_out and _checked(settings, held_out, source, finish)
 
 
-def _prompts(settings: RowsSettings, data: str, split: str, folders: Sequence[Path]) -> list[Row]:
-    return _checked(settings, read_rows(data, config=settings.config, split=split, folders=folders), data)
+def _prompts(settings: RowsSettings, data: str, split: str, folders: Sequence[Path], finish: Finish) -> list[Row]:
+    return _checked(settings, read_rows(data, config=settings.config, split=split, folders=folders), data, finish)
 
 
-def _checked(settings: RowsSettings, rows: Sequence[Row], data: str) -> list[Row]:
+def _checked(settings: RowsSettings, rows: Sequence[Row], data: str, finish: Finish) -> list[Row]:
     """The rows, each with its prompt under "prompt"."""
     require_columns(rows, [settings.prompt_column], source=data)
-    return [_with_prompt(row, settings, f"{data}: row {number}") for number, row in enumerate(rows, start=1)]
+    prompts = [_with_prompt(row, settings, f"{data}: row {number}") for number, row in enumerate(rows, start=1)]
+    return finish(prompts, data)
 
 
 def _with_prompt(row: Row, settings: RowsSettings, where: str) -> Row:

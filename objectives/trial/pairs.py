@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,11 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from objectives.settings.pack import LOGITS_AT_ONCE, PAIRS_AT_ONCE
 from objectives.tasks.protocol import Row
 from objectives.trial.messages import HeldOutScore
-
-BATCH = 64
-"""Pairs in one forward pass."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,18 +53,57 @@ def _ids(tokenizer: Any, text: Any, *, asks: bool = False) -> list[int]:
 def completion_logps(model: Any, prompts: Sequence[Sequence[int]], completions: Sequence[Sequence[int]]) -> Tensor:
     """The log-probability of each completion given its prompt, summed over its tokens; in float32, shape [n]."""
     device = next(model.parameters()).device
+    kept = _logit_positions(prompts, completions)
     length = max(len(p) + len(c) for p, c in zip(prompts, completions, strict=True))
+    # Padded on the right: on the left, positions would have to be given, which not every model takes.
     ids = torch.zeros(len(prompts), length, dtype=torch.long)
     seen, counted = torch.zeros_like(ids), torch.zeros_like(ids)
     for i, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
         end = len(prompt) + len(completion)
         ids[i, :end] = torch.tensor([*prompt, *completion])
         seen[i, :end] = counted[i, len(prompt) : end] = 1
+    only = {"logits_to_keep": kept} if _keeps_logits(model) else {}
     with torch.no_grad():
-        logits = model(input_ids=ids.to(device), attention_mask=seen.to(device), use_cache=False).logits[:, :-1].float()
-        logps = logits.log_softmax(-1).gather(2, ids[:, 1:, None].to(device)).squeeze(2)
-        summed: Tensor = (logps * counted[:, 1:].to(device)).sum(1)
+        output = model(input_ids=ids.to(device), attention_mask=seen.to(device), use_cache=False, **only)
+        # Those that predict the batch's completions: the last one predicts what nobody asks for.
+        logits = output.logits[:, -kept:][:, :-1].float()
+        following = ids[:, length - kept + 1 :, None].to(device)
+        logps = logits.log_softmax(-1).gather(2, following).squeeze(2)
+        summed: Tensor = (logps * counted[:, length - kept + 1 :].to(device)).sum(1)
         return summed.cpu()
+
+
+def _logit_positions(prompts: Sequence[Sequence[int]], completions: Sequence[Sequence[int]]) -> int:
+    """Positions at the end of a padded batch that have logits: from the shortest prompt's last token on."""
+    length = max(len(p) + len(c) for p, c in zip(prompts, completions, strict=True))
+    return min(length, length - min(map(len, prompts)) + 1)
+
+
+def _keeps_logits(model: Any) -> bool:
+    """Whether a PEFT model's base can leave logits out."""
+    return "logits_to_keep" in inspect.signature(model.get_base_model().forward).parameters
+
+
+def pair_batches(pairs: Sequence[Pair], *, vocab: int, at_once: int = LOGITS_AT_ONCE) -> list[list[int]]:
+    """Indices of pairs that go through the model together: one at least, more while their logits stay within a limit.
+
+    Args:
+        pairs: In any order. Those whose prompts are of a length go together, so that few logits are of prompts.
+        vocab: Of the model.
+        at_once: Sequences x tokens x vocabulary, at most, of the chosen or of the rejected completions.
+    """
+    batches: list[list[int]] = []
+    for index in sorted(range(len(pairs)), key=lambda i: len(pairs[i].prompt)):
+        more = [*batches[-1], index] if batches else []
+        prompts = [pairs[i].prompt for i in more]
+        sides = ([pairs[i].chosen for i in more], [pairs[i].rejected for i in more])
+        if 0 < len(more) <= PAIRS_AT_ONCE and all(
+            len(more) * _logit_positions(prompts, side) * vocab <= at_once for side in sides
+        ):
+            batches[-1] = more
+        else:
+            batches.append([index])
+    return batches
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,8 +116,8 @@ class PairEvaluator:
     """
 
     pairs: Sequence[Pair]
-    _reference: dict[int, Tensor] = field(default_factory=dict, init=False)
-    """The base policy's log-likelihood of chosen less rejected, by the first pair of a batch."""
+    _reference: list[Tensor] = field(default_factory=list, init=False)
+    """The base policy's own `_margins`, once they are known."""
 
     def base_score(self, seed: int, known: HeldOutScore | None = None) -> HeldOutScore:
         """See `Evaluator.base_score`: nothing is sampled, so that it is the same for all seeds."""
@@ -95,18 +133,15 @@ class PairEvaluator:
         training = model.training
         model.eval()
         try:
-            right = np.concatenate([self._ranked(model, start) for start in range(0, len(self.pairs), BATCH)])
+            if not self._reference:
+                with model.disable_adapter():
+                    self._reference.append(_margins(model, self.pairs))
+            gained = _margins(model, self.pairs) - self._reference[0]
         finally:
             model.train(training)
+        # A likelihood that is no number ranks nothing right: torch's sign of it is 0, that of a tie.
+        right = torch.where(gained.isnan(), 0.0, (torch.sign(gained) + 1) / 2).numpy()
         return self._score(right, spread=float(np.std(right)), step=step)
-
-    def _ranked(self, model: Any, start: int) -> Any:
-        batch = self.pairs[start : start + BATCH]
-        if start not in self._reference:
-            with model.disable_adapter():
-                self._reference[start] = _margins(model, batch)
-        gained = _margins(model, batch) - self._reference[start]
-        return ((torch.sign(gained) + 1) / 2).numpy()
 
     @staticmethod
     def _score(right: Any, *, spread: float, step: int) -> HeldOutScore:
@@ -114,6 +149,11 @@ class PairEvaluator:
 
 
 def _margins(model: Any, pairs: Sequence[Pair]) -> Tensor:
-    prompts = [pair.prompt for pair in pairs]
-    chosen = completion_logps(model, prompts, [pair.chosen for pair in pairs])
-    return chosen - completion_logps(model, prompts, [pair.rejected for pair in pairs])
+    """The log-likelihood of each chosen completion less that of the rejected one, shape [pairs]."""
+    margins = torch.zeros(len(pairs))
+    for batch in pair_batches(pairs, vocab=model.config.get_text_config().vocab_size):
+        some = [pairs[i] for i in batch]
+        prompts = [pair.prompt for pair in some]
+        chosen = completion_logps(model, prompts, [pair.chosen for pair in some])
+        margins[batch] = chosen - completion_logps(model, prompts, [pair.rejected for pair in some])
+    return margins

@@ -35,7 +35,6 @@ def try_reward(
     from sweep.terminal.reward_preview import preview_report
 
     console, told = Console(), Console(stderr=True)
-    told.print("loading the model and the engine: about a minute on a CPU", style="dim")
     tried = tried_reward(
         load_study(study, overrides),
         prompts=prompts,

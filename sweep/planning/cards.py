@@ -26,7 +26,7 @@ class CardPlan:
     slots: int
     """Trials at once; 1 unless they are packed."""
     sequences: int
-    """Of full length that the engine's cache holds at once."""
+    """Of full length that the engine's cache holds at once; 0 where nothing is sampled."""
     lacks: str
     """Why the study does not run there; empty where it does."""
     time: TimeEstimate | None

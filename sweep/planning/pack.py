@@ -109,7 +109,8 @@ def study_footprint(
         model=config.model,
         budget=config.budget,
         micro_batch_size=config.learner.micro_batch_size,
-        completion_tokens=completion_tokens(config),
+        # TRL 1.13's DPOTrainer computes the prompt's logits too.
+        completion_tokens=config.model.max_seq_length if config.learner.name == "dpo" else completion_tokens(config),
         held_out_prompts=config.task.held_out_prompts,
         slots=config.learner.slots,
         packed=config.learner.name == "packed",

@@ -7,7 +7,7 @@ slower, at a share of what the data sheet promises. P are the parameters of line
   each of them; as many sequences at a time as the plan's memory holds. Each prompt is computed once: 2 P a token.
 - Training: 4 P a token of prompt and completion, since the base gets no gradients; 6 P where activations are computed
   again, 2 P more with a reference (`learner.beta`). A pass over a micro-batch reads the weights that often.
-- Scoring: every held-out prompt is answered twice.
+- Scoring: every held-out prompt is answered twice, with `task.greedy`; every held-out pair is ranked once.
 
 Completions are of full length, prompts of the median one, or as long as there is room for where that is not known.
 Loading, compiling, building trials and the reward function are left out, and so are trials that end early.
@@ -114,7 +114,7 @@ def estimate_time(
     work = _Work(config=config, shape=shape, card=card, held=held, sequences=fit.sequences, prompt=prompt)
     settings, slots, verdict = config.worker_settings(Path()), config.learner.slots, config.verdict
     batch, prompts = slots * config.budget.completions_per_step, slots * config.budget.prompts_per_step
-    held_out = (1 + config.task.greedy) * slots * config.task.held_out_prompts
+    held_out = (1 + (config.samples and config.task.greedy)) * slots * config.task.held_out_prompts
     rollouts = settings.rollouts if config.samples else 0
     seconds = rollouts * work.sampling(batch, prompts) + config.budget.steps * work.training(batch)
     return TimeEstimate(

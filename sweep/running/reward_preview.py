@@ -43,6 +43,7 @@ def check_reward(config: StudyFile, *, prompts: int, tell: Callable[[str], None]
     """
     if not config.samples:
         raise StudyFileError("task.reward names no function to try; preference pairs are scored by how they are ranked")
+    tell("loading the model and the engine: about a minute on a CPU")
     with tempfile.TemporaryDirectory(prefix="rank-sweep-") as folder:
         log = Path(folder) / "worker.log"
         with WorkerProcess(config.worker_settings(Path(folder)), log, first=TryReward(prompts=prompts)) as worker:

@@ -31,14 +31,18 @@ def cards_lines(plan: StudyPlan) -> Iterator[RenderableType]:
     if len(reasons) == 1 and (reason := reasons.pop()):
         yield Text(f"On a GPU: {reason}.")
         return
-    table = figures_table("card", "memory", "in", "slots", "sequences", "search", "confirm")
+    # The cache holds none where nothing is sampled.
+    cached = any(card.sequences for card in plan.cards)
+    table = figures_table("card", "memory", "in", "slots", *["sequences"] * cached, "search", "confirm")
     for card in plan.cards:
         hours = ["" if not card.lacks else card.lacks if card.lacks in SHORT else "does not fit", ""]
         if card.time is not None:
             trials = card.time.search_trials, card.time.confirmation_trials
             hours = [time_and_money(replace(card.time, price=None), each) for each in trials]
-        room = ("", "") if card.lacks else (str(card.slots), f"{card.sequences:,}")
-        table.add_row(card.device.name, size(card.device.memory_bytes), FORMATS[card.dtype], *room, *hours)
+        room = ["", ""] if card.lacks else [str(card.slots), f"{card.sequences:,}"]
+        table.add_row(
+            card.device.name, size(card.device.memory_bytes), FORMATS[card.dtype], *room[: 1 + cached], *hours
+        )
     yield table
     if times := [card.time for card in plan.cards if card.time is not None]:
         yield Text(f"Hours on one card, at most for the confirmation: {times[0].assumptions}.")

@@ -130,11 +130,14 @@ def _peak(plan: StudyPlan, memory: MemoryPlan) -> Iterator[RenderableType]:
     held, four_bit = memory.footprint, any(s.key == "model.load_in_4bit" and s.value for s in plan.settings)
     table = figures_table("", "", "", header=False)
     copies = "one copy for both" if held.weights_shared else "trainer and engine hold a copy each"
+    if memory.engine == "none":
+        copies = "one copy"
     table.add_row("base weights", size(held.weights), f"{'estimate, 4-bit' if four_bit else 'exact'}; {copies}")
     if reserves(memory.engine):
         table.add_row("engine: adapters", size(held.adapters), "exact")
         table.add_row("engine: activations", size(held.engine_activations), "estimate")
-    table.add_row("cache per sequence", size(held.sequence_cache), "estimate")
+    if memory.engine != "none":
+        table.add_row("cache per sequence", size(held.sequence_cache), "estimate")
     if memory.pack is None:
         table.add_row("trainer: adapter", size(held.trainer), f"exact, r={memory.trainer[-1].r}")
     else:
@@ -147,6 +150,9 @@ def _peak(plan: StudyPlan, memory: MemoryPlan) -> Iterator[RenderableType]:
     fit, device = memory.fit, plan.device
     verdict = "fits (estimate)" if fit.fits else f"does not fit (estimate): {fit.reason}"
     yield Text(f"{device.name}, {size(device.memory_bytes)} ({device.source}): {verdict}", style="bold")
+    if memory.engine == "none":
+        yield Text(f"left when training peaks: {size(fit.trainer_room)}")
+        return
     yield Text(
         f"engine's share less what it holds: {size(fit.engine_room)}, so {fit.sequences:,} sequences of full length; "
         f"left beside it when training peaks: {size(fit.trainer_room)}"

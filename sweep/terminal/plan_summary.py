@@ -112,6 +112,7 @@ def _memory(plan: StudyPlan, memory: MemoryPlan) -> Iterator[tuple[str, Renderab
         room = f"it fits {sum(not card.lacks for card in plan.cards)} of {len(plan.cards)} known cards (--full)"
     if plan.device is not None and memory.fit is not None:
         fit = memory.fit
-        does = f"fits, with {fit.sequences:,} sequences at once" if fit.fits else f"does not fit: {fit.reason}"
+        at_once = f", with {fit.sequences:,} sequences at once" if held.engine != "none" else ""
+        does = f"fits{at_once}" if fit.fits else f"does not fit: {fit.reason}"
         room = f"{plan.device.name} ({size(plan.device.memory_bytes)}) {does}"
     yield "memory", f"{size(_peak(memory))} at its peak, an estimate; {room}"

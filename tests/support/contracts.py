@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Set
 from pathlib import Path
 
 import objectives
-from objectives.learners.trl_objective import objective_arguments
+from objectives.learners.trl_objective import objective_arguments, pair_objective_arguments
+from objectives.settings.dpo import DpoSettings
 from objectives.settings.learner import TrlSettings
 
 SOURCES = Path(objectives.__file__).parent
@@ -95,16 +96,37 @@ def vllm_takes_adapters(locate: Locate) -> Set[str]:
 
 def trl_is_configured(locate: Locate) -> Set[str]:
     """What `GRPOConfig` lacks."""
-    accepted = {*fields(locate("trl") / "trainer/grpo_config.py", "GRPOConfig")}
-    accepted |= {*fields(locate("trl") / "trainer/base_config.py", "_BaseConfig")}
-    accepted |= {*fields(locate("transformers") / "training_args.py", "TrainingArguments")}
+    accepted = _configuration(locate, "trainer/grpo_config.py", "GRPOConfig")
     return (keywords("learners/trl.py", "GRPOConfig") | objective_arguments(TrlSettings()).keys()) - accepted
+
+
+def trl_is_configured_for_pairs(locate: Locate) -> Set[str]:
+    """What `DPOConfig` lacks."""
+    accepted = _configuration(locate, "trainer/dpo_config.py", "DPOConfig")
+    stated = pair_objective_arguments(DpoSettings(name="dpo"))
+    return (keywords("learners/dpo.py", "DPOConfig") | stated.keys()) - accepted
+
+
+def _configuration(locate: Locate, file: str, name: str) -> Set[str]:
+    """What one of TRL's configurations takes, its own and what it inherits."""
+    accepted = {*fields(locate("trl") / file, name)}
+    accepted |= {*fields(locate("trl") / "trainer/base_config.py", "_BaseConfig")}
+    return accepted | {*fields(locate("transformers") / "training_args.py", "TrainingArguments")}
 
 
 def trl_trains(locate: Locate) -> Set[str]:
     """What `GRPOTrainer` lacks."""
     accepted = defined(locate("trl") / "trainer/grpo_trainer.py", "GRPOTrainer.__init__")
     return keywords("learners/trl.py", "GRPOTrainer") - accepted
+
+
+def trl_trains_on_pairs(locate: Locate) -> Set[str]:
+    """What `DPOTrainer` lacks, and what it would have to log for our metrics."""
+    source = locate("trl") / "trainer/dpo_trainer.py"
+    logged = {f"rewards/{name}" for name in ("accuracies", "margins", "chosen", "rejected")}
+    return (keywords("learners/dpo.py", "DPOTrainer") - defined(source, "DPOTrainer.__init__")) | {
+        name for name in logged if f'"{name}"' not in source.read_text()
+    }
 
 
 CONTRACTS: dict[str, Callable[[Locate], Set[str]]] = {
@@ -116,6 +138,8 @@ CONTRACTS: dict[str, Callable[[Locate], Set[str]]] = {
     "vllm: adapters": vllm_takes_adapters,
     "trl: configuring": trl_is_configured,
     "trl: training": trl_trains,
+    "trl: configuring for pairs": trl_is_configured_for_pairs,
+    "trl: training on pairs": trl_trains_on_pairs,
 }
 """What is called, and how to find what of it is missing. The package is what stands before the colon."""
 
