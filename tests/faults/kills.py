@@ -19,7 +19,7 @@ from tests.support.command import Running
 LOAD_S, RUN_S = (0.0, 8.0), (0.0, 6.0)
 """Between a start and a kill while it loads, which is every fourth, and between its first trial and any other kill."""
 KILLS_OF_A_STUDY = 20
-WENT_ON = 1 / 3
+WENT_ON = 1 / 2
 """Share of kills after which a trial goes on at least: others meet a study that loads, or one without a checkpoint."""
 ABOVE_0 = r"going on at step (?!1 )"
 LOST_S = 10.0
