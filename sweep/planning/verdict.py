@@ -35,6 +35,14 @@ class VerdictPlan:
     """Of the best rank, in spreads: a smaller one hides whether another keeps its share. Under `keep`."""
     widest_spread: float | None
     """Of the reward: under a wider one, equals are not found equal. Under `tolerance`."""
+    samples: bool = True
+    """Whether scores are of sampled completions, or of preference pairs that are ranked."""
+
+    @property
+    def _spread(self) -> str:
+        if self.samples:
+            return "`sweep try-reward` measures the spread."
+        return "Of pairs, ranked right or wrong, it is 0.5, and ranking them again gives the same."
 
     @property
     def means(self) -> str:
@@ -50,12 +58,12 @@ class VerdictPlan:
             return (
                 f"A rank has to keep {percent(self.keep)} of the best gain over the base policy. {self.means} can "
                 f"judge that where the best gain is {figure(self.smallest_gain)} of the reward's spread or more "
-                f"{LEAST}. `sweep try-reward` measures the spread."
+                f"{LEAST}. {self._spread}"
             )
         return (
             f"A rank may lie {self.tolerance:g} below the best, in units of the reward. {self.means} can find equals "
             f"equal where the reward's spread is {figure(self.widest_spread or math.inf)} or less {LEAST}. "
-            "`sweep try-reward` measures the spread."
+            f"{self._spread}"
         )
 
     def against(self, spread: float) -> str:
@@ -116,6 +124,7 @@ def plan_verdict(config: StudyFile, *, held_out: int | None = None) -> VerdictPl
         prompts_known=held_out is not None,
         smallest_gain=None if verdict.keep is None else max(own, gap / (1 - verdict.keep)),
         widest_spread=None if verdict.tolerance is None else verdict.tolerance / gap,
+        samples=config.samples,
     )
 
 
