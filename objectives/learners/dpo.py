@@ -7,7 +7,6 @@ import tempfile
 import time
 from typing import Any
 
-import torch
 from datasets import Dataset
 from transformers import PrinterCallback, TrainerCallback
 from trl import DPOConfig, DPOTrainer
@@ -17,9 +16,9 @@ from objectives.figures import decimals
 from objectives.learners.clock import Clock
 from objectives.learners.effective_rank import effective_ranks, peft_factors
 from objectives.learners.protocol import TrialFeed
-from objectives.learners.trackers import run_name, tracked
-from objectives.learners.trial_log import trial_boundary
+from objectives.learners.trackers import tracked
 from objectives.learners.trl_objective import check_objective, pair_objective_arguments, restate
+from objectives.learners.trl_run import one_by_one, run_arguments
 from objectives.learners.trl_side_effects import undone
 from objectives.settings.dpo import DpoSettings
 from objectives.settings.sections import WorkerSettings
@@ -57,13 +56,7 @@ class DpoLearner:
 
     def serve(self, feed: TrialFeed) -> None:
         """See `Learner.serve`."""
-        while (spec := feed.take()) is not None:
-            try:
-                with trial_boundary(feed, spec.number, self.settings.log_folder):
-                    feed.finish(spec.number, self._train(spec, feed))
-            finally:
-                # Out here: until the boundary is left, the trainer is held by an error's traceback.
-                self.policy.release()
+        one_by_one(feed, self.settings, self.policy, self._train)
 
     def _train(self, spec: TrialSpec, feed: TrialFeed) -> TrialResult:
         clock = Clock()
@@ -108,26 +101,12 @@ class DpoLearner:
         pairs = (self.learner.micro_batch_size or budget.completions_per_step) // 2
         arguments = DPOConfig(
             **pair_objective_arguments(self.learner),
-            output_dir=folder,
-            seed=spec.seed,
-            data_seed=spec.seed,
-            learning_rate=spec.learning_rate,
-            max_steps=budget.steps,
+            **run_arguments(self.settings, spec, folder),
             per_device_train_batch_size=pairs,
             gradient_accumulation_steps=budget.prompts_per_step // pairs,
             # Every step has all of its pairs, whatever an epoch leaves over.
             dataloader_drop_last=True,
             max_length=model.max_seq_length,
-            bf16=model.number_format == "bfloat16" and torch.cuda.is_available(),
-            fp16=model.number_format == "float16" and torch.cuda.is_available(),
-            use_cpu=not torch.cuda.is_available(),
-            gradient_checkpointing=model.gradient_checkpointing != "off",
-            logging_steps=1,
-            save_strategy="no",
-            report_to=list(self.learner.report_to) or "none",
-            run_name=run_name(self.settings, spec),
-            project=self.settings.study,
-            disable_tqdm=True,
         )
         restate(self.learner, arguments)
         return arguments

@@ -11,7 +11,6 @@ from typing import Any
 # TRL 1.13 warns that `rollout_func` is experimental.
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 
-import torch
 from datasets import Dataset
 from transformers import PrinterCallback, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
@@ -22,11 +21,11 @@ from objectives.figures import decimals
 from objectives.learners.clock import Clock
 from objectives.learners.effective_rank import effective_ranks, peft_factors
 from objectives.learners.protocol import TrialFeed
-from objectives.learners.trackers import run_name, tracked
-from objectives.learners.trial_log import trial_boundary
+from objectives.learners.trackers import tracked
 from objectives.learners.trl_metrics import step_metrics
 from objectives.learners.trl_objective import check_objective, objective_arguments, restate
 from objectives.learners.trl_rewards import RolloutRewards
+from objectives.learners.trl_run import one_by_one, run_arguments
 from objectives.learners.trl_side_effects import undone
 from objectives.settings.sections import WorkerSettings
 from objectives.stages import trials_are
@@ -62,13 +61,7 @@ class TrlLearner:
 
     def serve(self, feed: TrialFeed) -> None:
         """See `Learner.serve`."""
-        while (spec := feed.take()) is not None:
-            try:
-                with trial_boundary(feed, spec.number, self._settings.log_folder):
-                    feed.finish(spec.number, self._train(spec, feed))
-            finally:
-                # Out here: until the boundary is left, the trainer is held by an error's traceback.
-                self._policy.release()
+        one_by_one(feed, self._settings, self._policy, self._train)
 
     def _train(self, spec: TrialSpec, feed: TrialFeed) -> TrialResult:
         clock = Clock()
@@ -115,16 +108,12 @@ class TrlLearner:
             self._adapters.forget(run.owner)
 
     def _arguments(self, spec: TrialSpec, folder: str) -> GRPOConfig:
-        learner, budget, model = self._settings.grpo, self._settings.budget, self._settings.model
+        learner, budget = self._settings.grpo, self._settings.budget
         micro_batch = learner.micro_batch_size or budget.completions_per_step
         accumulation = budget.completions_per_step // micro_batch
         arguments = GRPOConfig(
             **objective_arguments(learner),
-            output_dir=folder,
-            seed=spec.seed,
-            data_seed=spec.seed,
-            learning_rate=spec.learning_rate,
-            max_steps=budget.steps,
+            **run_arguments(self._settings, spec, folder),
             per_device_train_batch_size=micro_batch,
             gradient_accumulation_steps=accumulation,
             # A rollout batch is what one optimiser step trains on, which TRL counts in micro-batches.
@@ -132,17 +121,6 @@ class TrlLearner:
             num_generations=budget.group_size,
             max_completion_length=self._task.max_completion_tokens,
             reward_weights=list(self._rewards.weights),
-            bf16=model.number_format == "bfloat16" and torch.cuda.is_available(),
-            fp16=model.number_format == "float16" and torch.cuda.is_available(),
-            use_cpu=not torch.cuda.is_available(),
-            gradient_checkpointing=model.gradient_checkpointing != "off",
-            logging_steps=1,
-            # Adapters are saved by our own AdapterFolder; what TRL writes here is deleted with the folder.
-            save_strategy="no",
-            report_to=list(self._settings.learner.report_to) or "none",
-            run_name=run_name(self._settings, spec),
-            project=self._settings.study,
-            disable_tqdm=True,
         )
         restate(learner, arguments)
         return arguments
