@@ -141,3 +141,11 @@ def test_a_trial_that_collapsed_stores_none(tmp_path, reward):
     running.store(study, result)
     stored = attributes.effective_ranks(study.trials[0].user_attrs)
     assert stored == ({"q_proj": EffectiveRank(stable=1.23457, energy=2.5)} if reward else {})
+
+
+def test_a_decomposition_that_is_not_found_costs_the_figure_and_nothing_else(monkeypatch):
+    def fails(*_):
+        raise torch.linalg.LinAlgError("did not converge")
+
+    monkeypatch.setattr(torch.linalg, "eigh", fails)
+    assert effective_ranks({"q_proj": (torch.ones(2, 4), torch.ones(4, 2))}) == {}

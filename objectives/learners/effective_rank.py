@@ -28,7 +28,8 @@ def peft_factors(model: Any) -> dict[str, tuple[Tensor, Tensor]]:
 def effective_ranks(factors: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, EffectiveRank]:
     """How many ranks B A uses, by the last part of a module's name, means over layers.
 
-    Modules whose B A is zero are left out. Nothing comes of weights that are not finite.
+    Modules whose B A is zero are left out. Nothing comes of weights that are not finite, or of which no decomposition
+    is found.
 
     Args:
         factors: A of shape [r, d_in] and B of shape [d_out, r], by the module's name; the same r for all.
@@ -39,9 +40,12 @@ def effective_ranks(factors: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, E
     of_a, of_b = grams.double().cpu().unflatten(0, (-1, 2)).unbind(1)  # [M, r, r] each
     if not (of_a.isfinite().all() and of_b.isfinite().all()):
         return {}
-    scales, vectors = torch.linalg.eigh(of_a)
-    root = vectors * scales.clamp(min=0).sqrt().unsqueeze(-2)
-    energies = torch.linalg.eigvalsh(root.mT @ of_b @ root).clamp(min=0).flip(-1)  # [M, r], the largest first
+    try:
+        scales, vectors = torch.linalg.eigh(of_a)
+        root = vectors * scales.clamp(min=0).sqrt().unsqueeze(-2)
+        energies = torch.linalg.eigvalsh(root.mT @ of_b @ root).clamp(min=0).flip(-1)  # [M, r], the largest first
+    except torch.linalg.LinAlgError:  # it did not converge: a figure less, and no trial is lost for it
+        return {}
     by_kind: dict[str, list[EffectiveRank]] = defaultdict(list)
     for name, energy in zip(factors, energies, strict=True):
         total = energy.sum()

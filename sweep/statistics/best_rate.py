@@ -3,7 +3,8 @@
 The score is taken for quadratic in log2 of learning rate and alpha, with one curvature for all ranks, an own level for
 each, and a best rate whose log moves in proportion to those of r and alpha: least squares. The best rate is then a
 ratio of two of its coefficients, and so are slopes. Their intervals are Fieller's (Fieller, JRSS B 16, 1954), exact
-for normal noise, and without an end where the curvature cannot be told from zero: then nothing is claimed.
+where the score is such a square and its noise normal, and without an end where the curvature cannot be told from zero:
+then nothing is claimed. Scores that bend otherwise, as before a collapse, are covered less often.
 """
 
 from __future__ import annotations
