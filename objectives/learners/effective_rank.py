@@ -44,8 +44,8 @@ def effective_ranks(factors: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, E
         scales, vectors = torch.linalg.eigh(of_a)
         root = vectors * scales.clamp(min=0).sqrt().unsqueeze(-2)
         energies = torch.linalg.eigvalsh(root.mT @ of_b @ root).clamp(min=0).flip(-1)  # [M, r], the largest first
-    except torch.linalg.LinAlgError:  # it did not converge: a figure less, and no trial is lost for it
-        return {}
+    except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
+        return {}  # it did not converge: a figure less, and no trial is lost for it
     by_kind: dict[str, list[EffectiveRank]] = defaultdict(list)
     for name, energy in zip(factors, energies, strict=True):
         total = energy.sum()
