@@ -70,7 +70,8 @@ def rows(url, name):
     return found
 
 
-def test_a_copy_to_postgresql_and_back_is_the_same_to_the_byte(stored, database, tmp_path, console):
+def test_a_copy_to_postgresql_and_back_is_the_same_to_the_byte(stored, database, tmp_path, console, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # logs of a study on a server go where one works
     copy_study("large", storage=stored, to=database, console=console)
     back = f"sqlite:///{tmp_path}/back.db"
     copy_study("large", storage=database, to=back, console=console)
