@@ -11,6 +11,7 @@ from objectives.tasks.build import build_task
 from objectives.tasks.string_ops import SYMBOLS, apply, is_held_out
 from objectives.tasks.string_pairs import preference_pairs
 from sweep.errors import StudyFileError
+from sweep.planning.verdict import plan_verdict
 from sweep.study.reading import load_study
 from tests.support.command import sweep
 
@@ -153,3 +154,8 @@ def test_a_reward_that_is_not_there_is_refused_before_anything_loads(tmp_path):
 def test_dpo_without_pairs_is_refused():
     with pytest.raises(StudyFileError, match="'preferences' with 'dpo', and neither without the other"):
         load_study("tiny", ["learner.name=dpo", "budget.group_size=2"])
+
+
+def test_a_plan_of_pairs_knows_their_spread():
+    assert "Of pairs, ranked right or wrong, it is 0.5" in plan_verdict(load_study("tiny_preferences")).sentence
+    assert "try-reward" in plan_verdict(load_study("tiny")).sentence
