@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+"""What a PEFT folder holds. Weights of the older kind, `adapter_model.bin`, are pickled, and never read."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdapterVersion:

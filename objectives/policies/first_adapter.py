@@ -10,12 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from objectives.engines.adapter_files import ADAPTER_FILES
 from objectives.errors import PolicyError, TaskError
 from objectives.settings.sections import ModelSettings
 from objectives.user_code.modules import find_file
-
-FILES = ("adapter_config.json", "adapter_model.safetensors")
-"""What a PEFT folder holds. Weights of the older kind, `adapter_model.bin`, are pickled, and never read."""
 
 
 def find_adapter(name: str, folders: Sequence[Path]) -> Path:
@@ -28,12 +26,12 @@ def find_adapter(name: str, folders: Sequence[Path]) -> Path:
         folder = find_file(name, folders)
     except TaskError as error:
         raise PolicyError(f"model.adapter: {error}; allowed: a folder that PEFT's save_pretrained wrote") from error
-    if missing := [file for file in FILES if not (folder / file).is_file()]:
+    if missing := [file for file in ADAPTER_FILES if not (folder / file).is_file()]:
         raise PolicyError(f"model.adapter: {folder} holds no {missing[0]}; allowed: a folder of PEFT, with safetensors")
     try:
-        config = json.loads((folder / FILES[0]).read_text(encoding="utf-8"))
+        config = json.loads((folder / ADAPTER_FILES[0]).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise PolicyError(f"model.adapter: {folder / FILES[0]} cannot be read: {error}") from error
+        raise PolicyError(f"model.adapter: {folder / ADAPTER_FILES[0]} cannot be read: {error}") from error
     kind = config.get("peft_type") if isinstance(config, dict) else None
     if kind != "LORA":
         raise PolicyError(f"model.adapter: {folder} holds an adapter of type {kind!r}; allowed: 'LORA'")
@@ -60,7 +58,7 @@ def with_first_adapter(model: ModelSettings, folders: Sequence[Path], place: Pat
     digest = hashlib.sha256(f"{model.path} {model.number_format}".encode())
     base = Path(model.path)
     # A local base may be replaced in place; of one from the hub its name says which it is.
-    for file in [*(adapter / name for name in FILES), *sorted(base.glob("*.safetensors"))]:
+    for file in [*(adapter / name for name in ADAPTER_FILES), *sorted(base.glob("*.safetensors"))]:
         with file.open("rb") as content:
             digest.update(hashlib.file_digest(content, "sha256").digest())
     copy = place / f"base-{digest.hexdigest()[:16]}"
@@ -110,7 +108,7 @@ def _check_loaded(adapted: Any, adapter: Path) -> None:
     from safetensors import safe_open
 
     wanted = set(get_peft_model_state_dict(adapted))
-    with safe_open(adapter / FILES[1], "pt") as file:
+    with safe_open(adapter / ADAPTER_FILES[1], "pt") as file:
         stored = set(file.keys())
     if missing := sorted(wanted - stored):
         raise ValueError(f"it lacks {missing[0]} and {len(missing) - 1} more of the tensors that this model takes")

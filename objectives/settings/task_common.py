@@ -51,6 +51,11 @@ class CommonTaskSettings(Section):
     """What the chat template is given besides the messages, as `{ enable_thinking = false }`."""
 
     @property
+    def samples(self) -> bool:
+        """Whether completions are sampled at all."""
+        return True
+
+    @property
     def weights(self) -> tuple[float, ...]:
         """The weight of each function in `reward`."""
         return self.reward_weights or (1.0,) * len(self.reward)

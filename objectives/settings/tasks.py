@@ -54,6 +54,11 @@ class PreferencesSettings(RowsSettings):
     rejected_column: str = "rejected"
     """The column with the one that was rejected."""
 
+    @property
+    def samples(self) -> bool:
+        """Only where reward functions score completions; else pairs are ranked."""
+        return bool(self.reward)
+
 
 class Gsm8kSettings(TextTaskSettings):
     """Grade-school mathematics (Cobbe et al., 2021), answers checked as numbers."""

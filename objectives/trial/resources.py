@@ -20,7 +20,6 @@ from objectives.policies.first_adapter import with_first_adapter
 from objectives.policies.protocol import Policy, check_targets
 from objectives.rewards.calling import RewardSet, check_names, make_rewards
 from objectives.settings.sections import ModelSettings, WorkerSettings
-from objectives.settings.tasks import PreferencesSettings
 from objectives.tasks.build import build_task
 from objectives.tasks.protocol import Row, Task
 from objectives.tasks.user_files import own_references, own_template
@@ -89,7 +88,7 @@ def load(settings: WorkerSettings, *, max_loras: int = 1) -> Loaded:
     sequences = settings.budget.sequences(slots=max_loras, held_out_prompts=len(rows))
     pairs: PairEvaluator | None = None
     engine: Engine = UnusedEngine(max_lora_rank=model.max_lora_rank)
-    if ranks_pairs(settings):
+    if not settings.task.samples:
         pairs = PairEvaluator(pairs=tokenize_pairs(policy.tokenizer, rows, longest=model.max_seq_length))
     else:
         with hub_offline(local), stages.during(f"starting the engine ({model.engine})"):
@@ -110,11 +109,6 @@ def load(settings: WorkerSettings, *, max_loras: int = 1) -> Loaded:
     return Loaded(
         policy=policy, engine=engine, task=task, rewards=rewards, evaluator=evaluator, facts=facts, pairs=pairs
     )
-
-
-def ranks_pairs(settings: WorkerSettings) -> bool:
-    """Whether trials are scored by the preference pairs that they rank right, and nothing is sampled."""
-    return isinstance(settings.task, PreferencesSettings) and not settings.task.reward
 
 
 def training_rows(loaded: Loaded, settings: WorkerSettings) -> list[Row]:
@@ -173,7 +167,7 @@ def _load_policy(settings: WorkerSettings, *, on_gpu: bool, max_loras: int) -> P
         return UnslothPolicy(
             model,
             max_lora_rank=model.max_lora_rank,
-            fast_inference=model.engine == "vllm" and on_gpu and not ranks_pairs(settings),
+            fast_inference=model.engine == "vllm" and on_gpu and settings.task.samples,
             max_num_seqs=sequences,
         )
     except ImportError as error:

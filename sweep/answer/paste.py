@@ -44,7 +44,7 @@ model, tokenizer = FastLanguageModel.from_pretrained(
     model_name={json.dumps(model.name)},{whose}
     max_seq_length={model.max_seq_length},
     load_in_4bit={model.load_in_4bit},
-    fast_inference={config.samples},
+    fast_inference={config.task.samples},
     max_lora_rank={engine_ceiling(r)},
     gpu_memory_utilization={model.gpu_memory_utilization},
 )

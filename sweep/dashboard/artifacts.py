@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from objectives.engines.adapter_files import ADAPTER_FILES
 from objectives.trial.messages import trial_name
 from sweep.errors import StorageError
 from sweep.storage import attributes
@@ -110,7 +111,7 @@ def _artifacts(trial: optuna.trial.FrozenTrial, logs: Path) -> Iterator[TrialArt
         found.append((f"{name}.csv", "text/csv; charset=utf-8", curve))
     if adapter := attrs.get(attributes.ADAPTER):
         folder = attributes.in_log_folder(adapter, logs)
-        found += [(file, MIMETYPES[Path(file).suffix], folder / file) for file in attributes.ADAPTER_FILES]
+        found += [(file, MIMETYPES[Path(file).suffix], folder / file) for file in ADAPTER_FILES]
     for file, mimetype, source in found:
         # A link could lead out of the folder.
         if not isinstance(source, Path) or (source.is_file() and source.resolve().is_relative_to(logs.resolve())):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from objectives.engines.adapter_files import ADAPTER_FILES
 from objectives.errors import TaskError
 from objectives.settings.grpo import GrpoSettings
 from objectives.tasks.user_files import own_files, own_modules, own_template
@@ -117,7 +118,7 @@ def write_export(exported: Exported, study: optuna.Study, folder: Path) -> None:
             raise UsageError(f"--output {folder}: is not empty; name a new folder")
         folder.mkdir(parents=True, exist_ok=True)
         if exported.adapter is not None:
-            for name in attributes.ADAPTER_FILES:
+            for name in ADAPTER_FILES:
                 shutil.copyfile(exported.adapter / name, folder / name)
         for name, own in content["alone"].files.items() if content["alone"] else ():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -69,14 +69,14 @@ def _run_rows(evidence: Evidence) -> list[tuple[str, str]]:
 
 def _episodes(config: StudyFile) -> str:
     budget, episodes = config.budget, config.worker_settings(Path()).episodes
-    if not config.samples:
+    if not config.task.samples:
         pairs = budget.steps * budget.prompts_per_step
         return f"{pairs:,} preference pairs: {budget.steps} steps of {budget.prompts_per_step}"
     return f"{episodes:,} completions: {budget.steps} steps, {budget.prompts_per_step} prompts x {budget.group_size}"
 
 
 def _sampled(config: StudyFile) -> str:
-    return f", sampled at {config.learner.sampling}" if config.samples else ", whose pairs are ranked"
+    return f", sampled at {config.learner.sampling}" if config.task.samples else ", whose pairs are ranked"
 
 
 def _rule_rows(evidence: Evidence) -> list[tuple[str, str]]:

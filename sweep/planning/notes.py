@@ -106,7 +106,7 @@ def _pack_notes(config: StudyFile, device: Device | None) -> Iterator[str]:
 
 
 def _length_notes(config: StudyFile, completion_tokens: int) -> Iterator[str]:
-    if config.samples and completion_tokens >= config.model.max_seq_length:
+    if config.task.samples and completion_tokens >= config.model.max_seq_length:
         yield (
             f"Completions of {completion_tokens} tokens leave no room for a prompt in "
             f"model.max_seq_length={config.model.max_seq_length}."

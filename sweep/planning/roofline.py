@@ -114,8 +114,8 @@ def estimate_time(
     work = _Work(config=config, shape=shape, card=card, held=held, sequences=fit.sequences, prompt=prompt)
     settings, slots, verdict = config.worker_settings(Path()), config.learner.slots, config.verdict
     batch, prompts = slots * config.budget.completions_per_step, slots * config.budget.prompts_per_step
-    held_out = (1 + (config.samples and config.task.greedy)) * slots * config.task.held_out_prompts
-    rollouts = settings.rollouts if config.samples else 0
+    held_out = (1 + (config.task.samples and config.task.greedy)) * slots * config.task.held_out_prompts
+    rollouts = settings.rollouts if config.task.samples else 0
     seconds = rollouts * work.sampling(batch, prompts) + config.budget.steps * work.training(batch)
     return TimeEstimate(
         workers=workers,

@@ -148,9 +148,9 @@ def _search(config: StudyFile) -> SearchPlan:
 def _spending(config: StudyFile, *, trials: int) -> Spending:
     budget, tokens = config.budget, completion_tokens(config)
     worker = config.worker_settings(Path())
-    episodes = worker.episodes * trials if config.samples else 0
+    episodes = worker.episodes * trials if config.task.samples else 0
     # Every held-out prompt is answered once sampled, and once greedily where that is wanted.
-    evaluations = (1 + config.task.greedy) * config.task.held_out_prompts * trials if config.samples else 0
+    evaluations = (1 + config.task.greedy) * config.task.held_out_prompts * trials if config.task.samples else 0
     return Spending(
         steps=budget.steps * trials,
         prompts=worker.rollouts * budget.prompts_per_step * trials,

@@ -124,7 +124,7 @@ def plan_verdict(config: StudyFile, *, held_out: int | None = None) -> VerdictPl
         prompts_known=held_out is not None,
         smallest_gain=None if verdict.keep is None else max(own, gap / (1 - verdict.keep)),
         widest_spread=None if verdict.tolerance is None else verdict.tolerance / gap,
-        samples=config.samples,
+        samples=config.task.samples,
     )
 
 

@@ -53,7 +53,7 @@ def device_here() -> Device | None:
 
 
 def _placed(config: StudyFile, device: Device | None, *, on_gpu: bool) -> Placement:
-    engine = engine_kind(config.model, on_gpu=on_gpu, samples=config.samples)
+    engine = engine_kind(config.model, on_gpu=on_gpu, samples=config.task.samples)
     return Placement(device=device, on_gpu=on_gpu, engine=engine, unpackable=_unpackable(config, engine, on_gpu=on_gpu))
 
 

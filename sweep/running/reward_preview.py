@@ -41,7 +41,7 @@ def check_reward(config: StudyFile, *, prompts: int, tell: Callable[[str], None]
         StudyFileError: where there is no reward: preference pairs are only ranked.
         TrialsFailedError: where the worker cannot load or a reward breaks its contract.
     """
-    if not config.samples:
+    if not config.task.samples:
         raise StudyFileError("task.reward names no function to try; preference pairs are scored by how they are ranked")
     tell("loading the model and the engine: about a minute on a CPU")
     with tempfile.TemporaryDirectory(prefix="rank-sweep-") as folder:

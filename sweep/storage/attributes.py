@@ -67,8 +67,6 @@ EFFECTIVE_RANKS = "effective_ranks"
 """Trial attribute: of each kind of module, the stable rank of its update and how many ranks hold 90 % of its energy."""
 ADAPTER = "adapter"
 """Trial attribute: the PEFT folder that holds the trained adapter, where the study keeps them."""
-ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
-"""What is in such a folder."""
 
 
 def in_log_folder(stored: str, logs: Path) -> Path:

@@ -11,7 +11,7 @@ from pydantic import Field, PrivateAttr, model_validator
 from objectives.settings.learner import LearnerSettings, TrlSettings
 from objectives.settings.section import Section
 from objectives.settings.sections import BudgetSettings, ModelSettings, RunSettings, WorkerSettings
-from objectives.settings.tasks import PreferencesSettings, TaskSettings
+from objectives.settings.tasks import TaskSettings
 from objectives.user_code.by_value import ByValue
 from sweep.study.ceilings import engine_ceiling
 from sweep.study.space import SearchSpace, default_ladder
@@ -105,7 +105,7 @@ class StudyFile(Section):
                 f"search.points_per_rank={self.search.points_per_rank} exceeds the {choices} combinations of "
                 f"the other ladders; allowed: 1 to {choices}"
             )
-        if self.verdict.guards and not self.samples:
+        if self.verdict.guards and not self.task.samples:
             raise ValueError(
                 f"verdict.guards: {self.verdict.guards[0].measure!r} is measured on completions, and preference pairs "
                 "are only ranked; allowed: no guards, or a function in task.reward"
@@ -124,11 +124,6 @@ class StudyFile(Section):
     def engine_max_lora_rank(self) -> int:
         """The ceiling the engine is given: `model.max_lora_rank`, rounded up to a value that vLLM permits."""
         return engine_ceiling(self.model.max_lora_rank)
-
-    @property
-    def samples(self) -> bool:
-        """Whether completions are sampled: preference pairs are only ranked, unless a reward function scores them."""
-        return not isinstance(self.task, PreferencesSettings) or bool(self.task.reward)
 
     def search_space(self) -> SearchSpace:
         """The ladders, with defaults filled in."""
