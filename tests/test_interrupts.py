@@ -1,13 +1,17 @@
 """Ctrl-C while a worker is being started: nothing is lost, and nobody prints a traceback."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+from multiprocessing.process import BaseProcess
 
 import pytest
 
 from sweep.running.interrupts import HELD, Deferred, held_back
+from sweep.running.worker_process import WorkerProcess
+from sweep.study.reading import load_study
 
 CHILD = "import signal; print(signal.pthread_sigmask(signal.SIG_BLOCK, ()) >= {2, 15})"
 
@@ -100,3 +104,17 @@ def test_a_signal_that_comes_while_garbage_is_collected_is_not_lost():
             deferred.check()
     finally:
         deferred.end()
+
+
+def test_a_signal_while_a_worker_is_started_leaves_none_behind(monkeypatch, tmp_path):
+    start = BaseProcess.start
+
+    def interrupted(process):
+        start(process)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(BaseProcess, "start", interrupted)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with pytest.raises(KeyboardInterrupt):
+        WorkerProcess(load_study("tiny").worker_settings(tmp_path), tmp_path / "worker.log")
+    assert not multiprocessing.active_children()

@@ -74,6 +74,7 @@ class WorkerProcess:
 
         Raises:
             StorageError: where there is no place for its temporary files.
+            KeyboardInterrupt: where it came while the process was being started; none is left then.
         """
         if QUIET_TRACKER not in sys.warnoptions:
             # multiprocessing starts its tracker with this process's own warning options.
@@ -93,11 +94,18 @@ class WorkerProcess:
             # A daemon may not start processes, and rewards do.
             daemon=False,
         )
-        with held_back(), _no_main_module():
-            self._process.start()
-        # Were it open here as well, a worker that dies would never close the pipe.
-        theirs.close()
-        self.send(first)
+        try:
+            with held_back(), _no_main_module():
+                self._process.start()
+            # Were it open here as well, a worker that dies would never close the pipe.
+            theirs.close()
+            self.send(first)
+        except BaseException:
+            # A Ctrl-C that was held back is raised here, before anybody has this object to stop it by.
+            if self._process.pid is not None:
+                self._kill()
+            self._scratch.remove()
+            raise
 
     @property
     def pid(self) -> int | None:
