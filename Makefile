@@ -15,13 +15,16 @@ sweep: $(VENV)/.ready
 	@$(BIN)/sweep doctor --quick
 	$(BIN)/sweep verdict tiny --output report.html
 
+# Files in alphabetical order: by number of tests, xdist would leave those of few and long ones for one process at the end.
+XDIST := -n 2 --dist loadfile --no-loadscope-reorder
+
 test: $(VENV)/.ready
 	@$(BIN)/sweep doctor --quick
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest $(XDIST)
 
 # Whole commands, one after another, as people run them: minutes each.
 test-long: $(VENV)/.ready
-	$(BIN)/pytest -n 2 --dist loadfile -m long
+	$(BIN)/pytest $(XDIST) -m long
 
 # Workers on a Ray cluster of two nodes in this machine. Its file alone: others import vLLM, which imports Ray, which reads
 # its environment then, before the tests have set it.
@@ -40,7 +43,7 @@ faults: $(VENV)/.ready
 AVX2 := tests/test_cpu_kernels.py tests/test_engines.py tests/test_grouped_lora.py tests/test_prefix_cache.py \
 	tests/test_trl_learner.py tests/test_packed_learner.py
 test-avx2: $(VENV)/.ready
-	PYTHONPATH=$(CURDIR)/tests/avx2 ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/pytest -n 2 --dist loadfile $(AVX2)
+	PYTHONPATH=$(CURDIR)/tests/avx2 ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/pytest $(XDIST) $(AVX2)
 
 # A worker on a processor without AVX-512, emulated on any x86-64: Debian and Ubuntu have the emulator in qemu-user.
 test-emulated: $(VENV)/.ready
@@ -55,7 +58,7 @@ test-spoofed: $(VENV)/.ready
 	@where='import sysconfig; print(sysconfig.get_path("purelib"))' && \
 		$(BIN)/python -c "$$where" > "$$($(SPOOFED)/bin/python -c "$$where")/packages.pth"
 	@$(SPOOFED)/bin/python -m pip install -qq --disable-pip-version-check --no-deps triton==3.8.0
-	$(SPOOFED)/bin/python -m pytest -n 2 --dist loadfile -m spoofed tests/spoofed_cuda
+	$(SPOOFED)/bin/python -m pytest $(XDIST) -m spoofed tests/spoofed_cuda
 
 # What needs no torch, as an installed wheel in an environment of its own: make test-light PYTHON=python3.13
 test-light:

@@ -137,6 +137,7 @@ def test_what_names_trials_by_numbers_of_the_old_storage_stays_behind(stored, tm
     assert list(storage_of(copy).get_study_system_attrs(study_id(copy))) == ["dashboard:note"]
 
 
+@pytest.mark.long
 def test_the_command_copies_a_study_and_says_where_its_logs_are(database, tmp_path):
     options = ["--trials", 4, "--set", "search.points_per_rank=1", *SMALL]
     assert sweep("run", "tiny", *options, cwd=tmp_path).returncode == 0

@@ -65,6 +65,7 @@ def test_a_study_on_free_text_runs_to_its_end(folder, name, functions):
     assert 1 < curve["completion_length"][0] <= 16
 
 
+@pytest.mark.long
 def test_trying_a_reward_shows_prompts_completions_and_that_a_random_model_has_no_signal(folder):
     done = sweep("try-reward", "gsm8k.toml", "--prompts", 4, "--json", cwd=folder)
     assert done.returncode == 0, done.stderr
@@ -127,6 +128,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.long
 def test_a_trl_script_is_named_as_it_is_and_its_rewards_run_unchanged(folder):
     (folder / "train_grpo.py").write_text(TRL_SCRIPT)
     rows = [{"prompt": [{"role": "user", "content": f"Say {n}"}], "target": n % 16} for n in range(64)]

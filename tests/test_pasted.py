@@ -63,7 +63,7 @@ def test_a_study_that_was_run_with_overrides_is_confirmed_with_them():
     assert confirm_command("no-such-study", load_study("tiny"), storage="sqlite:///rank-sweep.db") is None
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_what_commands_print_to_be_run_next_runs(tmp_path):
     storage = f"sqlite:///{tmp_path}/a folder/it's.db"
     (tmp_path / "a folder").mkdir()

@@ -180,6 +180,7 @@ def test_a_study_runs_on_what_trl_allows(folder, hub, learner):
     assert {"reward:main", "reward:accuracy"} <= trial.user_attrs["curve"].keys()
 
 
+@pytest.mark.long
 def test_both_learners_see_and_count_completions_without_a_reward(folder, hub):
     for learner in ("trl", "packed"):
         study = write(folder, f"without_{learner}", 'reward = "my_rewards:some"', learner)
