@@ -8,11 +8,12 @@ import torch
 from optuna.samplers import RandomSampler
 from peft import get_peft_model
 
-from objectives.learners.effective_rank import effective_ranks, peft_factors
+from objectives.learners.effective_rank import effective_ranks
 from objectives.learners.packed.linear import pack
 from objectives.learners.packed.slots import SlotAdapter
 from objectives.lora import TARGET_MODULES, LoraSpec
 from objectives.policies.peft import peft_config
+from objectives.policies.protocol import peft_factors
 from objectives.trial.messages import EffectiveRank, HeldOutScore, TrialResult, TrialSpec
 from sweep.early_stopping.collapse_monitor import CollapseMonitor
 from sweep.plots.effective_rank import effective_rank_figure, effective_rank_info

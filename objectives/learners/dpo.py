@@ -14,12 +14,13 @@ from trl import DPOConfig, DPOTrainer
 from objectives.engines.adapter_files import AdapterFolder
 from objectives.figures import decimals
 from objectives.learners.clock import Clock
-from objectives.learners.effective_rank import effective_ranks, peft_factors
+from objectives.learners.effective_rank import effective_ranks
 from objectives.learners.protocol import TrialFeed
 from objectives.learners.trackers import tracked
 from objectives.learners.trl_objective import check_objective, pair_objective_arguments, restate
 from objectives.learners.trl_run import one_by_one, run_arguments
 from objectives.learners.trl_side_effects import undone
+from objectives.policies.protocol import peft_factors
 from objectives.settings.dpo import DpoSettings
 from objectives.settings.sections import WorkerSettings
 from objectives.stages import trials_are

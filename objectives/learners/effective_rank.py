@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,15 +12,6 @@ from objectives.trial.messages import EffectiveRank
 
 ENERGY = 0.9
 """Share of the sum of squared singular values that counts as nearly all."""
-
-
-def peft_factors(model: Any) -> dict[str, tuple[Tensor, Tensor]]:
-    """A and B of each module that PEFT has wrapped, by its name: shapes [r, d_in] and [d_out, r]."""
-    return {
-        name: (module.lora_A["default"].weight, module.lora_B["default"].weight)
-        for name, module in model.named_modules()
-        if "default" in getattr(module, "lora_A", ())
-    }
 
 
 @torch.no_grad()

@@ -15,11 +15,11 @@ from datasets import Dataset
 from transformers import PrinterCallback, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
-from objectives.engines.adapter_files import AdapterFolder
+from objectives.engines.adapter_files import AdapterFolder, AdapterVersion
 from objectives.engines.protocol import Sampling
 from objectives.figures import decimals
 from objectives.learners.clock import Clock
-from objectives.learners.effective_rank import effective_ranks, peft_factors
+from objectives.learners.effective_rank import effective_ranks
 from objectives.learners.protocol import TrialFeed
 from objectives.learners.trackers import tracked
 from objectives.learners.trl_metrics import step_metrics
@@ -27,6 +27,7 @@ from objectives.learners.trl_objective import check_objective, objective_argumen
 from objectives.learners.trl_rewards import RolloutRewards
 from objectives.learners.trl_run import one_by_one, run_arguments
 from objectives.learners.trl_side_effects import undone
+from objectives.policies.residual import factors_of
 from objectives.settings.sections import WorkerSettings
 from objectives.stages import trials_are
 from objectives.tokenization.tokens import prompt_ids
@@ -102,7 +103,7 @@ class TrlLearner:
                 seconds=dict(clock.seconds),
                 adapter=self._adapters.keep(run.owner),
                 base=base,
-                effective_ranks=effective_ranks(peft_factors(model)),
+                effective_ranks=effective_ranks(factors_of(self._policy.served())),
             )
         finally:
             self._adapters.forget(run.owner)
@@ -154,7 +155,7 @@ class _Run(TrainerCallback):  # type: ignore[misc]
         trials_are("rolling out", self._spec.number)
         with self._clock.section("rollout"):
             ids = [prompt_ids(learner._policy.tokenizer, row["prompt"]) for row in rows]
-            version = learner._adapters.publish(self.owner, self._model, self._spec.lora.r)
+            version = self._publish()
             completions = learner._engine.rollout(
                 ids,
                 [version] * len(ids),
@@ -177,11 +178,16 @@ class _Run(TrainerCallback):  # type: ignore[misc]
             rollout["env_mask"] = [[int(not c.truncated)] * len(c.token_ids) for c in completions]
         return rollout
 
+    def _publish(self) -> AdapterVersion:
+        learner = self._learner
+        r = self._spec.lora.r * learner._settings.model.served_per_r
+        return learner._adapters.publish(self.owner, learner._policy.served(), r)
+
     def score(self, step: int, *, last: bool) -> None:
         """Scores the policy as it is now on held-out prompts; the last time with a greedy score."""
         trials_are("scoring", self._spec.number)
         with self._clock.section("evaluate"):
-            version = self._learner._adapters.publish(self.owner, self._model, self._spec.lora.r)
+            version = self._publish()
             self.scores.append(
                 self._learner._evaluator.score(Due(adapter=version, step=step, seed=self._spec.seed, last=last))
             )

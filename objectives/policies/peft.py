@@ -12,6 +12,7 @@ from objectives.engines.four_bits import four_bits
 from objectives.errors import PolicyError
 from objectives.lora import LoraSpec
 from objectives.policies.protocol import check_adapter, free_memory, unwrap
+from objectives.policies.residual import BaseWeights, ServedResidual
 from objectives.settings.sections import ModelSettings
 
 
@@ -37,6 +38,8 @@ class PeftPolicy:
     def __init__(self, settings: ModelSettings) -> None:
         self._settings = settings
         self._adapted: Any | None = None
+        self._served: Any | None = None
+        self._weights: BaseWeights | None = None
         quantization = four_bits(settings)
         device = "cuda" if torch.cuda.is_available() else "cpu"
         try:
@@ -66,17 +69,33 @@ class PeftPolicy:
         if self._settings.gradient_checkpointing != "off":
             self._base.gradient_checkpointing_enable({"use_reentrant": False})
             self._base.enable_input_require_grads()
+        config, residual = peft_config(lora), self._settings.changes_base
+        if residual:
+            config.init_lora_weights = self._settings.init_lora_weights
+            self._weights = BaseWeights(self._base, lora.target_modules)
         try:
-            self._adapted = get_peft_model(self._base, peft_config(lora))
+            self._adapted = get_peft_model(self._base, config)
         except Exception:
             unwrap(self._base)
+            self._put_back()
             raise
         check_adapter(self._adapted, lora)
+        self._served = ServedResidual(self._adapted, lora) if residual else self._adapted
         return self._adapted
+
+    def served(self) -> Any:
+        """See `Policy.served`."""
+        return self._served
 
     def release(self) -> None:
         """See `Policy.release`."""
         if self._adapted is not None:
             self._base = self._adapted.unload()
-            self._adapted = None
+            self._adapted = self._served = None
+            self._put_back()
         free_memory()
+
+    def _put_back(self) -> None:
+        if self._weights is not None:
+            self._weights.put_back(self._base)
+            self._weights = None

@@ -40,6 +40,9 @@ class Policy(Protocol):
         """
         ...
 
+    def served(self) -> Any:
+        """The adapter as an engine is to have it: an object with PEFT's `save_pretrained`."""
+
     def release(self) -> None:
         """Takes the adapter off again, and frees what its trial has left. The base is then what it was, to the bit."""
         ...
@@ -96,3 +99,12 @@ def check_adapter(model: Any, lora: LoraSpec) -> None:
                 f"the wrapped model has r={r}, scaling={scaling:g}; the trial asked for r={lora.r}, "
                 f"alpha={lora.alpha}, so scaling={lora.scaling:g}"
             )
+
+
+def peft_factors(model: Any) -> dict[str, tuple[Any, Any]]:
+    """A and B of each module that PEFT has wrapped, by its name: shapes [r, d_in] and [d_out, r]."""
+    return {
+        name: (module.lora_A["default"].weight, module.lora_B["default"].weight)
+        for name, module in model.named_modules()
+        if "default" in getattr(module, "lora_A", ())
+    }

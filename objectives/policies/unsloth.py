@@ -113,6 +113,10 @@ class UnslothPolicy:
         check_adapter(model, lora)
         return model
 
+    def served(self) -> Any:
+        """See `Policy.served`."""
+        return self._adapted
+
     def release(self) -> None:
         """See `Policy.release`."""
         if self._adapted is not None:

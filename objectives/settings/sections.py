@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from objectives.lora import TARGET_MODULES
+from objectives.settings.adapters import Initialisation, NoBias, NoDora, TargetModules, check_initialisation
 from objectives.settings.dpo import DpoSettings
 from objectives.settings.grpo import GrpoSettings
 from objectives.settings.learner import LearnerSettings
@@ -45,17 +46,22 @@ class ModelSettings(Section):
     max_lora_rank: int = Field(ge=1, le=512)
     """The wall: the engine sets memory aside for this rank when it loads. Rounded up to a rank vLLM permits."""
 
-    target_modules: tuple[str, ...] = Field(default=TARGET_MODULES, min_length=1)
+    target_modules: TargetModules = Field(default=TARGET_MODULES, min_length=1)
     """The linear modules that get an adapter; "all-linear", as in PEFT, stands for those of the default."""
 
     lora_dropout: float = Field(default=0.0, ge=0, lt=1)
     """Share of an adapter's inputs that training leaves out at random, by the trial's seed; rollouts and scores leave
     out none. With it, packed trials run a prompt once for each of its completions."""
 
-    bias: Literal["none"] = "none"
+    init_lora_weights: Initialisation = True
+    """What an adapter begins with: B at zero (true), or the base's own largest directions, taken out of the base
+    (`pissa`, `olora`). Those are served as adapters of twice the rank, so that r is at most half of `max_lora_rank`;
+    with `policy = "peft"` and the TRL learner."""
+
+    bias: NoBias = "none"
     """Biases that are trained: none. vLLM serves adapters without them only."""
 
-    use_dora: Literal[False] = False
+    use_dora: NoDora = False
     """DoRA: never. vLLM serves plain adapters only."""
 
     load_in_4bit: bool = False
@@ -75,24 +81,20 @@ class ModelSettings(Section):
     """Recompute activations in the backward pass to save memory. The packed learner, which uses Transformers' own for
     both, runs a group's prompt once without it, and with every completion with it."""
 
-    @field_validator("target_modules", mode="before")
-    @classmethod
-    def _all_linear(cls, modules: Any) -> Any:
-        return TARGET_MODULES if modules in ("all-linear", ["all-linear"], ("all-linear",)) else modules
+    @property
+    def changes_base(self) -> bool:
+        """Whether adapters begin with what is taken out of the base."""
+        return self.init_lora_weights is not True
 
-    @field_validator("bias", mode="before")
-    @classmethod
-    def _no_bias(cls, bias: Any) -> Any:
-        if bias != "none":
-            raise ValueError("vLLM serves no adapters with biases, so that rollouts would lack them; allowed: 'none'")
-        return bias
+    @property
+    def served_per_r(self) -> int:
+        """How many ranks an engine serves for each of an adapter's own."""
+        return 2 if self.changes_base else 1
 
-    @field_validator("use_dora", mode="before")
-    @classmethod
-    def _no_dora(cls, use_dora: Any) -> Any:
-        if use_dora is not False:
-            raise ValueError("vLLM serves no DoRA adapters, so that rollouts would be another policy's; allowed: false")
-        return use_dora
+    @property
+    def highest_r(self) -> int:
+        """The highest rank that leaves the engine's ceiling room to serve it."""
+        return self.max_lora_rank // self.served_per_r
 
     @property
     def number_format(self) -> DType:
@@ -206,6 +208,11 @@ class WorkerSettings(Section):
     def episodes(self) -> int:
         """Completions that one trial may sample in training: its episode budget."""
         return self.rollouts * self.budget.completions_per_step
+
+    @model_validator(mode="after")
+    def _check_initialisation(self) -> WorkerSettings:
+        check_initialisation(self.model, self.learner)
+        return self
 
     @model_validator(mode="after")
     def _check_pairs(self) -> WorkerSettings:

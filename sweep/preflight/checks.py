@@ -13,7 +13,7 @@ from typing import Any
 from objectives.errors import ModelConfigError, PolicyError, TaskError
 from objectives.memory.config_files import find_config
 from objectives.memory.exact import check_targets
-from objectives.memory.shape import make_shape, read_config
+from objectives.memory.shape import ModelShape, make_shape, read_config
 from objectives.policies.first_adapter import find_adapter
 from objectives.rewards.calling import check_names, columns_of, reward_names
 from objectives.rewards.values import check_parameters
@@ -73,6 +73,19 @@ def _check_targets(study: StudyFile) -> None:
         check_targets(shape, study.model.target_modules)
     except ModelConfigError as error:
         raise StudyFileError(f"model: {error}") from error
+    _check_directions(study, shape)
+
+
+def _check_directions(study: StudyFile, shape: ModelShape) -> None:
+    """PEFT would make an adapter of a lower rank, without a word."""
+    if not study.model.changes_base:
+        return
+    narrow = min(min(linear.inputs, linear.outputs) for linear in shape.linears)
+    if (top := study.search_space().r[-1]) > narrow:
+        raise StudyFileError(
+            f"space.r: r={top} with model.init_lora_weights={study.model.init_lora_weights!r} takes more directions "
+            f"out of the base than its narrowest module has; allowed: up to {narrow}"
+        )
 
 
 def _check_length(study: StudyFile, config: Mapping[str, Any]) -> None:

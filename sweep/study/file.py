@@ -99,6 +99,7 @@ class StudyFile(Section):
     @model_validator(mode="after")
     def _check(self) -> StudyFile:
         engine_ceiling(self.model.max_lora_rank)
+        self._check_served_ranks()
         choices = self.search_space().settings_per_rank
         if self.search.points_per_rank > choices:
             raise ValueError(
@@ -113,6 +114,14 @@ class StudyFile(Section):
         # Made for its checks alone: those that concern several sections are a worker's.
         self.worker_settings(Path())
         return self
+
+    def _check_served_ranks(self) -> None:
+        top, highest = self.search_space().r[-1], self.model.highest_r
+        if top > highest:
+            raise ValueError(
+                f"space.r: r={top} with model.init_lora_weights={self.model.init_lora_weights!r} is served as an "
+                f"adapter of rank {2 * top}; max_lora_rank={self.model.max_lora_rank} allows up to {highest}"
+            )
 
     @property
     def guarded_rewards(self) -> tuple[str, ...]:
@@ -130,7 +139,7 @@ class StudyFile(Section):
         wall, space = self.model.max_lora_rank, self.space
         return SearchSpace(
             max_lora_rank=wall,
-            r=default_ladder(wall, rungs=5) if space.r is None else space.r,
+            r=default_ladder(self.model.highest_r, rungs=5) if space.r is None else space.r,
             alpha=default_ladder(wall, rungs=3) if space.alpha is None else space.alpha,
             learning_rate=space.learning_rate,
             use_rslora=space.use_rslora,
