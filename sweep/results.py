@@ -25,6 +25,7 @@ from sweep.errors import StorageError
 from sweep.storage import attributes
 from sweep.storage.attributes import DESIGN, SEED
 from sweep.storage.database import open_storage, open_study
+from sweep.storage.reference import is_reference, reference_study
 from sweep.storage.trials import wanted_trials
 from sweep.study.space import alpha_of
 from sweep.text import storable
@@ -50,7 +51,8 @@ class Results:
     | column | what |
     | --- | --- |
     | study, phase, trial | its study's name; `search` or `confirm`, or `confirm 1`, ... from before the study was
-      extended, or `160 steps`, ... on the longer horizon of that name; its number there |
+      extended, or `160 steps`, ... on the longer horizon of that name, or `reference`, without an adapter; its
+      number there |
     | state | Optuna's, in lower case: complete, pruned, fail, running |
     | r, alpha, learning_rate, use_rslora | what was sampled; a parameter that no trial sampled has no column |
     | alpha_per_r | where alpha was sampled in multiples of r |
@@ -101,7 +103,7 @@ def load_results(storage: str, study: str | None = None) -> Results:
     """
     opened = open_storage(storage, create=False)
     names = [stored.study_name for stored in opened.get_all_studies() if attributes.CONFIG in stored.user_attrs]
-    searches = [name for name in names if not is_confirmation(name, names)]
+    searches = [name for name in names if not (is_confirmation(name, names) or is_reference(name, names))]
     if study is not None:
         if study not in searches:
             open_study(opened, study)
@@ -125,6 +127,8 @@ def _phases(storage: optuna.storages.RDBStorage, name: str) -> Iterator[tuple[st
         yield f"confirm {number}", earlier.study_name
     for steps, longer in longer_confirmations(search).items():
         yield f"{steps} steps", longer.study_name
+    if (reference := reference_study(search)) is not None:
+        yield "reference", reference.study_name
 
 
 def frame_trials(trials: Mapping[tuple[str, str], Sequence[optuna.trial.FrozenTrial]]) -> Results:

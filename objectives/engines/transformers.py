@@ -121,6 +121,31 @@ class TransformersEngine:
         gc.collect()
 
 
+class LiveEngine(TransformersEngine):
+    """Samples from a policy's own model while it trains; what is asked for without an adapter, from the base."""
+
+    def __init__(self, settings: ModelSettings, *, live: Any) -> None:
+        """Loads a base of its own.
+
+        Args:
+            settings: Which.
+            live: The model that is trained.
+        """
+        super().__init__(settings, max_lora_rank=settings.max_lora_rank)
+        self._live = live
+
+    @contextmanager
+    def _adapted(self, version: AdapterVersion | None) -> Iterator[Any]:
+        if version is None:
+            yield self._base
+            return
+        training = self._live.training
+        try:
+            yield self._live.eval()
+        finally:
+            self._live.train(training)
+
+
 def _distribution(sampling: Sampling) -> dict[str, float | int | None]:
     """What `generate` samples from, all of it stated: its default of top_k=50 is not the learner's."""
     return {

@@ -131,7 +131,7 @@ class _Run(TrainerCallback):  # type: ignore[misc]
             if isinstance(evaluator, PairEvaluator):
                 score = evaluator.score(self._model, step=step)
             else:
-                version = self._learner.adapters.publish(self.owner, self._model, self._spec.lora.r)
+                version = self._learner.adapters.publish(self.owner, self._model, self._spec.r)
                 score = evaluator.score(Due(adapter=version, step=step, seed=self._spec.seed, last=last))
         self.scores.append(score)
         print(f"step {step}: held-out reward {score.sampled:.{decimals(score.spread or 0.0)}f}", flush=True)
@@ -139,7 +139,7 @@ class _Run(TrainerCallback):  # type: ignore[misc]
 
     def kept(self) -> str | None:
         """Where the trained adapter was kept, if it was."""
-        self._learner.adapters.publish(self.owner, self._model, self._spec.lora.r)
+        self._learner.adapters.publish(self.owner, self._model, self._spec.r)
         return self._learner.adapters.keep(self.owner)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:

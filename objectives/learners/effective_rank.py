@@ -24,6 +24,8 @@ def effective_ranks(factors: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, E
     Args:
         factors: A of shape [r, d_in] and B of shape [d_out, r], by the module's name; the same r for all.
     """
+    if not factors:
+        return {}
     # The squared singular values of B A are the eigenvalues of (A A^T)(B^T B). A thin QR of B and of A^T would tell
     # apart those below 1e-7 of the largest too, which hold no energy, and takes three to five times as long on a CPU.
     grams = torch.stack([gram for A, B in factors.values() for gram in (A @ A.mT, B.mT @ B)])

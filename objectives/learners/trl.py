@@ -180,7 +180,7 @@ class _Run(TrainerCallback):  # type: ignore[misc]
 
     def _publish(self) -> AdapterVersion:
         learner = self._learner
-        r = self._spec.lora.r * learner._settings.model.served_per_r
+        r = self._spec.r * learner._settings.model.served_per_r
         return learner._adapters.publish(self.owner, learner._policy.served(), r)
 
     def score(self, step: int, *, last: bool) -> None:

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from objectives.engines.four_bits import four_bits
 from objectives.errors import PolicyError
 from objectives.lora import LoraSpec
-from objectives.policies.protocol import check_adapter, free_memory, unwrap
+from objectives.policies.protocol import check_adapter, free_memory, needed, unwrap
 from objectives.policies.residual import BaseWeights, ServedResidual
 from objectives.settings.sections import ModelSettings
 
@@ -29,6 +29,27 @@ def peft_config(lora: LoraSpec) -> LoraConfig:
     )
 
 
+def load_base(settings: ModelSettings) -> tuple[Any, Any]:
+    """A model and its tokenizer, through Transformers.
+
+    Raises:
+        PolicyError: where it cannot be loaded.
+    """
+    quantization = four_bits(settings)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        base: Any = AutoModelForCausalLM.from_pretrained(
+            settings.path,
+            dtype=getattr(torch, settings.number_format),
+            quantization_config=quantization,
+            device_map={"": device} if quantization else None,
+        )
+        tokenizer: Any = AutoTokenizer.from_pretrained(settings.path, padding_side="left")
+    except (ValueError, OSError) as error:
+        raise PolicyError(f"Transformers could not load {settings.name!r}: {error}") from error
+    return base if quantization else base.to(device), tokenizer
+
+
 class PeftPolicy:
     """Loads the base through `AutoModelForCausalLM` and wraps it with `peft.get_peft_model`."""
 
@@ -40,28 +61,16 @@ class PeftPolicy:
         self._adapted: Any | None = None
         self._served: Any | None = None
         self._weights: BaseWeights | None = None
-        quantization = four_bits(settings)
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        try:
-            self._base: Any = AutoModelForCausalLM.from_pretrained(
-                settings.path,
-                dtype=getattr(torch, settings.number_format),
-                quantization_config=quantization,
-                device_map={"": device} if quantization else None,
-            )
-            self.tokenizer: Any = AutoTokenizer.from_pretrained(settings.path, padding_side="left")
-        except (ValueError, OSError) as error:
-            raise PolicyError(f"Transformers could not load {settings.name!r}: {error}") from error
-        if quantization is None:
-            self._base.to(device)
+        self._base, self.tokenizer = load_base(settings)
 
     @property
     def base(self) -> Any:
         """The base model, while no adapter is on it."""
         return self._base
 
-    def build(self, lora: LoraSpec, *, seed: int) -> Any:
+    def build(self, lora: LoraSpec | None, *, seed: int) -> Any:
         """See `Policy.build`."""
+        lora = needed(lora)
         if self._adapted is not None:
             raise PolicyError("this policy already has an adapter; release it first")
         # PEFT draws the first weights of A from torch's global generator.

@@ -29,8 +29,8 @@ class Policy(Protocol):
     def engine(self) -> Any | None:
         """The vLLM `LLM` that shares this policy's weights, where it has one."""
 
-    def build(self, lora: LoraSpec, *, seed: int) -> Any:
-        """Wraps the base with a new adapter, initialised from the seed.
+    def build(self, lora: LoraSpec | None, *, seed: int) -> Any:
+        """Wraps the base with a new adapter, initialised from the seed; with None, all of it is to be trained.
 
         Returns:
             A PeftModelForCausalLM that is ready to be trained: only its adapter has gradients.
@@ -46,6 +46,17 @@ class Policy(Protocol):
     def release(self) -> None:
         """Takes the adapter off again, and frees what its trial has left. The base is then what it was, to the bit."""
         ...
+
+
+def needed(lora: LoraSpec | None) -> LoraSpec:
+    """The adapter that a trial names.
+
+    Raises:
+        PolicyError: where it names none.
+    """
+    if lora is None:
+        raise PolicyError("a trial without an adapter trains the whole model, which takes model.policy = 'whole'")
+    return lora
 
 
 def unwrap(base: Any) -> None:

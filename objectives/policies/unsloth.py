@@ -24,7 +24,7 @@ from unsloth import FastLanguageModel
 
 from objectives.errors import PolicyError
 from objectives.lora import LoraSpec
-from objectives.policies.protocol import check_adapter, free_memory, unwrap
+from objectives.policies.protocol import check_adapter, free_memory, needed, unwrap
 from objectives.settings.sections import ModelSettings
 
 CHECKPOINTING: dict[str, str | bool] = {"unsloth": "unsloth", "standard": True, "off": False}
@@ -90,8 +90,9 @@ class UnslothPolicy:
         """The base model, while no adapter is on it."""
         return self._base
 
-    def build(self, lora: LoraSpec, *, seed: int) -> Any:
+    def build(self, lora: LoraSpec | None, *, seed: int) -> Any:
         """See `Policy.build`."""
+        lora = needed(lora)
         if self._adapted is not None:
             raise PolicyError("this policy already has an adapter; release it first")
         torch.manual_seed(seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, ValidationInfo
 
 from objectives.lora import TARGET_MODULES
 from objectives.settings.dpo import DpoSettings
@@ -42,6 +42,17 @@ def _explained(given: Any) -> Any:
     return given
 
 
+def _wraps(policy: Any, info: ValidationInfo) -> Any:
+    # Whoever writes a study is told; a stored one was made by `sweep reference` itself.
+    if policy == "whole" and info.context:
+        raise ValueError(
+            "'whole' trains no adapter, so that there are no ranks: `sweep reference` sets it; "
+            "allowed: 'unsloth', 'peft'"
+        )
+    return policy
+
+
+PolicyName = Annotated[Literal["unsloth", "peft", "whole"], BeforeValidator(_wraps)]
 TargetModules = Annotated[tuple[str, ...], BeforeValidator(_all_linear)]
 NoBias = Annotated[Literal["none"], BeforeValidator(_no_bias)]
 NoDora = Annotated[Literal[False], BeforeValidator(_no_dora)]

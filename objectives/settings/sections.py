@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from objectives.lora import TARGET_MODULES
-from objectives.settings.adapters import Initialisation, NoBias, NoDora, TargetModules, check_initialisation
+from objectives.settings.adapters import Initialisation, NoBias, NoDora, PolicyName, TargetModules, check_initialisation
 from objectives.settings.dpo import DpoSettings
 from objectives.settings.grpo import GrpoSettings
 from objectives.settings.learner import LearnerSettings
@@ -37,8 +37,9 @@ class ModelSettings(Section):
     device: Literal["any", "gpu"] = "any"
     """Where the study may run: `gpu` refuses to start on a machine without an NVIDIA GPU."""
 
-    policy: Literal["unsloth", "peft"] = "unsloth"
-    """Who wraps the base model with an adapter: Unsloth, or plain PEFT."""
+    policy: PolicyName = "unsloth"
+    """Who wraps the base model with an adapter: Unsloth, or plain PEFT. `whole`, every weight and no adapter, is what
+    `sweep reference` sets."""
 
     engine: Literal["vllm", "transformers"] = "vllm"
     """Who samples completions: vLLM, or Transformers' `generate` (slow; needs no engine)."""

@@ -20,10 +20,11 @@ def checkpoint_file(log_folder: Path, spec: TrialSpec) -> Path:
 
     It is named by what the trial is and not by its number: a trial that was lost comes again under another one.
     """
-    lora = spec.lora
-    scaling = "-rslora" if lora.use_rslora else ""
+    adapter = "whole"
+    if (lora := spec.lora) is not None:
+        adapter = f"r{lora.r}-alpha{lora.alpha}" + ("-rslora" if lora.use_rslora else "")
     # All digits of the rate: two rates that print alike would share a file.
-    name = f"r{lora.r}-alpha{lora.alpha}{scaling}-rate{spec.learning_rate!r}-seed{spec.seed}"
+    name = f"{adapter}-rate{spec.learning_rate!r}-seed{spec.seed}"
     return checkpoint_folder(log_folder) / (name + SUFFIX)
 
 

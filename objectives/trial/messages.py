@@ -28,13 +28,19 @@ class TrialSpec:
     """One trial to run. `seed` decides adapter initialisation, prompt order and sampling."""
 
     number: int
-    lora: LoraSpec
+    lora: LoraSpec | None
+    """Its adapter; None where the whole model is trained."""
     learning_rate: float
     seed: int
     score_after: tuple[int, ...] = ()
     """Steps after which it is scored on held-out prompts, besides its last."""
     base: HeldOutScore | None = None
     """The base policy's score under this seed, where another trial has measured it."""
+
+    @property
+    def r(self) -> int:
+        """Its adapter's rank; 0 without one."""
+        return 0 if self.lora is None else self.lora.r
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

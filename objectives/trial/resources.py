@@ -155,6 +155,10 @@ def _import_user_code(settings: WorkerSettings) -> None:
 
 def _load_policy(settings: WorkerSettings, *, on_gpu: bool, max_loras: int) -> Policy:
     model = settings.model
+    if model.policy == "whole":
+        from objectives.policies.whole import WholePolicy
+
+        return WholePolicy(model)
     if model.policy == "peft":
         from objectives.policies.peft import PeftPolicy
 
@@ -175,6 +179,10 @@ def _load_policy(settings: WorkerSettings, *, on_gpu: bool, max_loras: int) -> P
 
 
 def _load_engine(model: ModelSettings, policy: Policy, *, max_loras: int, max_num_seqs: int) -> Engine:
+    if model.policy == "whole":
+        from objectives.engines.transformers import LiveEngine
+
+        return LiveEngine(model, live=policy.base)
     if model.engine == "transformers":
         from objectives.engines.transformers import TransformersEngine
 

@@ -23,6 +23,7 @@ from sweep.cli import (
     log,
     lora,
     plan,
+    reference,
     report,
     run,
     show,
@@ -41,7 +42,7 @@ EPILOG = (
     "5 every trial failed or a fault stopped the study, 6 the Ray cluster, 130 interrupted."
 )
 
-RESUMABLE = ("run", "confirm", "verdict")
+RESUMABLE = ("run", "confirm", "verdict", "reference")
 """Commands that go on where they were interrupted."""
 
 USAGE_ERROR: Any = typer.BadParameter.__bases__[0]
@@ -58,7 +59,7 @@ app = typer.Typer(
 
 COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Start": (studies.studies, init.init, plan.plan, lora.lora, try_reward.try_reward, doctor.doctor),
-    "Run": (verdict.verdict, run.run, confirm.confirm, extend.extend, add.add, drop.drop),
+    "Run": (verdict.verdict, run.run, confirm.confirm, reference.reference, extend.extend, add.add, drop.drop),
     "Read": (show.show, trials.trials, log.log, report.report, dashboard.dashboard),
     "Take away": (export.export, copy.copy),
 }

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from sweep.storage.attributes import EXTENSIONS
 from sweep.storage.optuna_internals import storage_of
+from sweep.storage.reference import reference_name, reference_study
 
 if TYPE_CHECKING:
     import optuna
@@ -66,11 +67,13 @@ def earlier_confirmations(search: optuna.Study) -> list[optuna.Study]:
 
 
 def family(search: optuna.Study) -> list[str]:
-    """The names of a search and of all its confirmations that are stored."""
+    """The names of a search, of all its confirmations and of its reference, where they are stored."""
     newest = confirmation_study(search)
     confirmations = [*earlier_confirmations(search), *([] if newest is None else [newest])]
     names = [study.study_name for study in confirmations]
-    return [search.study_name, *names, *(longer for name in names for longer in _horizons(search, name).values())]
+    longer = [name for confirmation in names for name in _horizons(search, confirmation).values()]
+    reference = [] if reference_study(search) is None else [reference_name(search.study_name)]
+    return [search.study_name, *names, *longer, *reference]
 
 
 def longer_confirmations(search: optuna.Study) -> dict[int, optuna.Study]:

@@ -117,7 +117,7 @@ class SeedBySeed:
 
     def needs(self, spec: TrialSpec) -> bool:
         """See `TrialSchedule.needs`: as of the last look."""
-        return spec.lora.r in self._needed
+        return spec.r in self._needed
 
     def look(self, study: optuna.Study) -> None:
         """Tells where the confirmation stands, where a seed has come to its end since it was told last."""

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from objectives.trial.messages import Ready, StepMetrics, TrialSpec
 from sweep.live_display.notebook import NotebookLive
-from sweep.live_display.text import Pace, added_line, ended_line, places_of, ready_line, resumed_line
+from sweep.live_display.text import Pace, adapter, added_line, ended_line, places_of, ready_line, resumed_line
 from sweep.text import count
 
 SPARKS = "\u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"
@@ -161,10 +161,9 @@ class LiveProgress:
         grid = Table.grid(padding=(0, 2, 0, 0))
         width = min(WIDEST, max(NARROWEST, self._console.width - BESIDE_SPARKS))
         for number, trial in trials.items():
-            lora = trial.spec.lora
             grid.add_row(
                 f"trial {number}",
-                f"r={lora.r} alpha={lora.alpha} rate={trial.spec.learning_rate:g}",
+                f"{adapter(trial.spec)} rate={trial.spec.learning_rate:g}",
                 f"{trial.step}/{self._pace.steps}",
                 f"{trial.rewards[-1]:.{self._decimals}f}" if trial.rewards else "",
                 Text(sparkline(trial.rewards, width=width), style="cyan"),

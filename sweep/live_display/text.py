@@ -16,11 +16,13 @@ RATE_S = 30.0
 
 def describe(spec: TrialSpec) -> str:
     """A trial in a few words."""
-    rslora = ", rsLoRA" if spec.lora.use_rslora else ""
-    return (
-        f"trial {spec.number}  r={spec.lora.r} alpha={spec.lora.alpha} "
-        f"learning rate={spec.learning_rate:g}{rslora} seed={spec.seed}"
-    )
+    rslora = ", rsLoRA" if spec.lora and spec.lora.use_rslora else ""
+    return f"trial {spec.number}  {adapter(spec)} learning rate={spec.learning_rate:g}{rslora} seed={spec.seed}"
+
+
+def adapter(spec: TrialSpec) -> str:
+    """What a trial trains, as `r=4 alpha=16`."""
+    return "all weights" if spec.lora is None else f"r={spec.lora.r} alpha={spec.lora.alpha}"
 
 
 class Pace:

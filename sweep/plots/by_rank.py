@@ -27,11 +27,13 @@ class ByRankInfo:
     trials: tuple[TrialSummary, ...]
     means: tuple[tuple[int, float | None], ...]
     baseline: float | None
+    reference: float | None = None
+    """Full fine-tuning's best mean."""
 
     @property
     def decimals(self) -> int:
         """With which its rewards are told apart."""
-        return decimals_for([self.baseline, *(trial.value for trial in self.trials)])
+        return decimals_for([self.baseline, self.reference, *(trial.value for trial in self.trials)])
 
 
 def by_rank_info(summary: StudySummary) -> ByRankInfo:
@@ -40,6 +42,7 @@ def by_rank_info(summary: StudySummary) -> ByRankInfo:
         trials=tuple(trial for trial in summary.trials if trial.value is not None),
         means=tuple((rank.r, rank.mean_without_collapsed) for rank in summary.ranks),
         baseline=summary.baseline,
+        reference=None if summary.reference is None else summary.reference.best.mean,
     )
 
 
@@ -82,6 +85,7 @@ def by_rank_figure(info: ByRankInfo) -> go.Figure:
             type="line", x0=places[r] - 0.38, x1=places[r] + 0.38, y0=mean, y1=mean, line={"color": INK, "width": 3}
         )
     add_base_line(figure, info.baseline)
+    add_base_line(figure, info.reference, named="full fine-tuning")
     figure.update_layout(legend_itemsizing="constant", legend_title_text="learning rate")
     figure.update_xaxes(tickvals=list(places.values()), ticktext=[str(r) for r in places])
     return styled(figure, x="rank r", y="held-out reward")

@@ -100,7 +100,7 @@ def _measured(
     # A step of a pack moves all of its trials, so each one's share of it is a slot's.
     trial_seconds = build + config.budget.steps * step_seconds / slots + evaluation
     return Measured(
-        r=spec.lora.r,
+        r=spec.r,
         load_seconds=load_seconds,
         slots=slots,
         step_seconds=step_seconds,

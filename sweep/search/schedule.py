@@ -178,7 +178,9 @@ def trial_spec(
     params = trial.params
     return TrialSpec(
         number=trial.number,
-        lora=LoraSpec(
+        lora=None
+        if "r" not in params
+        else LoraSpec(
             r=params["r"],
             alpha=alpha_of(params) or 0,
             target_modules=config.model.target_modules,

@@ -12,6 +12,7 @@ from sweep.errors import StorageError
 from sweep.statistics.tuning import why_untuned
 from sweep.storage import attributes
 from sweep.storage.attributes import DESIGN, SEED
+from sweep.storage.reference import Reference, read_reference
 from sweep.storage.trials import wanted_trials
 from sweep.study.pruners import pruner_warning
 from sweep.study.space import alpha_of
@@ -76,6 +77,8 @@ class StudySummary:
     config: StudyFile
     """As it was run."""
     facts: dict[str, Any]
+    reference: Reference | None = None
+    """What full fine-tuning came to, where somebody has asked."""
 
     @property
     def baseline(self) -> float | None:
@@ -105,6 +108,7 @@ class StudySummary:
             "engine_max_lora_rank": self.config.engine_max_lora_rank,
             "baseline": self.baseline,
             "pruner": self.config.search.pruner,
+            **({} if self.reference is None else {"reference": self.reference.as_json()}),
             "trials": [asdict(trial) for trial in self.trials],
             "ranks": [
                 {
@@ -164,6 +168,7 @@ def summarize(study: optuna.Study, stored: Sequence[optuna.trial.FrozenTrial] | 
         ranks=summarize_ranks(trials, points_per_rank=config.search.points_per_rank),
         config=config,
         facts=study.user_attrs.get(attributes.FACTS, {}),
+        reference=read_reference(study),
     )
 
 

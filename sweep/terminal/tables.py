@@ -74,6 +74,8 @@ def _notes(summary: StudySummary) -> list[str]:
         f"{baseline}max_lora_rank {asked}",
         "mean: of the trials that did not collapse; best: the luckiest trial, not an estimate",
     ]
+    if summary.reference is not None:
+        notes.append(summary.reference.sentence(summary.decimals))
     planned = summary.config.search.trials
     if summary.ended < planned:
         notes.append(f"search unfinished: {summary.ended} of {planned} trials have ended; `sweep run` continues it")

@@ -47,7 +47,7 @@ class HeldOut:
             outcomes = self.evaluator.scores(
                 [
                     Due(
-                        adapter=self.adapters.publish(run.owner, run.adapter, run.spec.lora.r),
+                        adapter=self.adapters.publish(run.owner, run.adapter, run.spec.r),
                         step=run.step,
                         seed=run.spec.seed,
                         last=ends,

@@ -73,7 +73,7 @@ class Sampler:
 
     def _sample(self, requests: Sequence[Request]) -> list[Samples]:
         runs = [request.run for request in requests]
-        versions = [self.adapters.publish(run.owner, run.adapter, run.spec.lora.r) for run in runs]
+        versions = [self.adapters.publish(run.owner, run.adapter, run.spec.r) for run in runs]
         completions = iter(
             self.loaded.engine.rollout(
                 [ids for request in requests for ids in request.prompts],

@@ -118,7 +118,7 @@ class PackTraining:
                 self._runs[run.slot] = run
                 if run.spent:  # it was, and its supervisor was killed before it knew
                     with self._blaming([run]), self._failing(run):
-                        self._adapters.publish(run.owner, run.adapter, run.spec.lora.r)
+                        self._adapters.publish(run.owner, run.adapter, run.spec.r)
                         self._end(run)
         return [self._runs[k] for k in slots if k in self._runs]
 

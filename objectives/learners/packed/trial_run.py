@@ -18,6 +18,7 @@ from objectives.learners.packed.checkpoint import Checkpoint, Counters
 from objectives.learners.packed.schedule import learner_schedule
 from objectives.learners.packed.slots import SlotAdapter
 from objectives.learners.packed.step import Stepper
+from objectives.policies.protocol import needed
 from objectives.settings.sections import WorkerSettings
 from objectives.trial.evaluation import TRAINING, sampling_seeds
 from objectives.trial.messages import HeldOutScore, StepMetrics, TrialResult, TrialSpec, trial_log, trial_name
@@ -144,7 +145,8 @@ def begin_run(k: int, spec: TrialSpec, *, settings: WorkerSettings, stepper: Ste
         PolicyError: where a pack cannot hold such an adapter.
     """
     began, budget = time.perf_counter(), settings.budget
-    adapter = SlotAdapter(stepper.pack, k, spec.lora, seed=spec.seed, base_name=stepper.pack.model.config.name_or_path)
+    name = stepper.pack.model.config.name_or_path
+    adapter = SlotAdapter(stepper.pack, k, needed(spec.lora), seed=spec.seed, base_name=name)
     stepper.optimizer.reset(k, spec.learning_rate, learner_schedule(settings.learner, steps=budget.steps))
     order = prompt_order(prompts, budget.prompts_per_step, spec.seed)
     run = TrialRun(spec, adapter, order, steps=budget.steps, log=trial_log(settings.log_folder, spec.number))

@@ -1,0 +1,149 @@
+"""`sweep reference`: the study's budget without an adapter, at a few learning rates on a few seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import optuna
+from optuna.distributions import FloatDistribution
+from pydantic import ValidationError
+from rich.console import Console
+
+from objectives.errors import ModelConfigError
+from objectives.machine import total_memory
+from objectives.memory.config_files import find_config
+from objectives.memory.exact import base_weight_bytes
+from objectives.memory.shape import make_shape, read_config
+from objectives.settings.dpo import DpoSettings
+from objectives.settings.learner import TrlSettings
+from objectives.trial.messages import TrialSpec
+from sweep.confirmation.naming import first_seed
+from sweep.errors import StudyFileError, TrialsFailedError
+from sweep.live_display.display import make_progress
+from sweep.running.open_study import open_to_run
+from sweep.running.recipe import check, settle
+from sweep.running.where import worker_device
+from sweep.search.schedule import waiting_trials
+from sweep.storage.attributes import REDONE, SEED
+from sweep.storage.database import match_study, open_storage, open_study
+from sweep.storage.reference import Reference, read_reference, reference_name
+from sweep.storage.summary import summarize
+from sweep.study.file import StudyFile
+from sweep.text import size
+
+RATES = FloatDistribution(1e-12, 1e3, log=True)
+"""Any learning rate: each is queued as it was asked for, and later runs may ask for others."""
+SLOWER = 10.0
+"""How far below an adapter's rates those of full fine-tuning are looked for: the factor that Schulman and others (LoRA
+Without Regret, Thinking Machines, 2025) found between the best of the two."""
+COPIES = 6
+"""Float32 copies of the weights that are held at once: the engine's, the trained ones with their gradients and two
+moments, and the base's to go back to."""
+
+
+class ReferenceSchedule:
+    """Every rate on the same seeds, seed by seed."""
+
+    score_after: tuple[int, ...] = ()
+
+    def __init__(self, rates: Sequence[float], *, seeds: range) -> None:
+        self._cells = [(rate, seed) for seed in seeds for rate in rates]
+        self.trials = len(self._cells)
+
+    def queue(self, study: optuna.Study) -> None:
+        """See `TrialSchedule.queue`."""
+        stored = [trial for trial in study.get_trials(deepcopy=False) if REDONE not in trial.user_attrs]
+        held = {(trial.system_attrs["fixed_params"]["learning_rate"], trial.user_attrs[SEED]) for trial in stored}
+        self.trials = len(held | set(self._cells))
+        for rate, seed in self._cells:
+            if (rate, seed) not in held:
+                study.enqueue_trial({"learning_rate": rate}, user_attrs={SEED: seed})
+
+    def next_trial(self, study: optuna.Study) -> optuna.Trial | None:
+        """See `TrialSchedule.next_trial`."""
+        return study.ask({"learning_rate": RATES}) if waiting_trials(study) else None
+
+    def needs(self, spec: TrialSpec) -> bool:
+        """See `TrialSchedule.needs`."""
+        return True
+
+
+def run_reference(
+    config: StudyFile, *, storage: str, rates: Sequence[float], seeds: int, console: Console
+) -> tuple[Reference, int]:
+    """Trains all weights for the study's budget, or goes on with that.
+
+    Args:
+        config: The study, as it was read.
+        storage: Where its search is stored, a SQLAlchemy URL.
+        rates: Learning rates; none for a tenth of the study's.
+        seeds: A rate: the first ones of the study's confirmation.
+        console: Where progress is shown.
+
+    Returns:
+        What it has come to, and with how many decimals rewards are told apart.
+
+    Raises:
+        StudyFileError: where the study cannot be trained without an adapter, or not here.
+        TrialsFailedError: where no trial gets through, or a fault stops the study.
+    """
+    check(config)
+    opened = open_storage(storage, create=False, curves=False)
+    searched = open_study(opened, config.study.name)
+    config = settle(config, searched)
+    match_study(searched, config)
+    whole = without_adapters(config)
+    asked = sorted(set(rates)) or [float(f"{rate / SLOWER:.3g}") for rate in config.space.learning_rate]
+    first = first_seed(searched)
+    with open_to_run(whole, opened, name=reference_name(config.study.name)) as run:
+        schedule = ReferenceSchedule(asked, seeds=range(first, first + seeds))
+        run.supervise(schedule, progress=make_progress(console))
+        logs = run.logs
+    if (reference := read_reference(searched)) is None:
+        raise TrialsFailedError(f"every trial without an adapter failed; their logs say why: {logs}")
+    return reference, summarize(searched).decimals
+
+
+def without_adapters(config: StudyFile) -> StudyFile:
+    """The study with all weights trained, by TRL, under the objective that its adapters had.
+
+    Raises:
+        StudyFileError: where it cannot be.
+    """
+    if isinstance(config.learner, DpoSettings):
+        raise StudyFileError("sweep reference trains by GRPO; got learner.name = 'dpo'")
+    if config.learner.beta > 0:
+        raise StudyFileError(
+            f"learner.beta={config.learner.beta:g} needs the base policy beside the trained one, which full "
+            "fine-tuning overwrites; allowed with sweep reference: learner.beta = 0"
+        )
+    if config.model.load_in_4bit or config.model.number_format != "float32":
+        told = "4 bits" if config.model.load_in_4bit else config.model.number_format
+        raise StudyFileError(
+            f"model.dtype: full fine-tuning in {told} would round its updates away; allowed with sweep reference: "
+            "model.dtype = 'float32', model.load_in_4bit = false"
+        )
+    _check_memory(config)
+    given = {key: value for key, value in config.learner.model_dump().items() if key in TrlSettings.model_fields}
+    try:
+        learner = TrlSettings.model_validate(given | {"name": "trl", "importance_sampling_correction": "none"})
+    except ValidationError as error:
+        raise StudyFileError(f"sweep reference trains by TRL: {error.errors()[0]['msg']}") from error
+    model = config.model.model_copy(
+        update={"policy": "whole", "engine": "transformers", "init_lora_weights": True, "lora_dropout": 0.0}
+    )
+    return config.model_copy(update={"model": model, "learner": learner})
+
+
+def _check_memory(config: StudyFile) -> None:
+    try:
+        shape = make_shape(read_config(find_config(config.model.path)))
+    except ModelConfigError:  # the loaded model will tell
+        return
+    device = worker_device(config)
+    needed, there = COPIES * base_weight_bytes(shape, "float32"), device.memory_bytes if device else total_memory()
+    if there is not None and needed > there:
+        raise StudyFileError(
+            f"model.name: full fine-tuning of {config.model.name} holds {size(needed)} of weights, gradients and "
+            f"moments; {device.name if device else 'this machine'} has {size(there)}. It is for models small enough"
+        )

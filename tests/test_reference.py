@@ -1,0 +1,182 @@
+"""Full fine-tuning as a line to compare ranks with: the policy without an adapter, and what is told of it."""
+
+import json
+from dataclasses import replace
+
+import optuna
+import pytest
+import torch
+from optuna.distributions import FloatDistribution
+
+from objectives.engines.adapter_files import AdapterFolder
+from objectives.engines.protocol import Sampling
+from objectives.engines.transformers import LiveEngine
+from objectives.errors import PolicyError
+from objectives.lora import LoraSpec
+from objectives.policies.whole import WholePolicy
+from sweep.confirmation.naming import family
+from sweep.errors import StudyFileError
+from sweep.plots.by_rank import by_rank_figure, by_rank_info
+from sweep.results import load_results
+from sweep.running import reference as running
+from sweep.running.reference import ReferenceSchedule, without_adapters
+from sweep.storage.reference import read_reference, reference_name
+from sweep.storage.summary import summarize
+from sweep.study.reading import load_study
+from tests.support.command import SMALL, sweep
+from tests.test_plots import stored_study
+
+PROMPT = [3, 4, 5, 6, 7]
+GREEDY = Sampling(temperature=0.0, max_tokens=5)
+
+
+@pytest.fixture
+def whole(tiny):
+    policy = WholePolicy(tiny.model_copy(update={"policy": "whole"}))
+    yield policy
+    policy.release()
+
+
+def train(model):
+    """A few large steps away from what the base says."""
+    ids = torch.tensor([PROMPT + [8] * 5])
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    for _ in range(20):
+        optimizer.zero_grad()
+        model(ids, labels=ids).loss.backward()
+        optimizer.step()
+    return optimizer
+
+
+def test_all_weights_are_trained_and_put_back_to_the_bit(whole):
+    before = {name: weight.clone() for name, weight in whole.base.state_dict().items()}
+    model = whole.build(None, seed=0)
+    train(model)
+    assert all(parameter.grad is not None for parameter in model.parameters())
+    assert any(not torch.equal(before[name], weight) for name, weight in model.state_dict().items())
+    whole.release()
+    after = whole.base.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert not any(parameter.requires_grad or parameter.grad is not None for parameter in whole.base.parameters())
+
+
+def test_an_adapter_and_a_whole_model_are_not_mixed_up(whole, peft_policy):
+    with pytest.raises(PolicyError, match="without an adapter; got r=4"):
+        whole.build(LoraSpec(r=4, alpha=8), seed=0)
+    with pytest.raises(PolicyError, match=r"takes model\.policy = 'whole'"):
+        peft_policy.build(None, seed=0)
+
+
+def test_the_engine_samples_from_what_is_trained_and_the_base_from_the_base(whole, tiny, tmp_path):
+    engine = LiveEngine(whole._settings, live=whole.base)
+    adapters = AdapterFolder(tmp_path)
+    [of_base] = engine.rollout([PROMPT], [None], GREEDY, [0])
+    model = whole.build(None, seed=0).train()
+    [untrained] = engine.rollout([PROMPT], [adapters.publish("trial", whole.served(), 0)], GREEDY, [0])
+    train(model)
+    version = adapters.publish("trial", whole.served(), 0)
+    [trained, base] = engine.rollout([PROMPT, PROMPT], [version, None], GREEDY, [0, 0])
+    assert untrained.token_ids == base.token_ids == of_base.token_ids
+    assert trained.token_ids == (8,) * 5
+    assert model.training
+
+
+@pytest.fixture
+def searched(tmp_path):
+    """A search, and the reference of its own: two rates, two seeds, one trial of which collapsed."""
+    search = stored_study(tmp_path)
+    url = f"sqlite:///{tmp_path}/rank-sweep.db"
+    study = optuna.create_study(study_name=reference_name("tiny"), storage=url, direction="maximize")
+    config = load_study("tiny")
+    study.set_user_attr("config", without_adapters(config).model_dump(mode="json"))
+    rates = {"learning_rate": FloatDistribution(1e-12, 1e3, log=True)}
+    for rate, value in ((1e-4, 0.5), (3e-4, 0.7), (1e-4, 0.6), (3e-4, 0.1)):
+        trial = optuna.trial.create_trial(params={"learning_rate": rate}, distributions=rates, value=value)
+        if value < 0.2:
+            trial.set_user_attr("collapsed", True)
+        study.add_trial(trial)
+    return search, url
+
+
+def test_its_best_rate_is_that_of_the_best_mean(searched):
+    reference = read_reference(searched[0])
+    assert [(rate.learning_rate, rate.values, rate.collapsed) for rate in reference.rates] == [
+        (1e-4, (0.5, 0.6), 0),
+        (3e-4, (0.7, 0.1), 1),
+    ]
+    assert reference.best.learning_rate == 1e-4
+    assert reference.sentence(3) == "full fine-tuning: 0.550 at 0.0001, the best of 2 rates (2 seeds, sd 0.071)"
+
+
+def test_tables_plots_and_frames_hold_it(searched, tmp_path):
+    search, url = searched
+    summary = summarize(search)
+    assert summary.as_json()["reference"][1]["values"] == [0.7, 0.1]
+    figure = by_rank_figure(by_rank_info(summary))
+    line = next(shape for shape in figure.layout.shapes if shape.y0 == pytest.approx(0.55))
+    assert line.y1 == line.y0
+    assert "full fine-tuning" in {mark.text for mark in figure.layout.annotations}
+    assert len(by_rank_figure(by_rank_info(replace(summary, reference=None))).layout.annotations) == 1
+    trials = load_results(url).trials
+    assert set(trials.study) == {"tiny"}
+    assert sorted(trials[trials.phase == "reference"].learning_rate) == [1e-4, 1e-4, 3e-4, 3e-4]
+    assert family(search)[-1] == "tiny.reference"
+    shown = sweep("show", "tiny", "--storage", url, cwd=tmp_path)
+    assert "full fine-tuning: 0.55" in shown.stdout
+
+
+def test_what_is_held_is_not_run_again():
+    study = optuna.create_study()
+    first = ReferenceSchedule([1e-4, 1e-3], seeds=range(7, 9))
+    first.queue(study)
+    queued = [(t.system_attrs["fixed_params"]["learning_rate"], t.user_attrs["seed"]) for t in study.trials]
+    assert queued == [(1e-4, 7), (1e-3, 7), (1e-4, 8), (1e-3, 8)]
+    again = ReferenceSchedule([1e-4, 5e-4], seeds=range(7, 9))
+    again.queue(study)
+    assert (len(study.trials), again.trials) == (6, 6)
+    assert again.next_trial(study).params == {"learning_rate": 1e-4}
+
+
+def test_the_objective_stays_and_what_cannot_be_done_is_refused(monkeypatch):
+    packed = load_study("tiny", ["learner.name=packed", "learner.loss_type=dr_grpo", "learner.temperature=0.7"])
+    whole = without_adapters(packed)
+    assert (whole.learner.name, whole.learner.loss_type, whole.learner.temperature) == ("trl", "dr_grpo", 0.7)
+    assert (whole.model.policy, whole.model.engine) == ("whole", "transformers")
+    refused = {
+        "learner.beta=0.1": "learner.beta=0.1 needs the base policy",
+        "model.load_in_4bit=true": "in 4 bits would round",
+        "model.dtype=bfloat16": "in bfloat16 would round",
+        "learner.algorithm=rloo": "needs name = 'packed'",
+    }
+    for override, told in refused.items():
+        with pytest.raises(StudyFileError, match=told):
+            without_adapters(load_study("tiny", ["learner.name=packed", override]))
+    with pytest.raises(StudyFileError, match=r"got learner\.name = 'dpo'"):
+        without_adapters(load_study("tiny_preferences"))
+    monkeypatch.setattr(running, "total_memory", lambda: 1_000_000)
+    with pytest.raises(StudyFileError, match="It is for models small enough"):
+        without_adapters(packed)
+
+
+def test_a_study_that_somebody_writes_has_adapters():
+    with pytest.raises(StudyFileError, match="there are no ranks: `sweep reference` sets it"):
+        load_study("tiny", ["model.policy=whole"])
+
+
+@pytest.mark.long
+def test_the_command_trains_all_weights_beside_a_search(tmp_path):
+    small = [*SMALL, "--set", "space.r=[1,4]", "--set", "search.points_per_rank=1", "--set", "search.trials=2"]
+    refused = sweep("reference", "tiny", *small, cwd=tmp_path)
+    assert refused.returncode == 4
+    assert sweep("run", "tiny", *small, cwd=tmp_path).returncode == 0
+    done = sweep("reference", "tiny", *small, "--seeds", 2, "--learning-rate", "3e-4", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "all weights learning rate=0.0003 seed=1000000" in done.stdout
+    assert done.stdout.splitlines()[-1].startswith("full fine-tuning: 0.")
+    again = sweep("reference", "tiny", *small, "--seeds", 2, "--learning-rate", "3e-4", cwd=tmp_path)
+    assert "2 done" in again.stdout
+    [rate] = json.loads(sweep("show", "tiny", "--json", cwd=tmp_path).stdout)["reference"]
+    assert len(rate["values"]) == 2
+    refused = sweep("run", "tiny", *small, "--set", "model.policy=whole", "--set", "study.name=w", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "sweep reference" in refused.stderr
