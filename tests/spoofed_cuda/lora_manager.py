@@ -103,6 +103,7 @@ class Script:
         self.roll("r8 once more", ranks[8])
         self.roll("mixed", ranks[1], None, ranks[8], ranks[64])
         self.roll("one step on", self.publish(8, seed=1))
+        self.roll("its twin", self.publish(8, seed=1, owner="twin"))
         self.roll("one step back", self.publish(8, seed=0))
         self.refuse("r128", self.publish(128))
         self.refuse("ghost", AdapterVersion(id=10**6, name="ghost", path=FOLDER / "ghost", r=8))

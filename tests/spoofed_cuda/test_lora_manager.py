@@ -67,7 +67,8 @@ def test_an_adapter_whose_place_another_took_is_loaded_again_and_gives_the_same(
     assert_same(given["r8 once more"], given["r8"])
 
 
-def test_old_weights_under_a_new_version_give_what_they_gave_and_no_cached_tokens_of_others(given):
+def test_a_new_version_gives_what_its_weights_do_and_no_cached_tokens_of_the_one_before(given):
+    assert_same(given["one step on"], given["its twin"])
     assert_same(given["one step back"], given["r8"])
 
 
