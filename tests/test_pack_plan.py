@@ -155,7 +155,7 @@ def test_a_pack_is_no_larger_than_trials_a_rank():
 
 def test_on_a_cpu_a_pack_has_four_slots_or_as_many_as_memory_is_left_for(monkeypatch):
     assert (planned_pack().slots, planned_pack().reason) == (4, "4 at most, unless learner.pack_size says otherwise")
-    monkeypatch.setattr("sweep.planning.pack.available_memory", lambda: 3.814 * GIB)
+    monkeypatch.setattr("sweep.planning.pack.available_memory", lambda: 3.906 * GIB)
     pack = planned_pack()
     assert (pack.slots, pack.fitting) == (3, 3)
     monkeypatch.setattr("sweep.planning.pack.available_memory", lambda: MIB)

@@ -37,25 +37,30 @@ def kv_cache_bytes(shape: ModelShape, dtype: DType, *, tokens: int) -> int:
     return 2 * shape.layers * shape.kv_width * BYTES_PER_ELEMENT[dtype] * tokens
 
 
-def layer_activation_bytes(shape: ModelShape, dtype: DType, *, tokens: int, repeats_keys: bool = False) -> int:
+def layer_activation_bytes(
+    shape: ModelShape, dtype: DType, *, tokens: int, packed: bool = False, autocast: bool = False
+) -> int:
     """What one decoder layer keeps for the backward pass of its adapters.
 
     Elements a token, for hidden size d, query width q, key width k, feed-forward width f and the widths of all norms
-    together n: 2d + 2q + 2k + 4f + n in float32; 10d + 4q + 2k + 5f + 2n in 16 bits, where PEFT also keeps float32
-    copies of what adapters read. Counted with saved-tensor hooks on Llama, Qwen3 and Gemma models under PEFT 0.21 and
-    Transformers 5.17; Unsloth's kernels keep less.
+    together n: 2d + 2q + 2k + 4f + n in float32, and n more in 16 bits, since norms compute in float32. Adapters that
+    do as well, as PEFT's, keep float32 copies of what they read: 10d + 4q + 2k + 5f + 2n. Counted with saved-tensor
+    hooks on Llama, Qwen3 and Gemma models under PEFT 0.21 and Transformers 5.17; Unsloth's kernels keep less.
 
     Args:
         shape: Of the base model.
         dtype: The base's number format.
         tokens: In the pass.
-        repeats_keys: Whether keys and values are repeated for every query head, as Transformers does before attention
-            under a mask: 2q - 2k elements more.
+        packed: Whether a pack trains them. Transformers then repeats keys and values for every query head, as it does
+            before attention under a mask: 2q - 2k elements more.
+        autocast: Whether adapters compute in the base's number format.
     """
     d, q, k, f = shape.hidden, shape.query_width, shape.kv_width, shape.feed_forward
     n = shape.family.norms * d + (q + k if shape.family.head_norms else 0)
-    elements = 2 * d + 2 * q + 2 * k + 4 * f + n if dtype == "float32" else 10 * d + 4 * q + 2 * k + 5 * f + 2 * n
-    if repeats_keys:
+    elements = 2 * d + 2 * q + 2 * k + 4 * f + n
+    if dtype != "float32":
+        elements += n + (0 if autocast else 8 * d + 2 * q + f)
+    if packed:
         elements += 2 * (q - k)
     return elements * BYTES_PER_ELEMENT[dtype] * tokens
 
@@ -70,14 +75,18 @@ def training_activation_bytes(
     completion_tokens: int,
     checkpointing: str,
     logits_at_once: int | None = None,
-    repeats_keys: bool = False,
+    packed: bool = False,
+    autocast: bool = False,
+    adapter_width: int = 0,
     logit_copies: int = 4,
 ) -> int:
     """The peak of one forward and backward pass.
 
     Layers x `layer_activation_bytes` without checkpointing; with it, one layer's and the input of every layer, which
     Unsloth moves to the host. Plus logits over the completions, `logit_copies` x tokens x vocabulary elements: as
-    computed, divided by the temperature, and the gradients of both.
+    computed, divided by the temperature, and the gradients of both. A pack is planned for more closely. Its layers also
+    keep what lies between A and B. And logits are gone by the time that the last layer is recomputed and its backward
+    pass begins, which holds 2f + d elements a token; 3f + d where adapters compute in float32 beside 16 bits.
 
     Args:
         shape: Of the base model.
@@ -89,11 +98,13 @@ def training_activation_bytes(
         checkpointing: "off", "standard" or "unsloth".
         logits_at_once: Tokens x vocabulary, at most; None for those of all completions. What the output layer reads,
             twice, and the gradients of both, are then there for all.
-        repeats_keys: See `layer_activation_bytes`.
+        packed: See `layer_activation_bytes`.
+        autocast: See `layer_activation_bytes`.
+        adapter_width: Ranks of a layer's adapters, added up; for a pack.
         logit_copies: A bonus for entropy keeps more than 4: probabilities, and in TRL 1.13 their logarithms.
     """
     tokens, size = sequences * sequence_tokens, BYTES_PER_ELEMENT[dtype]
-    layer = layer_activation_bytes(shape, dtype, tokens=tokens, repeats_keys=repeats_keys)
+    layer = layer_activation_bytes(shape, dtype, tokens=tokens, packed=packed, autocast=autocast)
     inputs = shape.layers * tokens * shape.hidden * size
     # TRL's GRPO and the packed learner leave the prompt's logits out; TRL's DPO does not.
     completions = sequences * min(completion_tokens, sequence_tokens)
@@ -101,6 +112,13 @@ def training_activation_bytes(
     logits = logit_copies * min(held, logits_at_once or held) * BYTES_PER_ELEMENT[logits_dtype]
     if logits_at_once is not None and held > logits_at_once:
         logits += 4 * completions * shape.hidden * size
+    if packed:
+        layer += adapter_width * tokens * (size if autocast else BYTES_PER_ELEMENT["float32"])
+        feed_forwards = 2 if autocast or dtype == "float32" else 3
+        backward = (feed_forwards * shape.feed_forward + shape.hidden) * tokens * size
+        if checkpointing == "off":
+            return shape.layers * layer + max(logits, backward)
+        return inputs + max(logits, layer + backward)
     body = {"off": shape.layers * layer, "standard": layer + inputs}.get(checkpointing, layer)
     return body + logits
 

@@ -174,6 +174,7 @@ def _training(shape: ModelShape, workload: Workload, *, r: int) -> tuple[int, in
     model, checkpointing = workload.model, workload.model.gradient_checkpointing
     if workload.packed and checkpointing == "unsloth":
         checkpointing = "standard"  # a pack runs on Transformers' own
+    autocast = workload.packed and workload.on_gpu and model.number_format != "float32"
     slot = trainer_memory(shape, r, model.target_modules)
     # One half trains while the other rolls out: the larger half's activations are all that is there at once.
     at_once = max(map(len, pack_halves(workload.slots, on_gpu=workload.on_gpu)))
@@ -186,13 +187,17 @@ def _training(shape: ModelShape, workload: Workload, *, r: int) -> tuple[int, in
         sequence_tokens=model.max_seq_length,
         completion_tokens=workload.completion_tokens,
         checkpointing=checkpointing,
-        repeats_keys=workload.packed,
+        packed=workload.packed,
+        autocast=autocast,
+        adapter_width=r * len(model.target_modules),
         logit_copies=4 + workload.entropy_bonus * (1 if workload.packed else 2),
         logits_at_once=LOGITS_AT_ONCE if workload.packed and not shape.family.caps_logits else None,
     )
     # Backward passes leave gradients on the modules, from where a pack collects them into its own.
     collected = workload.slots * slot.gradient_bytes if workload.packed else 0
-    return workload.slots * slot.bytes, activations + collected
+    # Adapters in 16 bits, by autocast, for every layer; under checkpointing they last for their layer's pass.
+    cast = collected // 2 if autocast and checkpointing == "off" else 0
+    return workload.slots * slot.bytes, activations + collected + cast
 
 
 def host_bytes(held: Footprint) -> int:

@@ -11,6 +11,9 @@ os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
 # In standby the engine takes another share of memory than the study's, and sleeps between rollouts of TRL's. Ours are
 # not TRL's, so that it would never sleep.
 os.environ["UNSLOTH_VLLM_STANDBY"] = "0"
+# Nor does it take adapters from our rollouts into the engine's base. With "attention" it would start an engine that
+# leaves out, without a word, what an adapter does to attention (Unsloth 2026.10.9, vLLM 0.32).
+os.environ["UNSLOTH_VLLM_MERGED_ROLLOUT"] = "0"
 # Each rank and alpha that a worker trains adds graphs to the same compiled block; past its limit, 32 for a Llama in
 # Unsloth 2026.10, a block runs uncompiled. 256 is torch's own limit.
 os.environ.setdefault("UNSLOTH_BLOCK_COMPILE_RECOMPILE_LIMIT", "256")

@@ -12,10 +12,11 @@ pytestmark = pytest.mark.spoofed
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory):
-    """What the child process answers; its user has standby on."""
+    """What the child process answers; its user has standby on, and attention merged into the engine's base."""
     folder = tmp_path_factory.mktemp("engine")
     shutil.copy(find_config("unsloth/Llama-3.2-1B-Instruct"), folder / "config.json")
-    return card.ask("engine", folder, folder=folder, environment={"UNSLOTH_VLLM_STANDBY": "1"})
+    environment = {"UNSLOTH_VLLM_STANDBY": "1", "UNSLOTH_VLLM_MERGED_ROLLOUT": "attention"}
+    return card.ask("engine", folder, folder=folder, environment=environment)
 
 
 @pytest.mark.parametrize("memory_gib", [24, 80])
@@ -32,6 +33,10 @@ def test_the_engine_has_the_studys_share_of_memory_and_never_sleeps(told, memory
         assert (arguments["gpu_memory_utilization"], arguments["enable_sleep_mode"]) == ("0.5", "False")
         assert (arguments["max_model_len"], arguments["max_num_batched_tokens"]) == ("1024", "8192")
         assert (arguments["max_lora_rank"], arguments["dtype"]) == ("64", "torch.bfloat16")
+
+
+def test_the_engine_serves_whatever_module_an_adapter_is_on(told):
+    assert not any("lora_target_modules" in arguments for arguments in told["started"].values())
 
 
 def test_log_probabilities_are_those_of_what_was_sampled_from(told):
