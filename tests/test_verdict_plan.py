@@ -95,3 +95,12 @@ def test_a_verdict_declared_in_both_ways_is_refused_in_one_line(tmp_path):
 def test_either_way_is_taken_and_neither_means_keep():
     assert (planned("verdict.tolerance=0.05").keep, planned("verdict.tolerance=0.05").tolerance) == (None, 0.05)
     assert (planned("verdict.keep=0.9").keep, planned().keep) == (0.9, 0.85)
+
+
+def test_the_plan_names_the_guards():
+    guarded = planned("verdict.guards=[{measure='completion_tokens', worse_by=2}, {measure='cut', worse_by=0.1}]")
+    assert (
+        "It may be worse in completion length by at most 2 and share of cut completions by at most 0.1"
+        in guarded.sentence
+    )
+    assert "may be worse" not in planned().sentence

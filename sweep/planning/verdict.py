@@ -10,10 +10,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import TYPE_CHECKING
 
 from sweep.study.file import StudyFile
 from sweep.study.verdict_section import VerdictSection
 from sweep.text import figure, percent
+
+if TYPE_CHECKING:
+    from sweep.statistics.guards import Guard
 
 POWER = 0.8
 """Of a verdict, that a reach is said for: the customary one (Cohen, 1988)."""
@@ -37,6 +41,8 @@ class VerdictPlan:
     """Of the reward: under a wider one, equals are not found equal. Under `tolerance`."""
     samples: bool = True
     """Whether scores are of sampled completions, or of preference pairs that are ranked."""
+    guards: tuple[Guard, ...] = ()
+    """What a rank has to pass besides. How far its seeds reach for them, no formula here says."""
 
     @property
     def _spread(self) -> str:
@@ -58,13 +64,20 @@ class VerdictPlan:
             return (
                 f"A rank has to keep {percent(self.keep)} of the best gain over the base policy. {self.means} can "
                 f"judge that where the best gain is {figure(self.smallest_gain)} of the reward's spread or more "
-                f"{LEAST}. {self._spread}"
+                f"{LEAST}. {self._spread}{self._guards}"
             )
         return (
             f"A rank may lie {self.tolerance:g} below the best, in units of the reward. {self.means} can find equals "
             f"equal where the reward's spread is {figure(self.widest_spread or math.inf)} or less {LEAST}. "
-            f"{self._spread}"
+            f"{self._spread}{self._guards}"
         )
+
+    @property
+    def _guards(self) -> str:
+        if not self.guards:
+            return ""
+        told = " and ".join(f"{guard.name} by at most {guard.worse_by:g}" for guard in self.guards)
+        return f" It may be worse in {told}, which takes seeds of its own: how many, the first looks will show."
 
     def against(self, spread: float) -> str:
         """What it comes to for a reward of this spread.
@@ -104,6 +117,11 @@ def plan_verdict(config: StudyFile, *, held_out: int | None = None) -> VerdictPl
         config: The study.
         held_out: Held-out prompts that there are; default: as many as are declared.
     """
+    guards: tuple[Guard, ...] = ()
+    if config.verdict.guards:
+        from sweep.storage.schema import CURRENT, rule_of  # numpy, which most plans do without
+
+        guards = rule_of(config, CURRENT).guards
     verdict, prompts = config.verdict, min(config.task.held_out_prompts, held_out or config.task.held_out_prompts)
     seeds, confidence = verdict.seeds, 1 - (1 - verdict.confidence) * _last_share(verdict)
     # A single rank has no rival; the formulas need one, so it is planned for as if it had.
@@ -125,6 +143,7 @@ def plan_verdict(config: StudyFile, *, held_out: int | None = None) -> VerdictPl
         smallest_gain=None if verdict.keep is None else max(own, gap / (1 - verdict.keep)),
         widest_spread=None if verdict.tolerance is None else verdict.tolerance / gap,
         samples=config.task.samples,
+        guards=guards,
     )
 
 
