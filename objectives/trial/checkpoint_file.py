@@ -22,8 +22,9 @@ def checkpoint_file(log_folder: Path, spec: TrialSpec) -> Path:
     """
     lora = spec.lora
     scaling = "-rslora" if lora.use_rslora else ""
+    modules = f"-{spec.target_set}" if spec.target_set else ""
     # All digits of the rate: two rates that print alike would share a file.
-    name = f"r{lora.r}-alpha{lora.alpha}{scaling}-rate{spec.learning_rate!r}-seed{spec.seed}"
+    name = f"r{lora.r}-alpha{lora.alpha}{scaling}{modules}-rate{spec.learning_rate!r}-seed{spec.seed}"
     return checkpoint_folder(log_folder) / (name + SUFFIX)
 
 

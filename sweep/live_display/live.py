@@ -164,7 +164,7 @@ class LiveProgress:
             lora = trial.spec.lora
             grid.add_row(
                 f"trial {number}",
-                f"r={lora.r} alpha={lora.alpha} rate={trial.spec.learning_rate:g}",
+                f"r={lora.r} alpha={lora.alpha} rate={trial.spec.learning_rate:g} {trial.spec.target_set}".rstrip(),
                 f"{trial.step}/{self._pace.steps}",
                 f"{trial.rewards[-1]:.{self._decimals}f}" if trial.rewards else "",
                 Text(sparkline(trial.rewards, width=width), style="cyan"),

@@ -17,9 +17,10 @@ RATE_S = 30.0
 def describe(spec: TrialSpec) -> str:
     """A trial in a few words."""
     rslora = ", rsLoRA" if spec.lora.use_rslora else ""
+    modules = f" on {spec.target_set}" if spec.target_set else ""
     return (
         f"trial {spec.number}  r={spec.lora.r} alpha={spec.lora.alpha} "
-        f"learning rate={spec.learning_rate:g}{rslora} seed={spec.seed}"
+        f"learning rate={spec.learning_rate:g}{rslora}{modules} seed={spec.seed}"
     )
 
 

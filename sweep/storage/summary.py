@@ -44,6 +44,12 @@ class TrialSummary:
     added: bool
     """Whether somebody chose it by hand: ranks are compared without it."""
     seconds: float | None
+    target_modules: str | None = None
+    """The set of modules that had an adapter, where sets were searched."""
+    use_rslora: bool | None = None
+    """Whether alpha was divided by sqrt(r), where both scalings were searched."""
+    adapter_parameters: int | None = None
+    """Numbers in its adapter; None before it has ended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +111,7 @@ class StudySummary:
             "engine_max_lora_rank": self.config.engine_max_lora_rank,
             "baseline": self.baseline,
             "pruner": self.config.search.pruner,
-            "trials": [asdict(trial) for trial in self.trials],
+            "trials": [_trial_json(trial) for trial in self.trials],
             "ranks": [
                 {
                     "r": rank.r,
@@ -120,6 +126,14 @@ class StudySummary:
                 for rank in self.ranks
             ],
         }
+
+
+def _trial_json(trial: TrialSummary) -> dict[str, Any]:
+    """A trial as JSON, without what was not searched."""
+    left_out = {name for name in ("target_modules", "use_rslora") if getattr(trial, name) is None}
+    # What an adapter costs is known by its rank, unless trials of one rank differ in it.
+    left_out |= {"adapter_parameters"} if trial.target_modules is None else set()
+    return {name: value for name, value in asdict(trial).items() if name not in left_out}
 
 
 def stored_config(study: optuna.Study) -> StudyFile:
@@ -161,7 +175,7 @@ def summarize(study: optuna.Study, stored: Sequence[optuna.trial.FrozenTrial] | 
         study=study.study_name,
         base=HeldOutScore(**base) if base else None,
         trials=trials,
-        ranks=summarize_ranks(trials, points_per_rank=config.search.points_per_rank),
+        ranks=summarize_ranks(trials, points_per_rank=config.points_of_rank),
         config=config,
         facts=study.user_attrs.get(attributes.FACTS, {}),
     )
@@ -174,8 +188,8 @@ def summarize_ranks(trials: tuple[TrialSummary, ...], *, points_per_rank: int) -
         own = [trial for trial in trials if trial.r == r and trial.value is not None]
         values = tuple(trial.value for trial in own if trial.value is not None)
         learned = [trial.value for trial in own if trial.value is not None and not trial.collapsed]
-        tried = {(trial.alpha, trial.learning_rate) for trial in own}
-        collapsing = {(trial.alpha, trial.learning_rate) for trial in own if trial.collapsed}
+        tried = {_choice(trial) for trial in own}
+        collapsing = {_choice(trial) for trial in own if trial.collapsed}
         ranks.append(
             RankSummary(
                 r=r,
@@ -190,6 +204,11 @@ def summarize_ranks(trials: tuple[TrialSummary, ...], *, points_per_rank: int) -
             )
         )
     return tuple(ranks)
+
+
+def _choice(trial: TrialSummary) -> tuple[Any, ...]:
+    """What was chosen for a trial besides its rank."""
+    return trial.alpha, trial.learning_rate, trial.target_modules, trial.use_rslora
 
 
 def _trial_summary(trial: optuna.trial.FrozenTrial) -> TrialSummary:
@@ -211,4 +230,7 @@ def _trial_summary(trial: optuna.trial.FrozenTrial) -> TrialSummary:
         design=bool(attrs.get(DESIGN)),
         added=bool(attrs.get(attributes.ADDED)),
         seconds=None if trial.duration is None else trial.duration.total_seconds(),
+        target_modules=trial.params.get("target_modules"),
+        use_rslora=trial.params.get("use_rslora"),
+        adapter_parameters=attrs.get(attributes.COST, {}).get("adapter_parameters"),
     )
