@@ -1,5 +1,6 @@
 """Plain scaling and rsLoRA searched side by side: what each is compared by, and what a rank takes to confirmation."""
 
+import dataclasses
 import json
 import math
 
@@ -15,6 +16,7 @@ from sweep.storage.database import create_or_match_study, open_storage
 from sweep.storage.summary import summarize
 from sweep.study.reading import load_study
 from tests.support.command import sweep
+from tests.support.packed_trials import Feed, learners, spec
 from tests.support.scripted_worker import ScriptedWorker
 
 BOTH = [
@@ -66,6 +68,15 @@ def test_rsLoRA_is_smoothed_as_the_plain_alpha_that_trains_the_same():
                 rooted.append(SearchPoint(alpha=alpha, use_rslora=True, **known))
     np.testing.assert_allclose(smooth_scores(plain)[0], smooth_scores(rooted)[0], atol=1e-6)
     assert not np.allclose(smooth_scores([*plain, *rooted])[0][:1], plain[0].score)
+
+
+def test_rsLoRA_trains_as_plain_scaling_with_alpha_times_the_root_of_r(tiny, unsloth_policy, vllm_engine, tmp_path):
+    make = learners(model=tiny, policy=unsloth_policy, vllm_engine=vllm_engine, folder=tmp_path)
+    feed = Feed(spec(0, r=16, alpha=64, seed=5), rooted := spec(1, r=16, alpha=16, seed=5))
+    feed.specs[1] = dataclasses.replace(rooted, lora=dataclasses.replace(rooted.lora, use_rslora=True))
+    make(slots=2).serve(feed)
+    assert [m.grad_norm for m in feed.of(0)] == pytest.approx([m.grad_norm for m in feed.of(1)], rel=1e-4)
+    assert feed.results[0].scores[0].sampled == pytest.approx(feed.results[1].scores[0].sampled, abs=0.02)
 
 
 def test_sets_of_modules_lie_apart_in_the_smoothing_and_a_single_one_changes_nothing():

@@ -1,7 +1,9 @@
 """Target modules as a ladder: searched beside r, stored, shown with what they cost, frozen, confirmed and exported."""
 
 import json
+import sqlite3
 from collections import Counter, defaultdict
+from contextlib import closing
 
 import pytest
 
@@ -258,3 +260,24 @@ def test_a_real_study_over_two_sets_ends_in_a_verdict_and_an_export(tmp_path):
     assert set(kept["target_modules"]) == {"gate_proj", "up_proj", "down_proj"}
     assert 'target_modules=["gate_proj", "up_proj", "down_proj"]' in (tmp_path / "out" / "train.py").read_text()
     assert "gate_proj, up_proj, down_proj" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_what_a_storage_from_elsewhere_calls_a_set_commands_nothing(searched, tmp_path):
+    evil = "\x1b[31m[bold]</script><script>alert(1)</script>"
+    with closing(sqlite3.connect(tmp_path / "rank-sweep.db")) as connection, connection:
+        (text,) = connection.execute(
+            "SELECT distribution_json FROM trial_params WHERE param_name = 'target_modules'"
+        ).fetchone()
+        choices = json.loads(text) | {"attributes": {"choices": [evil, "mlp", "all"]}}
+        connection.execute(
+            "UPDATE trial_params SET distribution_json = ? WHERE param_name = 'target_modules'", (json.dumps(choices),)
+        )
+    for command in (["show"], ["trials"], ["report", "-o", "page.html"]):
+        done = sweep(command[0], "tiny", *command[1:], cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "\x1b" not in done.stdout
+    assert "<script>alert(1)" not in (tmp_path / "page.html").read_text()
+    number = next(trial.number for trial in searched.trials if trial.params["target_modules"] == "attention")
+    done = sweep("export", "tiny", "--trial", number, "-o", "out", cwd=tmp_path)
+    assert done.returncode == 4
+    assert "names no modules" in done.stderr and "\x1b" not in done.stderr

@@ -145,7 +145,7 @@ def freeze_configurations(points: Sequence[SearchPoint], ladder: Sequence[int], 
         if reason := why_untuned(tried, stable, points_per_rank):
             untuned.append(UntunedRank(r=r, n_points=len(tried), reason=reason))
             continue
-        best = min(stable, key=lambda key: (-estimates[key], trials[key][0].plain_alpha * key[2], key))
+        best = min(stable, key=lambda key: (-estimates[key], trials[key][0].plain_alpha * key[2], _order(key)))
         frozen.append(
             FrozenConfiguration(
                 r=r,
@@ -161,8 +161,16 @@ def freeze_configurations(points: Sequence[SearchPoint], ladder: Sequence[int], 
     return SmoothedSearch(frozen=tuple(frozen), untuned=tuple(untuned), noise_sd=noise_sd)
 
 
-def _configuration(point: SearchPoint) -> tuple[int, float, float, str | None, bool | None]:
+_Key = tuple[int, float, float, str | None, bool | None]
+
+
+def _configuration(point: SearchPoint) -> _Key:
     return point.r, point.alpha, point.learning_rate, point.target_modules, point.use_rslora
+
+
+def _order(key: _Key) -> tuple[int, float, float, str, bool]:
+    """Breaks what ties are left, also where what was searched is not known of every trial."""
+    return (*key[:3], key[3] or "", bool(key[4]))
 
 
 def smooth_scores(points: Sequence[SearchPoint]) -> tuple[FloatArray, float]:

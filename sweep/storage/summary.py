@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -168,7 +168,8 @@ def summarize(study: optuna.Study, stored: Sequence[optuna.trial.FrozenTrial] | 
     """
     config = stored_config(study)
     trials = tuple(
-        _trial_summary(trial) for trial in (wanted_trials(study, curves=False) if stored is None else stored)
+        _trial_summary(trial, config.space.target_modules or ())
+        for trial in (wanted_trials(study, curves=False) if stored is None else stored)
     )
     base = study.user_attrs.get(attributes.BASELINE)
     return StudySummary(
@@ -211,7 +212,8 @@ def _choice(trial: TrialSummary) -> tuple[Any, ...]:
     return trial.alpha, trial.learning_rate, trial.target_modules, trial.use_rslora
 
 
-def _trial_summary(trial: optuna.trial.FrozenTrial) -> TrialSummary:
+def _trial_summary(trial: optuna.trial.FrozenTrial, sets: Collection[str]) -> TrialSummary:
+    target_set = trial.params.get("target_modules")
     attrs = trial.user_attrs
     score = attributes.last_score(attrs)
     return TrialSummary(
@@ -230,7 +232,8 @@ def _trial_summary(trial: optuna.trial.FrozenTrial) -> TrialSummary:
         design=bool(attrs.get(DESIGN)),
         added=bool(attrs.get(attributes.ADDED)),
         seconds=None if trial.duration is None else trial.duration.total_seconds(),
-        target_modules=trial.params.get("target_modules"),
+        # Not what a storage from elsewhere may hold instead.
+        target_modules=target_set if target_set in sets else None,
         use_rslora=trial.params.get("use_rslora"),
         adapter_parameters=attrs.get(attributes.COST, {}).get("adapter_parameters"),
     )

@@ -14,6 +14,7 @@ from objectives.settings.section import Section
 from objectives.settings.sections import BudgetSettings, ModelSettings, RunSettings, WorkerSettings
 from objectives.settings.tasks import TaskSettings
 from objectives.user_code.by_value import ByValue
+from sweep.errors import StorageError
 from sweep.study.ceilings import engine_ceiling
 from sweep.study.space import SearchSpace, default_ladder
 from sweep.study.verdict_section import VerdictSection
@@ -149,8 +150,17 @@ class StudyFile(Section):
         return tuple(dict.fromkeys(name for each in sets for name in modules_of(each)))
 
     def modules_of(self, target_set: str | None) -> tuple[str, ...]:
-        """The modules that a trial adapts, by the set that it was searched with; None where sets are not searched."""
-        return self.model.target_modules if target_set is None else modules_of(target_set)
+        """The modules that a trial adapts, by the set that it was searched with; None where sets are not searched.
+
+        Raises:
+            StorageError: where it is no set. Those of study files were looked at before; a storage may hold anything.
+        """
+        if target_set is None:
+            return self.model.target_modules
+        try:
+            return modules_of(target_set)
+        except ValueError as error:
+            raise StorageError(f"a trial's target modules: {error}") from error
 
     @property
     def points_of_rank(self) -> int:

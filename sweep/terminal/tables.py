@@ -47,7 +47,7 @@ def study_table(summary: StudySummary) -> RenderableType:
             value_strip(rank.values, bottom=bottom, top=top, baseline=summary.baseline, width=width),
             f"{rank.best.value:.{places}f}",
             f"{rank.best.alpha}, {rank.best.learning_rate:g}"
-            + (f", {rank.best.target_modules}" if sets else "")
+            + (f", {rank.best.target_modules}" if sets and rank.best.target_modules else "")
             + ", rsLoRA" * bool(rank.best.use_rslora),
         )
     warning = [Text(summary.pruner_warning, style="yellow")] if summary.pruner_warning else []

@@ -43,7 +43,7 @@ def trials_table(trials: pd.DataFrame) -> Table:
             "" if reward is None else f"{reward:.{rewards}f}",
             "" if gain is None else f"{gain:+.{rewards}f}",
             "" if seconds is None else duration(seconds),
-            *((known["target_modules"] or "", _whole(known["adapter_parameters"])) if sets else ()),
+            *((Text(printable(known["target_modules"] or "")), _whole(known["adapter_parameters"])) if sets else ()),
             Text(printable(known["reason"] or "")),
         )
     return table

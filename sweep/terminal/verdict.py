@@ -22,7 +22,7 @@ from sweep.statistics.smoothing import SmoothedSearch
 from sweep.statistics.verdict import RankSummary, Verdict
 from sweep.storage.summary import StudySummary
 from sweep.study.file import StudyFile
-from sweep.text import decimals_for, duration, figure
+from sweep.text import decimals_for, duration, figure, printable
 
 BAR_WIDTH, NARROWEST_BAR, TERMINAL_WIDTH = 14, 6, 80
 MARK = " r*"
@@ -86,7 +86,7 @@ def verdict_report(confirmed: Confirmed, summary: StudySummary) -> RenderableTyp
     lines = [Text(verdict.reason, style="bold")]
     if verdict.r is not None and verdict.alpha is not None:
         saving = ceiling_saving(summary.config, r=verdict.r)
-        words = confirmed.answer.words if confirmed.answer else ""
+        words = printable(confirmed.answer.words) if confirmed.answer else ""
         rate = f"{verdict.learning_rate:g}{words}"
         lines.append(Text(f"r={verdict.r}, alpha {verdict.alpha:g}, learning rate {rate}. {saving}"))
     lines += [Text(f"warning: {warning}", style="yellow") for warning in confirmed.warnings]
@@ -137,7 +137,7 @@ def _rank_table(
     table.add_column("", no_wrap=True)
     for rank, row in zip(verdict.per_rank, rows, strict=True):
         bar = interval_bar(rank, low=min(ends), high=max(ends), width=min(BAR_WIDTH, width)) if ends else ""
-        table.add_row(*row, bar + (MARK if rank.r == verdict.r else ""))
+        table.add_row(*map(Text, row), bar + (MARK if rank.r == verdict.r else ""))
     return table
 
 
@@ -152,7 +152,7 @@ def _chosen(
         names += ["modules", "parameters"]
         for c in frozen:
             cost = parameters.get((c.r, c.target_modules or ""))
-            cells[c.r] += (c.target_modules or "", "" if cost is None else f"{cost:,}")
+            cells[c.r] += (printable(c.target_modules or ""), "" if cost is None else f"{cost:,}")
     return names, cells
 
 
