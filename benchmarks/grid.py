@@ -36,6 +36,7 @@ from sweep.study.file import StudyFile
 from sweep.study.reading import load_study
 from sweep.study.space import Point, alpha_of
 from sweep.terminal.verdict import declared
+from sweep.text import rung
 
 FIRST_SEED = 2_000_000
 """Seeds of a grid meet neither a search's nor a confirmation's."""
@@ -122,7 +123,7 @@ def report(config: StudyFile, study: optuna.Study) -> None:
     others = {name: ladder for name, ladder in space.ladders.items() if name not in ("r", "learning_rate")}
     for values in product(*others.values()):
         fixed = dict(zip(others, values, strict=True))
-        print(", ".join(f"{name} {value:g}" for name, value in fixed.items()))
+        print(", ".join(f"{name} {rung(value)}" for name, value in fixed.items()))
         print("     r" + "".join(f"{rate:>19g}" for rate in space.learning_rate))
         for r in space.r:
             row = [cells[point_key(fixed | {"r": r, "learning_rate": rate})] for rate in space.learning_rate]

@@ -3,10 +3,30 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 
-TARGET_MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
+FEED_FORWARD = ("gate_proj", "up_proj", "down_proj")
+TARGET_MODULES = (*ATTENTION, *FEED_FORWARD)
 """The linear modules of a dense decoder layer: attention and feed-forward."""
+TARGET_SETS = {"attention": ATTENTION, "mlp": FEED_FORWARD, "all": TARGET_MODULES}
+"""Sets of target modules that have a name."""
+
+
+def modules_of(target_set: str) -> tuple[str, ...]:
+    """The modules that a target set stands for, each once.
+
+    Args:
+        target_set: A named set, a module's name, or several of these joined by `+`.
+
+    Raises:
+        ValueError: where a part is no name at all. Whether a model has such a module is not looked at.
+    """
+    parts = target_set.split("+")
+    if not all(re.fullmatch(r"[A-Za-z_]\w*", part) for part in parts):
+        raise ValueError(f"{target_set!r} names no modules; allowed: {', '.join(TARGET_SETS)}, or names of modules")
+    return tuple(dict.fromkeys(name for part in parts for name in TARGET_SETS.get(part, (part,))))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

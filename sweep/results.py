@@ -33,7 +33,7 @@ from sweep.text import storable
 if TYPE_CHECKING:
     import optuna
 
-PARAMETERS = ("r", "alpha_per_r", "learning_rate", "use_rslora")
+PARAMETERS = ("r", "alpha_per_r", "learning_rate", "use_rslora", "target_modules")
 KEY = ("study", "phase", "trial")
 EMPTY = [
     *KEY, "state", "r", "alpha", "learning_rate", "seed", "held_out", "held_out_greedy", "gain", "collapsed", "reason",
@@ -54,7 +54,8 @@ class Results:
       extended, or `160 steps`, ... on the longer horizon of that name, or `reference`, without an adapter; its
       number there |
     | state | Optuna's, in lower case: complete, pruned, fail, running |
-    | r, alpha, learning_rate, use_rslora | what was sampled; a parameter that no trial sampled has no column |
+    | r, alpha, learning_rate, use_rslora, target_modules | what was sampled; a parameter that no trial sampled has no
+      column |
     | alpha_per_r | where alpha was sampled in multiples of r |
     | seed | decides adapter initialisation, prompt order and sampling |
     | added | whether somebody chose it by hand, with `sweep add`: ranks are compared without it |

@@ -18,6 +18,13 @@ def size(n_bytes: float) -> str:
     return f"{value:.0f} B" if unit == "B" else f"{value:.1f} {unit}"
 
 
+def rung(value: float | bool | str) -> str:
+    """One value of a ladder, as a study file has it."""
+    if isinstance(value, str):
+        return value
+    return str(value).lower() if isinstance(value, bool) else f"{value:g}"
+
+
 def signed_size(n_bytes: float) -> str:
     """A difference in bytes: `+117.8 MiB`."""
     return f"{'+' if n_bytes > 0 else ''}{size(n_bytes)}"

@@ -1,5 +1,6 @@
 """TRL's DPOTrainer on preference pairs: what a trial does and measures, and that our scores are TRL's own numbers."""
 
+import dataclasses
 import math
 
 import pytest
@@ -12,7 +13,7 @@ from objectives.engines.protocol import Sampling
 from objectives.engines.unused import UnusedEngine
 from objectives.errors import EngineError
 from objectives.learners.dpo import COLUMNS, DpoLearner, step_metrics
-from objectives.lora import LoraSpec
+from objectives.lora import LoraSpec, modules_of
 from objectives.rewards.calling import RewardSet
 from objectives.rewards.checked import checked
 from objectives.settings.dpo import DpoSettings
@@ -96,6 +97,16 @@ def test_a_trial_reports_every_step_and_ranks_held_out_pairs(make, tmp_path, cap
         assert result.tokens == steps[-1].tokens > 0 and {"build", "train", "evaluate"} <= result.seconds.keys()
         assert set(steps[0].rewards) == {"margins", "chosen", "rejected"}
     assert "pairs ranked right" in (tmp_path / "logs" / "trial-0000.log").read_text()
+
+
+def test_each_trial_adapts_its_own_modules(make):
+    lora = {name: LoraSpec(r=8, alpha=32, target_modules=modules_of(name)) for name in ("attention", "mlp")}
+    specs = [dataclasses.replace(spec(i), lora=lora[name]) for i, name in enumerate(lora)]
+    make().serve(feed := Feed(*specs))
+    for number, each in enumerate(lora.values()):
+        assert set(feed.results[number].effective_ranks) == set(each.target_modules)
+    assert feed.results[0].adapter_parameters == 8 * 2 * (2 * (128 + 128) + 2 * (128 + 64))
+    assert feed.results[1].adapter_parameters == 8 * 2 * 3 * (128 + 256)
 
 
 def test_training_ranks_more_pairs_right(make):

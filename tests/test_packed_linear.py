@@ -214,7 +214,7 @@ def test_what_a_pack_cannot_hold_is_refused():
     with pytest.raises(PolicyError, match="r=5 exceeds the pack's ceiling of 4"):
         SlotAdapter(packed, 0, lora(5), seed=0)
     with pytest.raises(PolicyError, match="the pack wraps down_proj, gate_proj"):
-        SlotAdapter(packed, 0, lora(4, target_modules=("q_proj",)), seed=0)
+        SlotAdapter(packed, 0, lora(4, target_modules=("q_proj", "lm_head")), seed=0)
     with pytest.raises(PolicyError, match="target_modules=w_pack match no module of LlamaForCausalLM"):
         pack(random_model(), ["q_proj", "w_pack"], slots=1, r_max=4)
     with pytest.raises(PolicyError, match=r"model\.norm is a LlamaRMSNorm"):

@@ -46,6 +46,8 @@ class Workload:
     """Whether a pack trains them: each in a slot that is padded to the ceiling, all of a half in one pass."""
     on_gpu: bool = False
     entropy_bonus: bool = False
+    trained_modules: tuple[str, ...] | None = None
+    """What a trainer wraps for one trial; None for all target modules, for which the engine has room."""
 
     @property
     def sequences(self) -> int:
@@ -175,7 +177,7 @@ def _training(shape: ModelShape, workload: Workload, *, r: int) -> tuple[int, in
     if workload.packed and checkpointing == "unsloth":
         checkpointing = "standard"  # a pack runs on Transformers' own
     autocast = workload.packed and workload.on_gpu and model.number_format != "float32"
-    slot = trainer_memory(shape, r, model.target_modules)
+    slot = trainer_memory(shape, r, workload.trained_modules or model.target_modules)
     # One half trains while the other rolls out: the larger half's activations are all that is there at once.
     at_once = max(map(len, pack_halves(workload.slots, on_gpu=workload.on_gpu)))
     activations = training_activation_bytes(

@@ -22,7 +22,8 @@ def checkpoint_file(log_folder: Path, spec: TrialSpec) -> Path:
     """
     adapter = "whole"
     if (lora := spec.lora) is not None:
-        adapter = f"r{lora.r}-alpha{lora.alpha}" + ("-rslora" if lora.use_rslora else "")
+        modules = f"-{spec.target_set}" if spec.target_set else ""
+        adapter = f"r{lora.r}-alpha{lora.alpha}" + ("-rslora" if lora.use_rslora else "") + modules
     # All digits of the rate: two rates that print alike would share a file.
     name = f"{adapter}-rate{spec.learning_rate!r}-seed{spec.seed}"
     return checkpoint_folder(log_folder) / (name + SUFFIX)

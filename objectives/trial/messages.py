@@ -36,6 +36,8 @@ class TrialSpec:
     """Steps after which it is scored on held-out prompts, besides its last."""
     base: HeldOutScore | None = None
     """The base policy's score under this seed, where another trial has measured it."""
+    target_set: str = ""
+    """What its target modules are called, where trials of the study differ in them."""
 
     @property
     def r(self) -> int:

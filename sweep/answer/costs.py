@@ -73,12 +73,12 @@ def rank_costs(
         means = [(rank.r, rank.mean, rank.n_seeds) for rank in confirmed.verdict.per_rank]
     else:
         means = [(rank.r, rank.mean_without_collapsed, rank.n - rank.collapsed) for rank in summary.ranks]
-    parameters: dict[int, int] = {}
+    parameters: dict[int, set[int]] = defaultdict(set)
     seconds: dict[int, list[float]] = defaultdict(list)
     for trial in trials:
         attrs = trial.user_attrs
         if attributes.COST in attrs:
-            parameters[trial.params["r"]] = attrs[attributes.COST]["adapter_parameters"]
+            parameters[trial.params["r"]].add(attrs[attributes.COST]["adapter_parameters"])
             if summary.config.learner.name != "packed":
                 seconds[trial.params["r"]] += attrs.get(attributes.CURVE, {}).get("seconds", [])
     return [
@@ -88,7 +88,8 @@ def rank_costs(
             n=n,
             ceiling=engine_ceiling(r),
             memory_bytes=adapter_bytes(summary.config.model, engine_ceiling(r)),
-            adapter_parameters=parameters.get(r),
+            # Trials of a search may differ in which modules they adapt: a rank has no number of its own then.
+            adapter_parameters=next(iter(parameters[r])) if len(parameters[r]) == 1 else None,
             seconds_per_step=statistics.median(seconds[r]) if seconds[r] else None,
         )
         for r, mean, n in means

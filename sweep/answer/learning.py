@@ -61,9 +61,8 @@ def unlearned_warning(summary: StudySummary) -> str:
 def _ended_design(summary: StudySummary) -> list[TrialSummary]:
     """The design's trials, once all of them have ended; none before."""
     ended = [trial for trial in summary.trials if trial.design and trial.state in ("complete", "pruned", "fail")]
-    search = summary.config.search
-    wanted = search.points_per_rank * len(summary.config.search_space().r)
-    return ended if len(ended) >= min(wanted, search.trials) else []
+    wanted = min(summary.config.design_size, summary.config.search.trials)
+    return ended if len(ended) >= wanted else []
 
 
 def _gained(trial: TrialSummary, noise: float) -> bool:

@@ -12,6 +12,7 @@ from objectives.memory.shape import read_shape
 from objectives.settings.dpo import DpoSettings
 from objectives.settings.learner import LearnerSettings
 from objectives.settings.sections import ModelSettings
+from sweep.confirmation.outcome import Confirmed
 from sweep.study.ceilings import engine_ceiling
 from sweep.study.file import StudyFile
 from sweep.text import size
@@ -29,10 +30,31 @@ class LowerCeiling:
     bytes_now: int
 
 
-def paste_calls(config: StudyFile, *, r: int, alpha: int) -> str:
-    """`from_pretrained` at the ceiling that r needs, and `get_peft_model`; and the objective, where it is another."""
+def paste_verdict(config: StudyFile, confirmed: Confirmed) -> str:
+    """The calls for the verdict's configuration; empty where it names none."""
+    found = confirmed.answer
+    if found is None:
+        return ""
+    return paste_calls(
+        config, r=found.r, alpha=int(found.alpha), target_modules=found.target_modules, use_rslora=found.use_rslora
+    )
+
+
+def paste_calls(
+    config: StudyFile, *, r: int, alpha: int, target_modules: str | None = None, use_rslora: bool | None = None
+) -> str:
+    """`from_pretrained` at the ceiling that r needs, and `get_peft_model`; and the objective, where it is another.
+
+    Args:
+        config: The study.
+        r: The rank.
+        alpha: Of the adapter.
+        target_modules: The set that was chosen, where sets were searched.
+        use_rslora: The scaling that was chosen, where both were searched.
+    """
     model = config.model
-    modules = ", ".join(map(json.dumps, model.target_modules))
+    modules = ", ".join(map(json.dumps, config.modules_of(target_modules)))
+    rslora = config.space.use_rslora[0] if use_rslora is None else use_rslora
     shipped = model.name.startswith("shipped/")
     first = f"  # with {model.adapter} merged into it first: merge_and_unload of PEFT" if model.adapter else ""
     place = "  # a folder of rank-sweep's: objectives/models/" + model.name.removeprefix("shipped/")
@@ -56,7 +78,7 @@ model = FastLanguageModel.get_peft_model(
     lora_dropout={model.lora_dropout:g},
     bias="none",
     use_gradient_checkpointing={checkpointing_argument(model)},
-    use_rslora={config.space.use_rslora[0]},
+    use_rslora={rslora},
 ){_objective(config.learner)}"""
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import RenderableType
 
-from sweep.answer.paste import paste_calls
+from sweep.answer.paste import paste_verdict
 from sweep.confirmation.outcome import Confirmed
 from sweep.planning.study_plan import StudyPlan
 from sweep.storage.summary import StudySummary
@@ -60,7 +60,5 @@ class Verdict(Shown):
         self.confirmed = confirmed
         self.r, self.alpha, self.learning_rate = verdict.r, verdict.alpha, verdict.learning_rate
         self.outcome, self.reason = verdict.outcome, verdict.reason
-        self.calls = ""
+        self.calls = paste_verdict(summary.config, confirmed)
         """The two calls to paste; empty where no rank is named."""
-        if verdict.r is not None and verdict.alpha is not None:
-            self.calls = paste_calls(summary.config, r=verdict.r, alpha=int(verdict.alpha))

@@ -9,6 +9,7 @@ import typer
 from sweep.cli.options import StorageOption
 from sweep.cli.stored import StoredStudyArgument, open_stored
 from sweep.storage.default import DEFAULT_STORAGE
+from sweep.text import rung
 
 if TYPE_CHECKING:
     from sweep.study.space import Point, SearchSpace
@@ -35,7 +36,7 @@ def add(
     stored = open_stored(study, storage)
     chosen = read_point(point, stored_config(stored).search_space())
     number = add_point(stored, chosen)
-    said = " ".join(f"{name}={value:g}" for name, value in chosen.items())
+    said = " ".join(f"{name}={rung(value)}" for name, value in chosen.items())
     typer.echo(f"queued as trial {number}: {said}; whoever runs the study takes it next, else `sweep run` does")
 
 
@@ -57,12 +58,13 @@ def read_point(words: list[str], space: SearchSpace) -> Point:
 
 
 def _on_ladder(name: str, text: str, ladder: tuple[Any, ...]) -> Any:
-    for rung in ladder:
+    for value in ladder:
         try:
             # A bool is a number to Python: 1 would stand for true.
-            if (text.lower() == str(rung).lower()) if isinstance(rung, bool) else (float(text) == rung):
-                return rung
+            named = isinstance(value, (bool, str))
+            if (text.lower() == str(value).lower()) if named else (float(text) == value):
+                return value
         except ValueError:
             break
-    allowed = ", ".join(f"{rung}".lower() if isinstance(rung, bool) else f"{rung:g}" for rung in ladder)
+    allowed = ", ".join(map(rung, ladder))
     raise typer.BadParameter(f"{name}={text}; allowed, for it is the ladder of the study: {allowed}")

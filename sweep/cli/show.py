@@ -15,11 +15,13 @@ def show(study: StoredStudyArgument, storage: StorageOption = DEFAULT_STORAGE, a
     """Show a stored study: the verdict, if it was confirmed, and held-out reward by rank, every trial counted.
 
     With `--json`, one object: study, max_lora_rank, engine_max_lora_rank, baseline, pruner, trials (number, state, r,
-    alpha, learning_rate, seed, value, reason, greedy, gain, collapsed, ended_early, design, seconds), ranks (r, n,
-    mean, mean_without_collapsed, values, collapsed, ended_early, tuned, and from confirmation lower, upper) and verdict
-    (outcome, r, alpha, learning_rate, confidence, keep, tolerance, base, reason, ...; null before confirmation), and
-    earlier (verdicts from before `sweep extend`, by name) and longer (verdicts of `sweep confirm --steps`, by steps). A
-    trial that the pruner ended has no value: it would be one of a shorter budget.
+    alpha, learning_rate, seed, value, reason, greedy, gain, collapsed, ended_early, design, seconds, and where they
+    were searched use_rslora, and target_modules with adapter_parameters), ranks (r, n, mean, mean_without_collapsed,
+    values, collapsed, ended_early, tuned, and from confirmation lower, upper) and verdict (outcome, r, alpha,
+    learning_rate, confidence, keep, tolerance, base, reason, ..., and where they were searched target_modules and
+    use_rslora; null before confirmation), and earlier (verdicts from before `sweep extend`, by name) and longer
+    (verdicts of `sweep confirm --steps`, by steps). A trial that the pruner ended has no value: it would be one of a
+    shorter budget.
 
     Examples: `sweep show tiny`, `sweep show tiny --json > tiny.json`
     """

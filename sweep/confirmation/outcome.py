@@ -49,6 +49,8 @@ def search_points(summary: StudySummary) -> list[SearchPoint]:
             learning_rate=trial.learning_rate,
             score=trial.value,
             collapsed=trial.collapsed,
+            target_modules=trial.target_modules,
+            use_rslora=trial.use_rslora,
         )
         for trial in summary.trials
         if not trial.added
@@ -62,19 +64,22 @@ def freeze(summary: StudySummary, config: StudyFile) -> SmoothedSearch:
     Raises:
         NothingToConfirmError: where the search has nothing to confirm.
     """
-    if len(config.space.use_rslora) > 1:
-        raise NothingToConfirmError("confirm compares ranks under one scaling; give space.use_rslora one value")
     points = search_points(summary)
     # Of no points at all this is true as well.
     if all(point.collapsed for point in points):
         raise NothingToConfirmError(f"study {summary.study!r} has no trial to confirm: run it first, `sweep run`")
-    return freeze_configurations(points, config.search_space().r, config.search.points_per_rank)
+    return freeze_configurations(points, config.search_space().r, config.points_of_rank)
 
 
 def store_frozen(study: optuna.Study, search: SmoothedSearch) -> SmoothedSearch:
     """Stores what is frozen, once trials rest on it: a search that goes on does not change what is being confirmed."""
     if FROZEN not in study.user_attrs or not study.get_trials(deepcopy=False):
-        study.set_user_attr(FROZEN, asdict(search))
+        stored = asdict(search)
+        for item, frozen in zip(stored["frozen"], search.frozen, strict=True):
+            # Left out where they were not searched, as in studies from before they could be.
+            for name in {"target_modules", "use_rslora"} - frozen.point.keys():
+                del item[name]
+        study.set_user_attr(FROZEN, stored)
     return stored_frozen(study)
 
 
@@ -145,6 +150,11 @@ class Confirmed:
     """What whoever relies on the verdict has to know, one sentence each."""
     ending: str
     """Why no further seed is run; empty where all are run, or more may come."""
+
+    @property
+    def answer(self) -> FrozenConfiguration | None:
+        """The configuration of the verdict's rank; None where it names none."""
+        return next((frozen for frozen in self.confirmation.frozen if frozen.r == self.verdict.r), None)
 
 
 def stored_confirmation(search: optuna.Study) -> Confirmed | None:

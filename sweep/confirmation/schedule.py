@@ -164,4 +164,4 @@ def held_trials(study: optuna.Study) -> tuple[Held, list[tuple[int, int]]]:
 def enqueue(study: optuna.Study, config: StudyFile, frozen: FrozenConfiguration, seed: int) -> None:
     """Queues a frozen configuration on a seed."""
     names = config.search_space().with_alpha(frozen.r, round(frozen.alpha))
-    study.enqueue_trial(names | {"learning_rate": frozen.learning_rate}, user_attrs={SEED: seed})
+    study.enqueue_trial(names | {"learning_rate": frozen.learning_rate} | frozen.point, user_attrs={SEED: seed})

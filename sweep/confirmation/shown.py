@@ -32,7 +32,12 @@ class OtherVerdict:
 
     def as_json(self) -> dict[str, Any]:
         """The verdict and its seeds."""
-        return asdict(self.confirmed.verdict) | {"seeds": self.confirmed.seeds}
+        return _verdict_json(self.confirmed) | {"seeds": self.confirmed.seeds}
+
+
+def _verdict_json(confirmed: Confirmed) -> dict[str, Any]:
+    """The verdict, with what else was searched of the configuration that it names."""
+    return asdict(confirmed.verdict) | (confirmed.answer.point if confirmed.answer else {})
 
 
 def other_verdicts(search: optuna.Study) -> list[OtherVerdict]:
@@ -52,7 +57,7 @@ def other_verdicts(search: optuna.Study) -> list[OtherVerdict]:
 
 def with_verdict(shown: dict[str, Any], confirmed: Confirmed | None, others: Sequence[OtherVerdict]) -> dict[str, Any]:
     """What `sweep show --json` prints, with the verdict, earlier ones, and each rank's interval from confirmation."""
-    verdict = None if confirmed is None else asdict(confirmed.verdict)
+    verdict = None if confirmed is None else _verdict_json(confirmed)
     by_rank = {} if verdict is None else {rank["r"]: rank for rank in verdict["per_rank"]}
     for rank in shown["ranks"]:
         own = by_rank.get(rank["r"], {})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from sweep.answer.paste import ceiling_saving, paste_calls
+from sweep.answer.paste import ceiling_saving, paste_verdict
 from sweep.terminal.shown import as_text
 from sweep.terminal.verdict import verdict_report
 
@@ -35,8 +35,9 @@ def study_note(summary: StudySummary, confirmed: Confirmed | None, *, confirm_wi
         fenced(as_text(verdict_report(confirmed, summary)), "text"),
     ]
     if verdict.r is not None and verdict.alpha is not None:
-        parts.append(fenced(paste_calls(study, r=verdict.r, alpha=int(verdict.alpha)), "python"))
-        parts.append(f"Learning rate {verdict.learning_rate:g}. {escaped(ceiling_saving(study, r=verdict.r))}")
+        parts.append(fenced(paste_verdict(study, confirmed), "python"))
+        words = escaped(confirmed.answer.words) if confirmed.answer else ""
+        parts.append(f"Learning rate {verdict.learning_rate:g}{words}. {escaped(ceiling_saving(study, r=verdict.r))}")
     return "\n\n".join(parts)
 
 

@@ -57,7 +57,7 @@ def _room(config: StudyFile, shape: ModelShape, device: Device) -> Check:
 
 
 def _adapters(config: StudyFile, shape: ModelShape, folder: Path) -> Check:
-    ceiling, targets = config.engine_max_lora_rank, config.model.target_modules
+    ceiling, targets = config.engine_max_lora_rank, config.target_modules
     needed = adapters_room(config.learner.slots, trainer_memory(shape, ceiling, targets).adapter_bytes)
     free = shutil.disk_usage(folder).free
     found = f"{size(free)} free; adapters want {size(needed)} of it"

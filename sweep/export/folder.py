@@ -155,6 +155,7 @@ def _content(exported: Exported, study: optuna.Study) -> dict[str, Any]:
         "alpha": int(alpha_of(trial.params) or 0),
         "rate": float(trial.params["learning_rate"]),
         "use_rslora": bool(trial.params.get("use_rslora", config.space.use_rslora[0])),
+        "target_modules": config.modules_of(trial.params.get("target_modules")),
         "seed": int(trial.user_attrs.get(SEED, 0)),
         "split_seed": config.study.seed,
         "ceiling": engine_ceiling(trial.params["r"]),

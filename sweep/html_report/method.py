@@ -56,8 +56,8 @@ def _run_rows(evidence: Evidence) -> list[tuple[str, str]]:
         ("held-out prompts", f"{config.task.held_out_prompts:,} at most{_sampled(config)}"),
         (
             "search",
-            f"a design of {config.search.points_per_rank} points per rank, spread over the ladders, the same for all; "
-            f"then TPE (Optuna); {config.search.trials} trials in all",
+            f"a design of {config.search.points_per_rank} points per rank{_with_sets(config)}, spread over the "
+            f"ladders, the same for all; then TPE (Optuna); {config.search.trials} trials in all",
         ),
         ("search seeds", _span([trial.seed for trial in summary.trials if trial.seed is not None])),
     ]
@@ -65,6 +65,10 @@ def _run_rows(evidence: Evidence) -> list[tuple[str, str]]:
         first = min(trial.user_attrs[SEED] for trial in evidence.confirmation_trials)
         rows.append(("confirmation seeds", _span([first, first + evidence.confirmed.confirmation.scores.shape[1] - 1])))
     return rows
+
+
+def _with_sets(config: StudyFile) -> str:
+    return "" if config.space.target_modules is None else " and set of target modules"
 
 
 def _episodes(config: StudyFile) -> str:

@@ -14,8 +14,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
 from objectives.figures import decimals
-from sweep.answer.paste import ceiling_saving, paste_calls
+from sweep.answer.paste import ceiling_saving, paste_verdict
 from sweep.answer.spending import check_price, device_seconds
+from sweep.answer.target_sets import target_set_results
 from sweep.errors import UsageError
 from sweep.html_report.contents import Evidence, Report
 from sweep.html_report.downloads import downloads
@@ -87,6 +88,7 @@ def report_html(report: Report, *, price: float | None = None) -> str:
         figures={name: _embed(drawn, name) for name, drawn in report.figures().items()},
         glance=glance(report, price=price),
         price=price,
+        target_sets=target_set_results(evidence.summary),
         downloads=downloads(evidence),
         rewards=_reward_rows(evidence.trials),
         seconds={t.number: device_seconds(t) for t in evidence.trials if attributes.COST in t.user_attrs},
@@ -107,11 +109,10 @@ def _decimals(evidence: Evidence) -> int:
 
 def _answer(evidence: Evidence) -> dict[str, str]:
     """The calls to paste and what they save; empty without a rank to paste."""
-    verdict = None if evidence.confirmed is None else evidence.confirmed.verdict
-    if verdict is None or verdict.r is None or verdict.alpha is None:
+    if evidence.confirmed is None or (verdict := evidence.confirmed.verdict).r is None:
         return {"calls": "", "saving": ""}
     return {
-        "calls": paste_calls(evidence.config, r=verdict.r, alpha=int(verdict.alpha)),
+        "calls": paste_verdict(evidence.config, evidence.confirmed),
         "saving": ceiling_saving(evidence.config, r=verdict.r),
     }
 

@@ -163,7 +163,7 @@ class LiveProgress:
         for number, trial in trials.items():
             grid.add_row(
                 f"trial {number}",
-                f"{adapter(trial.spec)} rate={trial.spec.learning_rate:g}",
+                f"{adapter(trial.spec)} rate={trial.spec.learning_rate:g} {trial.spec.target_set}".rstrip(),
                 f"{trial.step}/{self._pace.steps}",
                 f"{trial.rewards[-1]:.{self._decimals}f}" if trial.rewards else "",
                 Text(sparkline(trial.rewards, width=width), style="cyan"),

@@ -17,7 +17,9 @@ RATE_S = 30.0
 def describe(spec: TrialSpec) -> str:
     """A trial in a few words."""
     rslora = ", rsLoRA" if spec.lora and spec.lora.use_rslora else ""
-    return f"trial {spec.number}  {adapter(spec)} learning rate={spec.learning_rate:g}{rslora} seed={spec.seed}"
+    modules = f" on {spec.target_set}" if spec.target_set else ""
+    rate = f"learning rate={spec.learning_rate:g}"
+    return f"trial {spec.number}  {adapter(spec)} {rate}{rslora}{modules} seed={spec.seed}"
 
 
 def adapter(spec: TrialSpec) -> str:

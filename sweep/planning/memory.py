@@ -9,6 +9,7 @@ from objectives.memory.exact import TrainerMemory, trainer_memory
 from objectives.memory.footprint import EngineKind, Fit, Footprint, fit
 from sweep.planning.adapters import AdapterPlan, ModelPlan, plan_adapters, read_model
 from sweep.planning.pack import PackPlan, plan_pack, study_footprint, with_slots
+from sweep.planning.target_sets import TargetSetCost, largest_set, target_set_costs
 from sweep.preflight.devices import Device
 from sweep.preflight.placement import place
 from sweep.study.file import StudyFile
@@ -36,9 +37,12 @@ class MemoryPlan:
     adapters: AdapterPlan
     ceilings: tuple[CeilingPlan, ...]
     trainer: tuple[TrainerMemory, ...]
+    """By rank; of several sets of target modules, for the largest."""
     pack: PackPlan | None
     footprint: Footprint
     fit: Fit | None
+    target_sets: tuple[TargetSetCost, ...] = ()
+    """Of a study that searches them."""
 
     def as_json(self) -> dict[str, Any]:
         """Its part of what `sweep plan --json` prints."""
@@ -51,6 +55,7 @@ class MemoryPlan:
             "pack": None if self.pack is None else self.pack.as_json(),
             "estimates": asdict(held) | {"in_engine": held.in_engine, "in_trainer": held.in_trainer},
             "fit": None if self.fit is None else asdict(self.fit),
+            **({"target_sets": [asdict(each) for each in self.target_sets]} if self.target_sets else {}),
         }
 
 
@@ -79,15 +84,17 @@ def plan_memory(config: StudyFile, device: Device | None) -> MemoryPlan:
         max_lora_rank=config.model.max_lora_rank,
         max_loras=config.learner.slots,
         dtype=config.model.number_format,
-        target_modules=config.model.target_modules,
+        target_modules=config.target_modules,
     )
     held = study_footprint(config, model.shape, device)
+    trained = config.modules_of(largest_set(config, model.shape))
     return MemoryPlan(
         model=model,
         engine=place(config, device).engine,
         adapters=adapters,
         ceilings=_ceilings(config, model, adapters, device),
-        trainer=tuple(trainer_memory(model.shape, r, config.model.target_modules) for r in config.search_space().r),
+        trainer=tuple(trainer_memory(model.shape, r, trained) for r in config.search_space().r),
+        target_sets=target_set_costs(config, model.shape),
         pack=pack,
         footprint=held,
         fit=None if device is None else fit(held, config.model, memory_bytes=device.memory_bytes),

@@ -46,11 +46,10 @@ def time_note(time: TimeEstimate, device: Device) -> Iterator[str]:
 
 
 def _search_notes(config: StudyFile) -> Iterator[str]:
-    trials, points, ranks = config.search.trials, config.search.points_per_rank, len(config.search_space().r)
-    if trials < points * ranks:
+    trials, design = config.search.trials, config.design_size
+    if trials < design:
         yield (
-            f"search.trials={trials} ends the search within its design of {points * ranks}: not every rank will be "
-            "tuned alike."
+            f"search.trials={trials} ends the search within its design of {design}: not every rank will be tuned alike."
         )
     if warning := pruner_warning(config.search.pruner):
         yield warning

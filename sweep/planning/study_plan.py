@@ -27,7 +27,7 @@ from sweep.study.provenance import Setting
 class SearchPlan:
     """What will be searched, in trials."""
 
-    ladders: dict[str, list[int | float | bool]]
+    ladders: dict[str, list[int | float | bool | str]]
     points_per_rank: int
     design_trials: int
     tpe_trials: int
@@ -135,7 +135,7 @@ def plan_study(config: StudyFile, *, device: Device | None, settings: tuple[Sett
 
 def _search(config: StudyFile) -> SearchPlan:
     space, search = config.search_space(), config.search
-    design = search.points_per_rank * len(space.r)
+    design = config.design_size
     return SearchPlan(
         ladders={name: list(ladder) for name, ladder in space.ladders.items()},
         points_per_rank=search.points_per_rank,

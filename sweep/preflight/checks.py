@@ -70,7 +70,7 @@ def _check_targets(study: StudyFile) -> None:
     except ModelConfigError:  # the loaded model will tell
         return
     try:
-        check_targets(shape, study.model.target_modules)
+        check_targets(shape, study.target_modules)
     except ModelConfigError as error:
         raise StudyFileError(f"model: {error}") from error
     _check_directions(study, shape)

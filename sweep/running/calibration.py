@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from objectives.lora import LoraSpec
+from objectives.errors import ModelConfigError
+from objectives.lora import LoraSpec, modules_of
 from objectives.trial.messages import (
     Failed,
     Finished,
@@ -23,7 +24,9 @@ from objectives.trial.messages import (
     TrialSpec,
 )
 from sweep.errors import TrialsFailedError
+from sweep.planning.adapters import read_model
 from sweep.planning.measured import Measured
+from sweep.planning.target_sets import largest_set
 from sweep.running.worker_process import WorkerDiedError, WorkerProcess
 from sweep.study.file import StudyFile
 
@@ -66,20 +69,29 @@ def calibrate(config: StudyFile) -> Measured:
 
 
 def largest_trial(config: StudyFile) -> TrialSpec:
-    """The trial at the largest rank, and in the middle of the other ladders."""
-    space = config.search_space()
+    """The trial at the largest rank, with the largest set of target modules, and in the middle of the other ladders."""
+    space, largest = config.search_space(), _largest_set(config)
     return TrialSpec(
         number=0,
         lora=LoraSpec(
             r=space.r[-1],
             alpha=space.middle_alpha(space.r[-1]),
-            target_modules=config.model.target_modules,
+            target_modules=config.modules_of(largest),
             dropout=config.model.lora_dropout,
             use_rslora=space.use_rslora[0],
         ),
         learning_rate=space.learning_rate[len(space.learning_rate) // 2],
         seed=config.study.seed,
+        target_set=largest or "",
     )
+
+
+def _largest_set(config: StudyFile) -> str | None:
+    sets = config.space.target_modules
+    try:
+        return largest_set(config, read_model(config.model.name).shape)
+    except ModelConfigError:  # of a model whose shape is not known: the set of most modules
+        return max(sets, key=lambda name: len(modules_of(name))) if sets else None
 
 
 @contextmanager

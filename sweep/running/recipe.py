@@ -110,9 +110,7 @@ def run_search(config: StudyFile, *, storage: str, console: Console) -> StudySum
     config = settle(config, stored_study(opened, config.study.name))
     for note in _settled(config):
         console.print(note, markup=False, highlight=False)
-    sampler = make_sampler(
-        design_size=config.search.points_per_rank * len(config.search_space().r), seed=config.study.seed
-    )
+    sampler = make_sampler(design_size=config.design_size, seed=config.study.seed)
     with open_to_run(config, opened, sampler=sampler, pruner=make_pruner(config)) as run:
         if note := declared_note(run.study):
             console.print(note, markup=False, highlight=False)

@@ -96,7 +96,7 @@ def missing_design(
     stored = study.get_trials(deepcopy=False) if trials is None else trials
     held = {point_key(_queued_point(trial)) for trial in stored if DESIGN in trial.user_attrs}
     earlier = earlier_ladders(study)
-    if not earlier and len(held) >= config.search.points_per_rank * len(config.search_space().r):
+    if not earlier and len(held) >= config.design_size:
         return []  # without drawing it again: what draws it takes a second to load
     return [point for point in design(config, earlier) if point_key(point) not in held]
 
@@ -183,11 +183,12 @@ def trial_spec(
         else LoraSpec(
             r=params["r"],
             alpha=alpha_of(params) or 0,
-            target_modules=config.model.target_modules,
+            target_modules=config.modules_of(params.get("target_modules")),
             dropout=config.model.lora_dropout,
             use_rslora=params.get("use_rslora", config.space.use_rslora[0]),
         ),
         learning_rate=params["learning_rate"],
+        target_set=params.get("target_modules", ""),
         seed=trial.user_attrs[SEED],
         score_after=score_after,
         base=base,

@@ -36,6 +36,9 @@ _MOST_POINTS_TO_FIT = 300
 _LENGTH_SCALE_BOUNDS = (1.0, 20.0)
 """In doublings: neighbours on a ladder always share something; 20 doublings is as good as no effect."""
 
+_SETS_APART = 2.0
+"""How far two sets of target modules lie apart, in doublings: as two neighbours on a ladder of powers of four."""
+
 _DIGITS = 6
 """Of standardised scores and estimates. What is beyond them is rounding, which must not break a tie between equals."""
 
@@ -53,6 +56,15 @@ class SearchPoint:
     score: float
     """Held-out score; not looked at when the trial collapsed."""
     collapsed: bool = False
+    target_modules: str | None = None
+    """The set of modules that had an adapter, where sets were searched."""
+    use_rslora: bool | None = None
+    """Whether alpha was divided by sqrt(r), where both scalings were searched."""
+
+    @property
+    def plain_alpha(self) -> float:
+        """The alpha that does the same divided by r: what scalings are compared by."""
+        return self.alpha * math.sqrt(self.r) if self.use_rslora else self.alpha
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +79,22 @@ class FrozenConfiguration:
     search_mean: float
     """Mean score of its own search trials, not smoothed: shows how much the smoothing took off."""
     n_search_trials: int
+    target_modules: str | None = None
+    """The set of modules that get an adapter, where sets were searched."""
+    use_rslora: bool | None = None
+    """Whether alpha is divided by sqrt(r), where both scalings were searched."""
+
+    @property
+    def point(self) -> dict[str, str | bool]:
+        """What was searched besides r, alpha and learning rate, by the names that trials have it under."""
+        chosen = {"target_modules": self.target_modules, "use_rslora": self.use_rslora}
+        return {name: value for name, value in chosen.items() if value is not None}
+
+    @property
+    def words(self) -> str:
+        """The same as people read it, as `, attention, rsLoRA`; empty where nothing was."""
+        scaling = {None: "", True: ", rsLoRA", False: ", plain scaling"}[self.use_rslora]
+        return f"{'' if self.target_modules is None else f', {self.target_modules}'}{scaling}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +103,7 @@ class UntunedRank:
 
     r: int
     n_points: int
-    """Distinct (alpha, learning_rate) points that the search finished at this rank."""
+    """Distinct points that the search finished at this rank."""
     reason: str
 
 
@@ -95,19 +123,20 @@ class SmoothedSearch:
 def freeze_configurations(points: Sequence[SearchPoint], ladder: Sequence[int], points_per_rank: int) -> SmoothedSearch:
     """Pick one configuration per rank: the best smoothed estimate among those tried.
 
+    Where sets of target modules or scalings were searched, a rank's best set and scaling are part of its configuration.
     A configuration that collapsed in any of its search trials is not picked. Ties go to the smaller
     alpha * learning_rate, the gentler update.
 
     Args:
         points: search trials that finished, collapsed ones included: they took part of the rank's budget.
         ladder: the ranks of the study; one without enough points is listed as untuned.
-        points_per_rank: distinct (alpha, learning_rate) points per rank needs to count as tuned.
+        points_per_rank: distinct points that a rank needs to count as tuned.
     """
     trials = defaultdict(list)
     for point in points:
-        trials[point.r, point.alpha, point.learning_rate].append(point)
+        trials[_configuration(point)].append(point)
     smoothed, noise_sd = smooth_scores(points)
-    estimates = {(p.r, p.alpha, p.learning_rate): float(s) for p, s in zip(points, smoothed, strict=True)}
+    estimates = {_configuration(point): float(estimate) for point, estimate in zip(points, smoothed, strict=True)}
     frozen: list[FrozenConfiguration] = []
     untuned: list[UntunedRank] = []
     for r in sorted(set(ladder)):
@@ -116,7 +145,7 @@ def freeze_configurations(points: Sequence[SearchPoint], ladder: Sequence[int], 
         if reason := why_untuned(tried, stable, points_per_rank):
             untuned.append(UntunedRank(r=r, n_points=len(tried), reason=reason))
             continue
-        best = min(stable, key=lambda key: (-estimates[key], key[1] * key[2], key))
+        best = min(stable, key=lambda key: (-estimates[key], trials[key][0].plain_alpha * key[2], _order(key)))
         frozen.append(
             FrozenConfiguration(
                 r=r,
@@ -125,9 +154,23 @@ def freeze_configurations(points: Sequence[SearchPoint], ladder: Sequence[int], 
                 smoothed=estimates[best],
                 search_mean=float(np.mean([point.score for point in trials[best]])),
                 n_search_trials=len(trials[best]),
+                target_modules=best[3],
+                use_rslora=best[4],
             )
         )
     return SmoothedSearch(frozen=tuple(frozen), untuned=tuple(untuned), noise_sd=noise_sd)
+
+
+_Key = tuple[int, float, float, str | None, bool | None]
+
+
+def _configuration(point: SearchPoint) -> _Key:
+    return point.r, point.alpha, point.learning_rate, point.target_modules, point.use_rslora
+
+
+def _order(key: _Key) -> tuple[int, float, float, str, bool]:
+    """Breaks what ties are left, also where what was searched is not known of every trial."""
+    return (*key[:3], key[3] or "", bool(key[4]))
 
 
 def smooth_scores(points: Sequence[SearchPoint]) -> tuple[FloatArray, float]:
@@ -163,13 +206,15 @@ def smooth_scores(points: Sequence[SearchPoint]) -> tuple[FloatArray, float]:
 
 
 def _fit_and_predict(axes: FloatArray, scores: FloatArray) -> tuple[FloatArray, float]:
-    """Posterior mean at the points themselves, and the noise sd; axes has shape (n_points, 3), scores no units."""
+    """Posterior mean at the points themselves, and the noise sd; axes has a row for each point, scores no units."""
     # Imported here: it takes seconds, and only freezing needs it.
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.gaussian_process import GaussianProcessRegressor
     from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 
-    signal = ConstantKernel(1.0, (0.1, 10.0)) * RBF([3.0, 2.0, 2.0], [_LENGTH_SCALE_BOUNDS] * axes.shape[1])
+    signal = ConstantKernel(1.0, (0.1, 10.0)) * RBF(
+        [3.0] + [2.0] * (axes.shape[1] - 1), [_LENGTH_SCALE_BOUNDS] * axes.shape[1]
+    )
     kernel = signal + WhiteKernel(0.2, _NOISE_BOUNDS)
     # The same points whenever the search is the same: what is frozen must not depend on a draw.
     few = np.random.default_rng(0).permutation(len(scores))[:_MOST_POINTS_TO_FIT]
@@ -185,9 +230,16 @@ def _fit_and_predict(axes: FloatArray, scores: FloatArray) -> tuple[FloatArray, 
 
 
 def _log2_axes(points: Sequence[SearchPoint]) -> FloatArray:
-    """Shape (n_points, 3): log2 of r, alpha * learning_rate and alpha / learning_rate."""
-    rows = [(point.r, point.alpha * point.learning_rate, point.alpha / point.learning_rate) for point in points]
-    return np.log2(np.array(rows, dtype=np.float64))
+    """Shape (n_points, 3 + s): log2 of r, alpha * learning_rate and alpha / learning_rate, and which set it is.
+
+    Under rsLoRA, alpha is what it would be without: training is the same then. Of s sets of target modules each has an
+    axis, of two just one; with one set there is none.
+    """
+    rows = [(p.r, p.plain_alpha * p.learning_rate, p.plain_alpha / p.learning_rate) for p in points]
+    sets = sorted({point.target_modules for point in points if point.target_modules is not None})
+    apart = sets if len(sets) > 2 else sets[1:]
+    which = [[_SETS_APART * (point.target_modules == name) for name in apart] for point in points]
+    return np.hstack([np.log2(np.array(rows, dtype=np.float64)), np.array(which, dtype=np.float64)])
 
 
 def _check(point: SearchPoint) -> None:

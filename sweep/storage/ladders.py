@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Ladders = Mapping[str, tuple[Any, ...]]
 """What is searched, by parameter, as `SearchSpace.ladders` has it."""
-LADDERS = ("r", "alpha", "alpha_per_r", "learning_rate")
+LADDERS = ("r", "alpha", "alpha_per_r", "learning_rate", "target_modules")
 """Keys of a study file's `[space]` that may gain rungs."""
 
 

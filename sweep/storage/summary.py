@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +45,12 @@ class TrialSummary:
     added: bool
     """Whether somebody chose it by hand: ranks are compared without it."""
     seconds: float | None
+    target_modules: str | None = None
+    """The set of modules that had an adapter, where sets were searched."""
+    use_rslora: bool | None = None
+    """Whether alpha was divided by sqrt(r), where both scalings were searched."""
+    adapter_parameters: int | None = None
+    """Numbers in its adapter; None before it has ended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +115,7 @@ class StudySummary:
             "baseline": self.baseline,
             "pruner": self.config.search.pruner,
             **({} if self.reference is None else {"reference": self.reference.as_json()}),
-            "trials": [asdict(trial) for trial in self.trials],
+            "trials": [_trial_json(trial) for trial in self.trials],
             "ranks": [
                 {
                     "r": rank.r,
@@ -124,6 +130,14 @@ class StudySummary:
                 for rank in self.ranks
             ],
         }
+
+
+def _trial_json(trial: TrialSummary) -> dict[str, Any]:
+    """A trial as JSON, without what was not searched."""
+    left_out = {name for name in ("target_modules", "use_rslora") if getattr(trial, name) is None}
+    # What an adapter costs is known by its rank, unless trials of one rank differ in it.
+    left_out |= {"adapter_parameters"} if trial.target_modules is None else set()
+    return {name: value for name, value in asdict(trial).items() if name not in left_out}
 
 
 def stored_config(study: optuna.Study) -> StudyFile:
@@ -158,14 +172,15 @@ def summarize(study: optuna.Study, stored: Sequence[optuna.trial.FrozenTrial] | 
     """
     config = stored_config(study)
     trials = tuple(
-        _trial_summary(trial) for trial in (wanted_trials(study, curves=False) if stored is None else stored)
+        _trial_summary(trial, config.space.target_modules or ())
+        for trial in (wanted_trials(study, curves=False) if stored is None else stored)
     )
     base = study.user_attrs.get(attributes.BASELINE)
     return StudySummary(
         study=study.study_name,
         base=HeldOutScore(**base) if base else None,
         trials=trials,
-        ranks=summarize_ranks(trials, points_per_rank=config.search.points_per_rank),
+        ranks=summarize_ranks(trials, points_per_rank=config.points_of_rank),
         config=config,
         facts=study.user_attrs.get(attributes.FACTS, {}),
         reference=read_reference(study),
@@ -179,8 +194,8 @@ def summarize_ranks(trials: tuple[TrialSummary, ...], *, points_per_rank: int) -
         own = [trial for trial in trials if trial.r == r and trial.value is not None]
         values = tuple(trial.value for trial in own if trial.value is not None)
         learned = [trial.value for trial in own if trial.value is not None and not trial.collapsed]
-        tried = {(trial.alpha, trial.learning_rate) for trial in own}
-        collapsing = {(trial.alpha, trial.learning_rate) for trial in own if trial.collapsed}
+        tried = {_choice(trial) for trial in own}
+        collapsing = {_choice(trial) for trial in own if trial.collapsed}
         ranks.append(
             RankSummary(
                 r=r,
@@ -197,7 +212,13 @@ def summarize_ranks(trials: tuple[TrialSummary, ...], *, points_per_rank: int) -
     return tuple(ranks)
 
 
-def _trial_summary(trial: optuna.trial.FrozenTrial) -> TrialSummary:
+def _choice(trial: TrialSummary) -> tuple[Any, ...]:
+    """What was chosen for a trial besides its rank."""
+    return trial.alpha, trial.learning_rate, trial.target_modules, trial.use_rslora
+
+
+def _trial_summary(trial: optuna.trial.FrozenTrial, sets: Collection[str]) -> TrialSummary:
+    target_set = trial.params.get("target_modules")
     attrs = trial.user_attrs
     score = attributes.last_score(attrs)
     return TrialSummary(
@@ -216,4 +237,8 @@ def _trial_summary(trial: optuna.trial.FrozenTrial) -> TrialSummary:
         design=bool(attrs.get(DESIGN)),
         added=bool(attrs.get(attributes.ADDED)),
         seconds=None if trial.duration is None else trial.duration.total_seconds(),
+        # Not what a storage from elsewhere may hold instead.
+        target_modules=target_set if target_set in sets else None,
+        use_rslora=trial.params.get("use_rslora"),
+        adapter_parameters=attrs.get(attributes.COST, {}).get("adapter_parameters"),
     )

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, PrivateAttr, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
+from objectives.lora import TARGET_MODULES, modules_of
 from objectives.settings.learner import LearnerSettings, TrlSettings
 from objectives.settings.section import Section
 from objectives.settings.sections import BudgetSettings, ModelSettings, RunSettings, WorkerSettings
 from objectives.settings.tasks import TaskSettings
 from objectives.user_code.by_value import ByValue
+from sweep.errors import StorageError
 from sweep.study.ceilings import engine_ceiling
 from sweep.study.space import SearchSpace, default_ladder
 from sweep.study.verdict_section import VerdictSection
@@ -35,7 +37,7 @@ class StudySection(Section):
 
 
 class SpaceSection(Section):
-    """The ladders to search. Each is in ascending order."""
+    """The ladders to search. Numbers are in ascending order."""
 
     r: tuple[int, ...] | None = None
     """Ranks. Default: powers of 4 up to `model.max_lora_rank`."""
@@ -56,6 +58,17 @@ class SpaceSection(Section):
     alpha_above_ceiling: bool = False
     """Let alpha exceed `model.max_lora_rank`. The engine only ever limits r."""
 
+    target_modules: tuple[str, ...] | None = None
+    """Which modules get an adapter, searched beside r: sets such as `["attention", "mlp", "all"]`, or lists of modules.
+    Every rank gets `search.points_per_rank` points with each. Default: `model.target_modules` for all trials."""
+
+    @field_validator("target_modules", mode="before")
+    @classmethod
+    def _name_sets(cls, sets: Any) -> Any:
+        if not isinstance(sets, (list, tuple)):
+            return sets
+        return ["+".join(map(str, each)) if isinstance(each, (list, tuple)) else each for each in sets]
+
     @model_validator(mode="after")
     def _check_alpha(self) -> SpaceSection:
         if self.alpha is not None and self.alpha_per_r is not None:
@@ -70,7 +83,8 @@ class SearchSection(Section):
     """Trials in all. The design comes first; TPE chooses the rest."""
 
     points_per_rank: int = Field(default=3, ge=1)
-    """Points that every rank gets in the design, so that all ranks are tuned alike."""
+    """Points that every rank gets in the design, so that all ranks are tuned alike; where `space.target_modules` is
+    searched, with each set."""
 
     collapse_patience: int = Field(default=5, ge=1)
     """Steps in a row without signal, at a reward far below the base policy's, after which a trial has collapsed and
@@ -106,6 +120,8 @@ class StudyFile(Section):
                 f"search.points_per_rank={self.search.points_per_rank} exceeds the {choices} combinations of "
                 f"the other ladders; allowed: 1 to {choices}"
             )
+        if self.space.target_modules is not None and self.model.target_modules != TARGET_MODULES:
+            raise ValueError("space.target_modules is searched instead of model.target_modules; give one of them")
         if self.verdict.guards and not self.task.samples:
             raise ValueError(
                 f"verdict.guards: {self.verdict.guards[0].measure!r} is measured on completions, and preference pairs "
@@ -134,6 +150,37 @@ class StudyFile(Section):
         """The ceiling the engine is given: `model.max_lora_rank`, rounded up to a value that vLLM permits."""
         return engine_ceiling(self.model.max_lora_rank)
 
+    @property
+    def target_modules(self) -> tuple[str, ...]:
+        """All modules that any trial adapts: what the engine and a pack have room for."""
+        sets = self.space.target_modules
+        if sets is None:
+            return self.model.target_modules
+        return tuple(dict.fromkeys(name for each in sets for name in modules_of(each)))
+
+    def modules_of(self, target_set: str | None) -> tuple[str, ...]:
+        """The modules that a trial adapts, by the set that it was searched with; None where sets are not searched.
+
+        Raises:
+            StorageError: where it is no set. Those of study files were looked at before; a storage may hold anything.
+        """
+        if target_set is None:
+            return self.model.target_modules
+        try:
+            return modules_of(target_set)
+        except ValueError as error:
+            raise StorageError(f"a trial's target modules: {error}") from error
+
+    @property
+    def points_of_rank(self) -> int:
+        """Points that every rank gets in the design, over all sets of target modules."""
+        return self.search.points_per_rank * len(self.space.target_modules or (None,))
+
+    @property
+    def design_size(self) -> int:
+        """Points of the design, of a study that was never extended."""
+        return self.points_of_rank * len(self.search_space().r)
+
     def search_space(self) -> SearchSpace:
         """The ladders, with defaults filled in."""
         wall, space = self.model.max_lora_rank, self.space
@@ -145,6 +192,7 @@ class StudyFile(Section):
             use_rslora=space.use_rslora,
             alpha_above_ceiling=space.alpha_above_ceiling,
             alpha_per_r=space.alpha_per_r,
+            target_modules=space.target_modules,
         )
 
     def worker_settings(self, log_folder: Path, *, sources: Mapping[str, str] | None = None) -> WorkerSettings:
@@ -156,7 +204,9 @@ class StudyFile(Section):
         """
         return WorkerSettings(
             study=self.study.name,
-            model=self.model.model_copy(update={"max_lora_rank": self.engine_max_lora_rank}),
+            model=self.model.model_copy(
+                update={"max_lora_rank": self.engine_max_lora_rank, "target_modules": self.target_modules}
+            ),
             task=self.task,
             learner=self.learner,
             budget=self.budget,

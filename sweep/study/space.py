@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-Point = dict[str, int | float | bool]
+from objectives.lora import modules_of
+
+Point = dict[str, int | float | bool | str]
 """One choice of every parameter, by the names that Optuna stores: r, alpha, learning_rate, ..."""
 
 
@@ -39,6 +41,8 @@ class SearchSpace:
     alpha_above_ceiling: bool = False
     alpha_per_r: tuple[float, ...] | None = None
     """lora_alpha in multiples of r. Where it is given, it is searched instead of `alpha`."""
+    target_modules: tuple[str, ...] | None = None
+    """Sets of target modules, in any order. None: they are not searched."""
 
     def __post_init__(self) -> None:
         for name in ("r", self.alpha_name, "learning_rate", "use_rslora"):
@@ -48,6 +52,7 @@ class SearchSpace:
             if name != "use_rslora" and not (ladder[0] > 0 and math.isfinite(ladder[-1])):
                 raise ValueError(f"space.{name}={list(ladder)} must hold finite values above 0")
         self._check_wall("r", self.r[-1])
+        self._check_target_sets()
         if self.alpha_per_r is not None:
             self._check_multiples(self.alpha_per_r)
         elif not self.alpha_above_ceiling:
@@ -74,6 +79,20 @@ class SearchSpace:
                 "with space.alpha_above_ceiling=true"
             )
 
+    def _check_target_sets(self) -> None:
+        """No two may be the same modules: their trials would be the same."""
+        named: dict[frozenset[str], str] = {}
+        for name in self.target_modules or ():
+            try:
+                modules = frozenset(modules_of(name))
+            except ValueError as error:
+                raise ValueError(f"space.target_modules: {error}") from error
+            if modules in named:
+                raise ValueError(f"space.target_modules: {named[modules]!r} and {name!r} are the same modules")
+            named[modules] = name
+        if self.target_modules == ():
+            raise ValueError("space.target_modules=[] must hold one set or more")
+
     @property
     def alpha_name(self) -> str:
         """The parameter that decides alpha."""
@@ -90,21 +109,53 @@ class SearchSpace:
 
     @property
     def ladders(self) -> dict[str, tuple[Any, ...]]:
-        """Every parameter that is searched, r first. `use_rslora` is one only where there is a choice."""
+        """Every parameter that is searched, r first. `use_rslora` is one only where there is a choice.
+
+        `target_modules` is one wherever the study file has it, so that it may gain sets.
+        """
         ladders: dict[str, tuple[Any, ...]] = {
             "r": self.r, self.alpha_name: getattr(self, self.alpha_name), "learning_rate": self.learning_rate,
         }  # fmt: skip
         if len(self.use_rslora) > 1:
             ladders["use_rslora"] = self.use_rslora
+        if self.target_modules is not None:
+            ladders["target_modules"] = self.target_modules
         return ladders
 
     @property
+    def compared(self) -> dict[str, tuple[Any, ...]]:
+        """The ladders whose every combination gets the same points in the design: r, and sets of target modules."""
+        return {name: ladder for name, ladder in self.ladders.items() if name in ("r", "target_modules")}
+
+    @property
+    def tuned(self) -> dict[str, tuple[Any, ...]]:
+        """The other ladders, which the points of the design are spread over."""
+        return {name: ladder for name, ladder in self.ladders.items() if name not in self.compared}
+
+    @property
     def settings_per_rank(self) -> int:
-        """How many choices of everything but r there are."""
-        return math.prod(len(ladder) for name, ladder in self.ladders.items() if name != "r")
+        """How many choices there are for each rank and set of target modules."""
+        return math.prod(map(len, self.tuned.values()))
+
+    def crossed(self, rows: Iterable[Point]) -> list[Point]:
+        """Points for every rank and set of target modules, the first of every rank before the second of any.
+
+        Args:
+            rows: Choices on the other ladders.
+        """
+        others = [ladder for name, ladder in self.compared.items() if name != "r"]
+        names = [name for name in self.compared if name != "r"]
+        return [
+            {"r": r, **row, **dict(zip(names, values, strict=True))}
+            for row in rows
+            for values in itertools.product(*others)
+            for r in self.r
+        ]
 
     def design(self, points_per_rank: int, *, seed: int) -> list[Point]:
         """The points that every rank gets before the search adapts: the same for each rank, spread over its ladders.
+
+        Where sets of target modules are searched, every rank gets them for each set.
 
         A Latin hypercube over the ladders' rungs (McKay, Beckman and Conover, 1979); of 256 seeded draws, the one
         whose closest two points are farthest apart.
@@ -114,15 +165,15 @@ class SearchSpace:
             seed: Decides the draw.
 
         Returns:
-            points_per_rank x len(r) points, the first of every rank before the second of any.
+            points_per_rank x len(r) points, times the sets; the first of every rank before the second of any.
         """
-        ladders = {name: ladder for name, ladder in self.ladders.items() if name != "r"}
+        ladders = self.tuned
         if points_per_rank == self.settings_per_rank:
             chosen = list(itertools.product(*ladders.values()))
         else:
             rungs = _spread_rungs([len(ladder) for ladder in ladders.values()], points_per_rank, seed=seed)
             chosen = [tuple(ladder[i] for ladder, i in zip(ladders.values(), row, strict=True)) for row in rungs]
-        return [{"r": r, **dict(zip(ladders, values, strict=True))} for values, r in itertools.product(chosen, self.r)]
+        return self.crossed(dict(zip(ladders, values, strict=True)) for values in chosen)
 
 
 def default_ladder(max_lora_rank: int, *, rungs: int) -> tuple[int, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from rich import box
 from rich.console import RenderableType
@@ -12,6 +12,7 @@ from rich.text import Text
 from objectives.memory.exact import EngineMemory, TrainerMemory
 from objectives.memory.footprint import EngineKind
 from sweep.planning.adapters import AdapterPlan, ModelPlan
+from sweep.planning.target_sets import TargetSetCost
 from sweep.text import count, size
 
 ENGINES: dict[EngineKind, str] = {
@@ -58,6 +59,14 @@ def trainer_table(ranks: Iterable[TrainerMemory]) -> Table:
     for rank in ranks:
         parts = (rank.adapter_bytes, rank.gradient_bytes, rank.optimizer_bytes, rank.bytes)
         table.add_row(str(rank.r), count(rank.parameters), *map(size, parts))
+    return table
+
+
+def target_sets_table(sets: Sequence[TargetSetCost]) -> Table:
+    """The numbers in an adapter of each set of target modules, at each rank."""
+    table = figures_table("parameters", *(f"r={r}" for r in sets[0].parameters))
+    for each in sets:
+        table.add_row(each.name, *map(count, each.parameters.values()))
     return table
 
 

@@ -23,11 +23,12 @@ from sweep.terminal.memory import (
     model_lines,
     module_table,
     rounding_line,
+    target_sets_table,
     textbook_line,
     trainer_table,
 )
 from sweep.terminal.prompts import prompt_lines
-from sweep.text import duration, signed_size, size
+from sweep.text import duration, rung, signed_size, size
 
 
 def full_plan(plan: StudyPlan) -> RenderableType:
@@ -58,12 +59,14 @@ def _memory_sections(plan: StudyPlan, memory: MemoryPlan) -> Iterator[Renderable
 def _search(plan: StudyPlan) -> Iterator[RenderableType]:
     table = figures_table("", "", header=False)
     for name, ladder in plan.search.ladders.items():
-        table.add_row(name, ", ".join(f"{value:g}" for value in ladder))
+        table.add_row(name, ", ".join(map(rung, ladder)))
     search, ranks = plan.search, len(plan.search.ladders["r"])
+    sets = search.ladders.get("target_modules")
+    each = f" and {len(sets)} sets of target modules" if sets else ""
     yield table
     yield Text(
-        f"{search.trials} trials: {search.points_per_rank} points for each of {ranks} ranks ({search.design_trials}), "
-        f"then {search.tpe_trials} by TPE"
+        f"{search.trials} trials: {search.points_per_rank} points for each of {ranks} ranks{each} "
+        f"({search.design_trials}), then {search.tpe_trials} by TPE"
     )
 
 
@@ -104,6 +107,9 @@ def _ceilings(memory: MemoryPlan, device: Device | None) -> Iterator[RenderableT
 
 def _trainer(memory: MemoryPlan) -> Iterator[RenderableType]:
     yield trainer_table(memory.trainer)
+    if memory.target_sets:
+        yield Text()
+        yield target_sets_table(memory.target_sets)
     if memory.pack is not None:
         top = memory.adapters.engine_max_lora_rank
         yield Text(f"Packed slots are padded: every rank takes as much as r={top}.")

@@ -12,7 +12,7 @@ from objectives.memory.footprint import reserves
 from sweep.planning.memory import MemoryPlan
 from sweep.planning.study_plan import Spending, StudyPlan
 from sweep.terminal.cards import time_and_money
-from sweep.text import count, duration, size
+from sweep.text import count, duration, rung, size
 
 
 def plan_summary(plan: StudyPlan) -> RenderableType:
@@ -33,8 +33,9 @@ def _rows(plan: StudyPlan) -> Iterator[tuple[str, RenderableType]]:
     ranks = ", ".join(map(str, ladders["r"]))
     points = f"{search.points_per_rank} point{'s' if search.points_per_rank > 1 else ''}"
     rest = f", then {search.tpe_trials} by TPE" if search.tpe_trials else ""
-    yield "search", f"{search.trials} trials: {points} for each of r={ranks}{rest}"
-    rungs = (f"{name} {', '.join(f'{value:g}' for value in ladder)}" for name, ladder in ladders.items() if name != "r")
+    sets = f", with each of {len(ladders['target_modules'])} sets of modules" if "target_modules" in ladders else ""
+    yield "search", f"{search.trials} trials: {points} for each of r={ranks}{sets}{rest}"
+    rungs = (f"{name} {', '.join(map(rung, ladder))}" for name, ladder in ladders.items() if name != "r")
     yield "", "; ".join(rungs)
     confirmed = plan.verdict.seeds * len(ladders["r"])
     most = "" if plan.verdict.design == "fixed" else "at most "
@@ -102,6 +103,10 @@ def _memory(plan: StudyPlan, memory: MemoryPlan) -> Iterator[tuple[str, Renderab
     if reserves(memory.engine):
         ceiling = adapters.engine_max_lora_rank
         yield "adapters", f"{size(held.adapters)} reserved in the engine for max_lora_rank {ceiling}, exactly"
+    if memory.target_sets:
+        top = memory.trainer[-1].r
+        costs = "; ".join(f"{each.name} {count(each.parameters[top])}" for each in memory.target_sets)
+        yield "", f"parameters of one at r={top}: {costs}"
     if memory.pack is not None:
         pack = memory.pack
         yield "pack", f"{pack.slots} trial{'s' if pack.slots > 1 else ''} at a time: {pack.reason}"

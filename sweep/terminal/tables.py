@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from sweep.answer.target_sets import TargetSetResult, target_set_results
 from sweep.storage.summary import StudySummary
 from sweep.text import printable
 
@@ -30,10 +32,12 @@ def study_table(summary: StudySummary) -> RenderableType:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("every trial", no_wrap=True)
     table.add_column("best", justify="right", no_wrap=True)
-    table.add_column("at alpha, rate", no_wrap=True)
+    sets = target_set_results(summary)
+    table.add_column("at alpha, rate, modules" if sets else "at alpha, rate", no_wrap=not sets)
+    longest = max((len(result.name) + 2 for result in sets), default=0)
     widest = max((len(f"{value:.{places}f}") for value in shown), default=0)
     # What the other columns hold, with a space and a border each.
-    width = max(NARROWEST_STRIP, min(STRIP_WIDTH, TERMINAL_WIDTH - 2 * max(widest, 4) - 50))
+    width = max(NARROWEST_STRIP, min(STRIP_WIDTH, TERMINAL_WIDTH - 2 * max(widest, 4) - 50 - longest))
     for rank in summary.ranks:
         table.add_row(
             str(rank.r) + ("" if rank.tuned else "*"),
@@ -42,10 +46,35 @@ def study_table(summary: StudySummary) -> RenderableType:
             "" if rank.mean_without_collapsed is None else f"{rank.mean_without_collapsed:.{places}f}",
             value_strip(rank.values, bottom=bottom, top=top, baseline=summary.baseline, width=width),
             f"{rank.best.value:.{places}f}",
-            f"{rank.best.alpha}, {rank.best.learning_rate:g}",
+            f"{rank.best.alpha}, {rank.best.learning_rate:g}"
+            + (f", {rank.best.target_modules}" if sets and rank.best.target_modules else "")
+            + ", rsLoRA" * bool(rank.best.use_rslora),
         )
     warning = [Text(summary.pruner_warning, style="yellow")] if summary.pruner_warning else []
+    if sets:
+        return Group(table, _sets_table(sets, places), *warning, *(Text(line, style="dim") for line in _notes(summary)))
     return Group(table, *warning, *(Text(line, style="dim") for line in _notes(summary)))
+
+
+def _sets_table(sets: Sequence[TargetSetResult], places: int) -> Table:
+    """A row for each set of target modules, over all ranks."""
+    table = Table(title="by target modules", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("modules", overflow="fold")
+    for name in ("parameters", "trials", "collapsed", "mean", "best"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("at r, alpha, rate", no_wrap=True)
+    for each in sets:
+        fewest, most, best = each.fewest_parameters, each.most_parameters, each.best
+        table.add_row(
+            each.name,
+            "" if fewest is None or most is None else f"{fewest:,}" + (f" to {most:,}" if most > fewest else ""),
+            str(each.n),
+            str(each.collapsed),
+            "" if each.mean is None else f"{each.mean:.{places}f}",
+            f"{best.value:.{places}f}",
+            f"{best.r}, {best.alpha}, {best.learning_rate:g}",
+        )
+    return table
 
 
 def value_strip(

@@ -26,8 +26,9 @@ def trials_table(trials: pd.DataFrame) -> Table:
     A `c` before its number marks one of a confirmation, and a `+` behind its state one that somebody chose by hand.
     """
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), caption=CAPTION, caption_justify="left")
-    for name in COLUMNS:
-        table.add_column(name, justify="left" if name in ("trial", "state") else "right", no_wrap=True)
+    sets = "target_modules" in trials and trials.target_modules.nunique() > 1
+    for name in (*COLUMNS, *(("modules", "parameters") if sets else ())):
+        table.add_column(name, justify="left" if name in ("trial", "state", "modules") else "right", no_wrap=True)
     table.add_column("reason", overflow="fold")
     rewards = decimals_for(_number(value) for value in trials.held_out)
     for trial in trials.to_dict("records"):
@@ -42,6 +43,7 @@ def trials_table(trials: pd.DataFrame) -> Table:
             "" if reward is None else f"{reward:.{rewards}f}",
             "" if gain is None else f"{gain:+.{rewards}f}",
             "" if seconds is None else duration(seconds),
+            *((Text(printable(known["target_modules"] or "")), _whole(known["adapter_parameters"])) if sets else ()),
             Text(printable(known["reason"] or "")),
         )
     return table

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -13,6 +13,7 @@ from rich.text import Text
 
 from sweep.answer.learning import unlearned_warning
 from sweep.answer.paste import ceiling_saving
+from sweep.answer.target_sets import adapter_parameters
 from sweep.confirmation.outcome import Confirmed, expected_power
 from sweep.statistics.collapse import fewest_seeds
 from sweep.statistics.guards import Guard
@@ -21,7 +22,7 @@ from sweep.statistics.smoothing import SmoothedSearch
 from sweep.statistics.verdict import RankSummary, Verdict
 from sweep.storage.summary import StudySummary
 from sweep.study.file import StudyFile
-from sweep.text import decimals_for, duration, figure
+from sweep.text import decimals_for, duration, figure, printable
 
 BAR_WIDTH, NARROWEST_BAR, TERMINAL_WIDTH = 14, 6, 80
 MARK = " r*"
@@ -34,7 +35,7 @@ def plan_lines(
     """What is about to run, what it costs, and what it can be expected to show; `ended` trials have run before."""
     places = decimals_for([summary.baseline, *(c.smoothed for c in search.frozen)])
     lines = [
-        f"r={c.r}: alpha {c.alpha:g}, learning rate {c.learning_rate:g} "
+        f"r={c.r}: alpha {c.alpha:g}, learning rate {c.learning_rate:g}{c.words} "
         f"(smoothed search estimate {c.smoothed:.{places}f})"
         for c in search.frozen
     ]
@@ -85,7 +86,9 @@ def verdict_report(confirmed: Confirmed, summary: StudySummary) -> RenderableTyp
     lines = [Text(verdict.reason, style="bold")]
     if verdict.r is not None and verdict.alpha is not None:
         saving = ceiling_saving(summary.config, r=verdict.r)
-        lines.append(Text(f"r={verdict.r}, alpha {verdict.alpha:g}, learning rate {verdict.learning_rate:g}. {saving}"))
+        words = printable(confirmed.answer.words) if confirmed.answer else ""
+        rate = f"{verdict.learning_rate:g}{words}"
+        lines.append(Text(f"r={verdict.r}, alpha {verdict.alpha:g}, learning rate {rate}. {saving}"))
     lines += [Text(f"warning: {warning}", style="yellow") for warning in confirmed.warnings]
     if confirmed.ending:
         lines.append(Text(confirmed.ending))
@@ -104,7 +107,8 @@ def verdict_report(confirmed: Confirmed, summary: StudySummary) -> RenderableTyp
         notes.append(f"base policy on the same seeds {verdict.base:.{places}f}{kept}")
     notes += [_guard_note(verdict, i, guard) for i, guard in enumerate(confirmed.rule.guards)]
     notes.append("intervals leave out collapsed seeds")
-    return Group(*lines, _rank_table(confirmed, ends, places), *(Text(note, style="dim") for note in notes))
+    parameters = adapter_parameters(summary)
+    return Group(*lines, _rank_table(confirmed, ends, places, parameters), *(Text(note, style="dim") for note in notes))
 
 
 def _guard_note(verdict: Verdict, i: int, guard: Guard) -> str:
@@ -114,29 +118,51 @@ def _guard_note(verdict: Verdict, i: int, guard: Guard) -> str:
     return f"{guard.name}, by at most {guard.worse_by:g} worse: {', '.join(each) or 'not measured'}"
 
 
-def _rank_table(confirmed: Confirmed, ends: Sequence[float], places: int) -> Table:
+def _rank_table(
+    confirmed: Confirmed, ends: Sequence[float], places: int, parameters: Mapping[tuple[int, str], int]
+) -> Table:
     """A row for each rank, in 80 columns: where figures are long, intervals are half-widths, and bars shrink."""
     verdict = confirmed.verdict
-    names = ["r", "alpha", "rate", "seeds", "collapsed", "mean", f"{100 * verdict.confidence:g}% interval"]
+    chosen = _chosen(confirmed, parameters)
+    names = ["r", "alpha", "rate", *chosen[0], "seeds", "collapsed", "mean", f"{100 * verdict.confidence:g}% interval"]
     names += ["kept"] if any(rank.kept is not None for rank in verdict.per_rank) else []
-    rows = [_figures(rank, confirmed, places, wide=True) for rank in verdict.per_rank]
+    rows = [_figures(rank, confirmed, places, chosen[1], wide=True) for rank in verdict.per_rank]
     if (width := _room(names, rows)) < NARROWEST_BAR:
-        rows = [_figures(rank, confirmed, places, wide=False) for rank in verdict.per_rank]
+        rows = [_figures(rank, confirmed, places, chosen[1], wide=False) for rank in verdict.per_rank]
         width = _room(names, rows)
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in names:
-        table.add_column(name, justify="left" if name.endswith("interval") else "right", no_wrap=True)
+        left = name.endswith("interval") or name in ("modules", "scaling")
+        table.add_column(name, justify="left" if left else "right", no_wrap=True)
     table.add_column("", no_wrap=True)
     for rank, row in zip(verdict.per_rank, rows, strict=True):
         bar = interval_bar(rank, low=min(ends), high=max(ends), width=min(BAR_WIDTH, width)) if ends else ""
-        table.add_row(*row, bar + (MARK if rank.r == verdict.r else ""))
+        table.add_row(*map(Text, row), bar + (MARK if rank.r == verdict.r else ""))
     return table
 
 
-def _figures(rank: RankSummary, confirmed: Confirmed, places: int, *, wide: bool) -> list[str]:
+def _chosen(
+    confirmed: Confirmed, parameters: Mapping[tuple[int, str], int]
+) -> tuple[list[str], dict[int, tuple[str, ...]]]:
+    """Columns for what was searched besides alpha and rate, with each frozen rank's cells; none where nothing was."""
+    frozen = confirmed.confirmation.frozen
+    names = [] if all(c.use_rslora is None for c in frozen) else ["scaling"]
+    cells: dict[int, tuple[str, ...]] = {c.r: ("rsLoRA" if c.use_rslora else "plain",) if names else () for c in frozen}
+    if any(c.target_modules is not None for c in frozen):
+        names += ["modules", "parameters"]
+        for c in frozen:
+            cost = parameters.get((c.r, c.target_modules or ""))
+            cells[c.r] += (printable(c.target_modules or ""), "" if cost is None else f"{cost:,}")
+    return names, cells
+
+
+def _figures(
+    rank: RankSummary, confirmed: Confirmed, places: int, chosen: Mapping[int, tuple[str, ...]], *, wide: bool
+) -> list[str]:
     """A rank's cells, but for its bar."""
-    frozen = {c.r: (f"{c.alpha:g}", f"{c.learning_rate:g}") for c in confirmed.confirmation.frozen}
-    row = [str(rank.r), *frozen.get(rank.r, ("", "")), str(rank.n_seeds), str(rank.collapsed)]
+    frozen = {c.r: (f"{c.alpha:g}", f"{c.learning_rate:g}", *chosen[c.r]) for c in confirmed.confirmation.frozen}
+    empty = ("",) * max(map(len, frozen.values()), default=2)
+    row = [str(rank.r), *frozen.get(rank.r, empty), str(rank.n_seeds), str(rank.collapsed)]
     row.append("" if rank.mean is None else f"{rank.mean:.{places}f}")
     if rank.lower is None or rank.upper is None:
         row.append("")

@@ -112,7 +112,7 @@ class Checkpoints:
         """What a trial's file holds, by name, where it lies in the pack and in its optimizer."""
         optimizer, k = self._optimizer, run.slot
         for suffix, rows in (("", optimizer.weights), (".first", optimizer.first), (".second", optimizer.second)):
-            for module, (A, B) in run.adapter.packed.factors(rows[k], run.adapter.r).items():  # noqa: N806
+            for module, (A, B) in run.adapter.parts_of(rows[k]).items():  # noqa: N806
                 yield f"{module}.A{suffix}", A
                 yield f"{module}.B{suffix}", B
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,12 @@ from objectives.lora import LoraSpec
 from objectives.policies.peft import peft_config
 
 
-def initial_adapter(packed: Pack, r: int, seed: int) -> dict[str, tuple[Tensor, Tensor]]:
+def initial_adapter(
+    packed: Pack, r: int, seed: int, target_modules: Sequence[str] | None = None
+) -> dict[str, tuple[Tensor, Tensor]]:
     """The A and B that `torch.manual_seed(seed)` and `peft.get_peft_model` give each module, by its name.
+
+    Only modules that get an adapter draw: what a trial starts from does not depend on what else the pack wraps.
 
     PEFT 0.21 makes two nn.Linear modules, which draw and discard weights of their own, then draws A from a Kaiming
     uniform distribution and sets B to zero. It rounds to the base's number format before it returns to float32.
@@ -30,7 +35,8 @@ def initial_adapter(packed: Pack, r: int, seed: int) -> dict[str, tuple[Tensor, 
         return nn.init.kaiming_uniform_(torch.empty(shape), a=math.sqrt(5), generator=generator)
 
     adapter = {}
-    for name, module in packed.modules.items():
+    for name in adapted_modules(packed, target_modules):
+        module = packed.modules[name]
         d_in, d_out = module.lora_A.shape[2], module.lora_B.shape[1]
         _, B, A = drawn(r, d_in), drawn(d_out, r), drawn(r, d_in)  # noqa: N806
         # The weight of a 4-bit module is packed bytes: PEFT goes by the format that it computes in.
@@ -41,8 +47,17 @@ def initial_adapter(packed: Pack, r: int, seed: int) -> dict[str, tuple[Tensor, 
     return adapter
 
 
+def adapted_modules(packed: Pack, target_modules: Sequence[str] | None) -> tuple[str, ...]:
+    """Names of a pack's modules that get an adapter, in the order of the model; all of them where it is None."""
+    return tuple(name for name in packed.modules if target_modules is None or name.rsplit(".", 1)[-1] in target_modules)
+
+
 class SlotAdapter:
-    """The adapter that a trial trains in its slot. It saves itself as a PEFT model does."""
+    """The adapter that a trial trains in its slot. It saves itself as a PEFT model does.
+
+    A pack wraps every module that any trial adapts. In those that this one does not, its slot holds zeros: they add
+    nothing to the output, and gradients of A and B, each a product with the other, are zero as well.
+    """
 
     def __init__(self, packed: Pack, k: int, lora: LoraSpec, *, seed: int, base_name: str = "") -> None:
         """Puts a new adapter into slot k.
@@ -59,8 +74,9 @@ class SlotAdapter:
         """
         check_packable(lora, packed)
         self.packed, self.k, self.r = packed, k, lora.r
+        self._modules = adapted_modules(packed, lora.target_modules)
         packed.clear(k)
-        for name, (A, B) in initial_adapter(packed, lora.r, seed).items():  # noqa: N806
+        for name, (A, B) in initial_adapter(packed, lora.r, seed, lora.target_modules).items():  # noqa: N806
             packed.modules[name].set_slot(k, A, B, lora.scaling)
         self._config = peft_config(lora)
         self._config.base_model_name_or_path = base_name or None
@@ -73,8 +89,13 @@ class SlotAdapter:
         return sum(A.numel() + B.numel() for A, B in self.factors().values())
 
     def factors(self) -> dict[str, tuple[Tensor, Tensor]]:
-        """A and B of each module, by its name, padding left out: views of shapes [r, d_in] and [d_out, r]."""
-        return {name: module.slot(self.k, self.r) for name, module in self.packed.modules.items()}
+        """A and B of each module that it adapts, by name, padding left out: views of shapes [r, d_in], [d_out, r]."""
+        return {name: self.packed.modules[name].slot(self.k, self.r) for name in self._modules}
+
+    def parts_of(self, row: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+        """The same of a row that is laid out as the slot's weights are, such as its moments."""
+        found = self.packed.factors(row, self.r)
+        return {name: found[name] for name in self._modules}
 
     def state_dict(self) -> dict[str, Tensor]:
         """The adapter's tensors, on the CPU, under the names that PEFT saves them by."""
@@ -96,12 +117,12 @@ def check_packable(lora: LoraSpec, packed: Pack) -> None:
     """Refuses an adapter that slots cannot hold.
 
     Raises:
-        PolicyError: where it has a bias, other modules than the pack, or too high a rank.
+        PolicyError: where it has a bias, modules that the pack does not wrap, or too high a rank.
     """
     if lora.bias != "none":
         raise PolicyError(f"packed adapters have no bias; got {lora.bias!r}")
     wrapped = {name.rsplit(".", 1)[-1] for name in packed.modules}
-    if wrapped != set(lora.target_modules):
+    if not wrapped.issuperset(lora.target_modules):
         raise PolicyError(f"the pack wraps {', '.join(sorted(wrapped))}; got {', '.join(sorted(lora.target_modules))}")
     ceiling = next(iter(packed.modules.values())).lora_A.shape[1]
     if lora.r > ceiling:
