@@ -21,6 +21,7 @@ from objectives.tasks.string_ops import StringOps
 from objectives.trial.evaluation import Evaluator
 from objectives.trial.messages import TrialSpec
 from objectives.trial.resources import Loaded
+from sweep.answer.paste import paste_calls
 from sweep.errors import StudyFileError
 from sweep.preflight.checks import check_study
 from sweep.study.reading import load_study
@@ -157,3 +158,13 @@ def test_more_directions_than_a_module_has_are_refused(tiny):
     given = [*THEIRS, "model.init_lora_weights=olora", "model.max_lora_rank=256", "space.r=[1,128]", "space.alpha=[16]"]
     with pytest.raises(StudyFileError, match="narrowest module has; allowed: up to 64"):
         check_study(load_study("tiny", given))
+
+
+def test_what_is_pasted_begins_as_the_trials_did_and_has_room_to_serve_it():
+    config = load_study("tiny", [*THEIRS, "model.init_lora_weights=olora"])
+    pasted = paste_calls(config, r=16, alpha=32)
+    compile(pasted, "pasted", "exec")
+    assert 'init_lora_weights="olora",' in pasted
+    assert "max_lora_rank=32," in pasted and "fast_inference=False," in pasted
+    assert config.ceiling_for(16) == 32
+    assert "init_lora_weights" not in paste_calls(load_study("tiny"), r=16, alpha=32)

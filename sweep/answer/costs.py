@@ -14,7 +14,6 @@ from sweep.errors import NothingToConfirmError
 from sweep.statistics.smoothing import FrozenConfiguration, UntunedRank
 from sweep.storage import attributes
 from sweep.storage.summary import StudySummary
-from sweep.study.ceilings import engine_ceiling
 
 if TYPE_CHECKING:
     import optuna
@@ -86,8 +85,8 @@ def rank_costs(
             r=r,
             reward=mean,
             n=n,
-            ceiling=engine_ceiling(r),
-            memory_bytes=adapter_bytes(summary.config.model, engine_ceiling(r)),
+            ceiling=summary.config.ceiling_for(r),
+            memory_bytes=adapter_bytes(summary.config.model, summary.config.ceiling_for(r)),
             # Trials of a search may differ in which modules they adapt: a rank has no number of its own then.
             adapter_parameters=next(iter(parameters[r])) if len(parameters[r]) == 1 else None,
             seconds_per_step=statistics.median(seconds[r]) if seconds[r] else None,

@@ -13,7 +13,6 @@ from objectives.settings.dpo import DpoSettings
 from objectives.settings.learner import LearnerSettings
 from objectives.settings.sections import ModelSettings
 from sweep.confirmation.outcome import Confirmed
-from sweep.study.ceilings import engine_ceiling
 from sweep.study.file import StudyFile
 from sweep.text import size
 
@@ -66,8 +65,8 @@ model, tokenizer = FastLanguageModel.from_pretrained(
     model_name={json.dumps(model.name)},{whose}
     max_seq_length={model.max_seq_length},
     load_in_4bit={model.load_in_4bit},
-    fast_inference={config.task.samples},
-    max_lora_rank={engine_ceiling(r)},
+    fast_inference={config.task.samples and not model.changes_base},
+    max_lora_rank={config.ceiling_for(r)},
     gpu_memory_utilization={model.gpu_memory_utilization},
 )
 model = FastLanguageModel.get_peft_model(
@@ -78,8 +77,17 @@ model = FastLanguageModel.get_peft_model(
     lora_dropout={model.lora_dropout:g},
     bias="none",
     use_gradient_checkpointing={checkpointing_argument(model)},
-    use_rslora={rslora},
+    use_rslora={rslora},{_initialisation(model)}
 ){_objective(config.learner)}"""
+
+
+def _initialisation(model: ModelSettings) -> str:
+    """An argument where the adapter does not begin at zero, and what comes of that; else empty."""
+    if not model.changes_base:
+        return ""
+    return f"""
+    init_lora_weights={json.dumps(model.init_lora_weights)},  # it changes the base, which an engine of Unsloth's shares
+    # vLLM serves what is saved with path_initial_model_for_weight_conversion of PEFT: an adapter of rank 2 r."""
 
 
 def _objective(learner: LearnerSettings) -> str:
@@ -115,7 +123,7 @@ def ceiling_saving(config: StudyFile, *, r: int) -> str:
 
 def lower_ceiling(config: StudyFile, *, r: int) -> LowerCeiling | None:
     """The ceiling that r needs against the study's; None where memory is not known."""
-    needed, now = engine_ceiling(r), config.engine_max_lora_rank
+    needed, now = config.ceiling_for(r), config.engine_max_lora_rank
     bytes_needed, bytes_now = (adapter_bytes(config.model, ceiling) for ceiling in (needed, now))
     if bytes_needed is None or bytes_now is None:
         return None

@@ -25,7 +25,6 @@ from sweep.storage.attributes import SEED
 from sweep.storage.database import log_folder
 from sweep.storage.summary import stored_config
 from sweep.storage.trials import read_trials
-from sweep.study.ceilings import engine_ceiling
 from sweep.study.file import StudyFile
 from sweep.study.space import alpha_of
 from sweep.text import decimals_for
@@ -158,7 +157,7 @@ def _content(exported: Exported, study: optuna.Study) -> dict[str, Any]:
         "target_modules": config.modules_of(trial.params.get("target_modules")),
         "seed": int(trial.user_attrs.get(SEED, 0)),
         "split_seed": config.study.seed,
-        "ceiling": engine_ceiling(trial.params["r"]),
+        "ceiling": config.ceiling_for(trial.params["r"]),
         "checkpointing": checkpointing_argument(config.model),
         "model": config.model,
         "hub_id": hub_id(config.model.name),

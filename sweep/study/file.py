@@ -150,6 +150,10 @@ class StudyFile(Section):
         """The ceiling the engine is given: `model.max_lora_rank`, rounded up to a value that vLLM permits."""
         return engine_ceiling(self.model.max_lora_rank)
 
+    def ceiling_for(self, r: int) -> int:
+        """The lowest ceiling that vLLM permits for serving a trial of this rank."""
+        return engine_ceiling(r * self.model.served_per_r)
+
     @property
     def target_modules(self) -> tuple[str, ...]:
         """All modules that any trial adapts: what the engine and a pack have room for."""
