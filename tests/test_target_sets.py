@@ -252,7 +252,9 @@ def test_a_real_study_over_two_sets_ends_in_a_verdict_and_an_export(tmp_path):
     confirmed = {(t["r"], t["target_modules"]) for t in trials if t["phase"] == "confirm"}
     assert len(confirmed) == 2, "each rank with one set, on every seed"
     shown = sweep("show", "tiny", cwd=tmp_path).stdout
-    assert "parameters" in shown
+    assert "adapter parameters" in shown
+    assert all(len(line) <= 80 for line in shown.splitlines())
+    assert "\N{HORIZONTAL ELLIPSIS}" not in shown + sweep("trials", "tiny", cwd=tmp_path).stdout
     number = next(t["trial"] for t in trials if t["phase"] == "search" and t["target_modules"] == "mlp")
     done = sweep("export", "tiny", "--trial", number, "-o", "out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

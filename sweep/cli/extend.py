@@ -16,7 +16,7 @@ def extend(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would bring, and change nothing.")] = False,
     overrides: SetOption = [],  # noqa: B006 - typer reads the default, nothing changes it
 ) -> None:
-    """Give a stored study longer ladders: more ranks below the wall, more alphas, more learning rates.
+    """Give a stored study longer ladders: more ranks below the wall, more alphas, learning rates or sets of modules.
 
     Trials stay as they are, with their numbers and times. `sweep run` then fills the design up for the new rungs and
     goes on. Nothing but ladders may change, and none may lose a rung. After a confirmation was begun, the extended

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from sweep.answer.target_sets import TargetSetResult, target_set_results
 from sweep.storage.summary import StudySummary
-from sweep.text import printable
+from sweep.text import count, printable
 
 STRIP_WIDTH, NARROWEST_STRIP, TERMINAL_WIDTH = 20, 8, 80
 
@@ -58,16 +58,21 @@ def study_table(summary: StudySummary) -> RenderableType:
 
 def _sets_table(sets: Sequence[TargetSetResult], places: int) -> Table:
     """A row for each set of target modules, over all ranks."""
-    table = Table(title="by target modules", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(
+        title="by target modules; parameters: of the largest adapter",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
     table.add_column("modules", overflow="fold")
     for name in ("parameters", "trials", "collapsed", "mean", "best"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("at r, alpha, rate", no_wrap=True)
     for each in sets:
-        fewest, most, best = each.fewest_parameters, each.most_parameters, each.best
+        most, best = each.most_parameters, each.best
         table.add_row(
             each.name,
-            "" if fewest is None or most is None else f"{fewest:,}" + (f" to {most:,}" if most > fewest else ""),
+            "" if most is None else count(most),
             str(each.n),
             str(each.collapsed),
             "" if each.mean is None else f"{each.mean:.{places}f}",
@@ -91,8 +96,8 @@ def value_strip(
     if baseline is not None:
         cells[cell(baseline)] = "|"
     # Trials after the base policy: a mark of theirs in the same cell matters more.
-    for position, count in Counter(cell(value) for value in values).items():
-        cells[position] = "o" if count == 1 else "8"
+    for position, marks in Counter(cell(value) for value in values).items():
+        cells[position] = "o" if marks == 1 else "8"
     return "".join(cells).rstrip()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -27,9 +28,10 @@ def trials_table(trials: pd.DataFrame) -> Table:
     """
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), caption=CAPTION, caption_justify="left")
     sets = "target_modules" in trials and trials.target_modules.nunique() > 1
-    for name in (*COLUMNS, *(("modules", "parameters") if sets else ())):
-        table.add_column(name, justify="left" if name in ("trial", "state", "modules") else "right", no_wrap=True)
-    table.add_column("reason", overflow="fold")
+    for name in COLUMNS:
+        table.add_column(name, justify="left" if name in ("trial", "state") else "right", no_wrap=True)
+    # There is no room for columns of their own.
+    table.add_column("modules, parameters, reason" if sets else "reason", overflow="fold")
     rewards = decimals_for(_number(value) for value in trials.held_out)
     for trial in trials.to_dict("records"):
         known = {name: None if _missing(value) else value for name, value in trial.items()}
@@ -43,10 +45,16 @@ def trials_table(trials: pd.DataFrame) -> Table:
             "" if reward is None else f"{reward:.{rewards}f}",
             "" if gain is None else f"{gain:+.{rewards}f}",
             "" if seconds is None else duration(seconds),
-            *((Text(printable(known["target_modules"] or "")), _whole(known["adapter_parameters"])) if sets else ()),
-            Text(printable(known["reason"] or "")),
+            Text(printable(" ".join([*(_cost(known) if sets else ()), known["reason"] or ""]).strip())),
         )
     return table
+
+
+def _cost(known: Mapping[Any, Any]) -> Iterator[str]:
+    """A trial's modules and the numbers in its adapter, as far as they are known."""
+    yield known["target_modules"] or ""
+    if known["adapter_parameters"] is not None:
+        yield f"{known['adapter_parameters']:,.0f}"
 
 
 def _marked(phase: str, number: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -40,6 +40,8 @@ def plan_lines(
         for c in search.frozen
     ]
     lines += [f"r={rank.r} is not judged: {rank.reason}" for rank in search.untuned]
+    if any(c.point for c in search.frozen):
+        lines.append("Ranks are compared, each with the modules and scaling that suit it best; these are not judged.")
     trials = len(search.frozen) * seeds
     seconds = [t.seconds for t in summary.trials if t.seconds and t.state == "complete"]
     # Trials that run at once take that much longer each.
@@ -108,7 +110,12 @@ def verdict_report(confirmed: Confirmed, summary: StudySummary) -> RenderableTyp
     notes += [_guard_note(verdict, i, guard) for i, guard in enumerate(confirmed.rule.guards)]
     notes.append("intervals leave out collapsed seeds")
     parameters = adapter_parameters(summary)
-    return Group(*lines, _rank_table(confirmed, ends, places, parameters), *(Text(note, style="dim") for note in notes))
+    return Group(
+        *lines,
+        _rank_table(confirmed, ends, places),
+        *_choices(confirmed, parameters),
+        *(Text(note, style="dim") for note in notes),
+    )
 
 
 def _guard_note(verdict: Verdict, i: int, guard: Guard) -> str:
@@ -118,51 +125,44 @@ def _guard_note(verdict: Verdict, i: int, guard: Guard) -> str:
     return f"{guard.name}, by at most {guard.worse_by:g} worse: {', '.join(each) or 'not measured'}"
 
 
-def _rank_table(
-    confirmed: Confirmed, ends: Sequence[float], places: int, parameters: Mapping[tuple[int, str], int]
-) -> Table:
+def _rank_table(confirmed: Confirmed, ends: Sequence[float], places: int) -> Table:
     """A row for each rank, in 80 columns: where figures are long, intervals are half-widths, and bars shrink."""
     verdict = confirmed.verdict
-    chosen = _chosen(confirmed, parameters)
-    names = ["r", "alpha", "rate", *chosen[0], "seeds", "collapsed", "mean", f"{100 * verdict.confidence:g}% interval"]
+    names = ["r", "alpha", "rate", "seeds", "collapsed", "mean", f"{100 * verdict.confidence:g}% interval"]
     names += ["kept"] if any(rank.kept is not None for rank in verdict.per_rank) else []
-    rows = [_figures(rank, confirmed, places, chosen[1], wide=True) for rank in verdict.per_rank]
+    rows = [_figures(rank, confirmed, places, wide=True) for rank in verdict.per_rank]
     if (width := _room(names, rows)) < NARROWEST_BAR:
-        rows = [_figures(rank, confirmed, places, chosen[1], wide=False) for rank in verdict.per_rank]
+        rows = [_figures(rank, confirmed, places, wide=False) for rank in verdict.per_rank]
         width = _room(names, rows)
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in names:
-        left = name.endswith("interval") or name in ("modules", "scaling")
-        table.add_column(name, justify="left" if left else "right", no_wrap=True)
+        table.add_column(name, justify="left" if name.endswith("interval") else "right", no_wrap=True)
     table.add_column("", no_wrap=True)
     for rank, row in zip(verdict.per_rank, rows, strict=True):
         bar = interval_bar(rank, low=min(ends), high=max(ends), width=min(BAR_WIDTH, width)) if ends else ""
-        table.add_row(*map(Text, row), bar + (MARK if rank.r == verdict.r else ""))
+        table.add_row(*row, bar + (MARK if rank.r == verdict.r else ""))
     return table
 
 
-def _chosen(
-    confirmed: Confirmed, parameters: Mapping[tuple[int, str], int]
-) -> tuple[list[str], dict[int, tuple[str, ...]]]:
-    """Columns for what was searched besides alpha and rate, with each frozen rank's cells; none where nothing was."""
-    frozen = confirmed.confirmation.frozen
-    names = [] if all(c.use_rslora is None for c in frozen) else ["scaling"]
-    cells: dict[int, tuple[str, ...]] = {c.r: ("rsLoRA" if c.use_rslora else "plain",) if names else () for c in frozen}
-    if any(c.target_modules is not None for c in frozen):
-        names += ["modules", "parameters"]
-        for c in frozen:
-            cost = parameters.get((c.r, c.target_modules or ""))
-            cells[c.r] += (printable(c.target_modules or ""), "" if cost is None else f"{cost:,}")
-    return names, cells
+def _choices(confirmed: Confirmed, parameters: Mapping[tuple[int, str], int]) -> Iterator[Table]:
+    """What was searched besides alpha and rate, of each frozen rank, and what its adapter costs; where anything was."""
+    frozen = [c for c in confirmed.confirmation.frozen if c.point]
+    if not frozen:
+        return
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("r", justify="right", no_wrap=True)
+    table.add_column("with")
+    table.add_column("adapter parameters", justify="right", no_wrap=True)
+    for c in frozen:
+        cost = parameters.get((c.r, c.target_modules or ""))
+        table.add_row(str(c.r), Text(printable(c.words[2:])), "" if cost is None else f"{cost:,}")
+    yield table
 
 
-def _figures(
-    rank: RankSummary, confirmed: Confirmed, places: int, chosen: Mapping[int, tuple[str, ...]], *, wide: bool
-) -> list[str]:
+def _figures(rank: RankSummary, confirmed: Confirmed, places: int, *, wide: bool) -> list[str]:
     """A rank's cells, but for its bar."""
-    frozen = {c.r: (f"{c.alpha:g}", f"{c.learning_rate:g}", *chosen[c.r]) for c in confirmed.confirmation.frozen}
-    empty = ("",) * max(map(len, frozen.values()), default=2)
-    row = [str(rank.r), *frozen.get(rank.r, empty), str(rank.n_seeds), str(rank.collapsed)]
+    frozen = {c.r: (f"{c.alpha:g}", f"{c.learning_rate:g}") for c in confirmed.confirmation.frozen}
+    row = [str(rank.r), *frozen.get(rank.r, ("", "")), str(rank.n_seeds), str(rank.collapsed)]
     row.append("" if rank.mean is None else f"{rank.mean:.{places}f}")
     if rank.lower is None or rank.upper is None:
         row.append("")
