@@ -89,7 +89,7 @@ def searched(tmp_path):
     study = optuna.create_study(study_name=reference_name("tiny"), storage=url, direction="maximize")
     config = load_study("tiny")
     study.set_user_attr("config", without_adapters(config).model_dump(mode="json"))
-    rates = {"learning_rate": FloatDistribution(1e-12, 1e3, log=True)}
+    rates = {"learning_rate": FloatDistribution(1e-12, 1.0, log=True)}
     for rate, value in ((1e-4, 0.5), (3e-4, 0.7), (1e-4, 0.6), (3e-4, 0.1)):
         trial = optuna.trial.create_trial(params={"learning_rate": rate}, distributions=rates, value=value)
         if value < 0.2:
@@ -161,6 +161,15 @@ def test_the_objective_stays_and_what_cannot_be_done_is_refused(monkeypatch):
 def test_a_study_that_somebody_writes_has_adapters():
     with pytest.raises(StudyFileError, match="there are no ranks: `sweep reference` sets it"):
         load_study("tiny", ["model.policy=whole"])
+
+
+@pytest.mark.parametrize("rate", ["nan", "inf", "0", "-1"])
+def test_what_is_no_rate_is_refused_in_one_line(rate, tmp_path):
+    refused = sweep("reference", "tiny", "--learning-rate", rate, cwd=tmp_path)
+    assert (refused.returncode, refused.stderr) == (
+        2,
+        f"sweep: --learning-rate {float(rate):g}; allowed: 1e-12 to 1\n",
+    )
 
 
 @pytest.mark.long

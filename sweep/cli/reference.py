@@ -15,9 +15,7 @@ def reference(
     storage: StorageOption = DEFAULT_STORAGE,
     learning_rates: Annotated[
         list[float],
-        typer.Option(
-            "--learning-rate", min=1e-12, help="A rate to train at, one or more. Default: a tenth of the study's."
-        ),
+        typer.Option("--learning-rate", help="A rate to train at, one or more. Default: a tenth of the study's."),
     ] = [],  # noqa: B006 - typer reads the default, nothing changes it
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Seeds per rate.")] = 3,
     overrides: SetOption = [],  # noqa: B006 - typer reads the default, nothing changes it

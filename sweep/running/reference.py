@@ -18,7 +18,7 @@ from objectives.settings.dpo import DpoSettings
 from objectives.settings.learner import TrlSettings
 from objectives.trial.messages import TrialSpec
 from sweep.confirmation.naming import first_seed
-from sweep.errors import StudyFileError, TrialsFailedError
+from sweep.errors import StudyFileError, TrialsFailedError, UsageError
 from sweep.live_display.display import make_progress
 from sweep.running.open_study import open_to_run
 from sweep.running.recipe import check, settle
@@ -31,7 +31,7 @@ from sweep.storage.summary import summarize
 from sweep.study.file import StudyFile
 from sweep.text import size
 
-RATES = FloatDistribution(1e-12, 1e3, log=True)
+RATES = FloatDistribution(1e-12, 1.0, log=True)
 """Any learning rate: each is queued as it was asked for, and later runs may ask for others."""
 SLOWER = 10.0
 """How far below an adapter's rates those of full fine-tuning are looked for: the factor that Schulman and others (LoRA
@@ -84,9 +84,12 @@ def run_reference(
         What it has come to, and with how many decimals rewards are told apart.
 
     Raises:
+        UsageError: where a rate is none.
         StudyFileError: where the study cannot be trained without an adapter, or not here.
         TrialsFailedError: where no trial gets through, or a fault stops the study.
     """
+    if outside := [rate for rate in rates if not RATES.low <= rate <= RATES.high]:
+        raise UsageError(f"--learning-rate {outside[0]:g}; allowed: {RATES.low:g} to {RATES.high:g}")
     check(config)
     opened = open_storage(storage, create=False, curves=False)
     searched = open_study(opened, config.study.name)
