@@ -103,8 +103,8 @@ def load_results(storage: str, study: str | None = None) -> Results:
         StorageError: where the storage or the study does not exist.
     """
     opened = open_storage(storage, create=False)
-    names = [stored.study_name for stored in opened.get_all_studies() if attributes.CONFIG in stored.user_attrs]
-    searches = [name for name in names if not (is_confirmation(name, names) or is_reference(name, names))]
+    made = {s.study_name: s.user_attrs for s in opened.get_all_studies() if attributes.CONFIG in s.user_attrs}
+    searches = [name for name, own in made.items() if not (is_confirmation(name, made) or is_reference(own))]
     if study is not None:
         if study not in searches:
             open_study(opened, study)

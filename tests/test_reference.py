@@ -1,12 +1,12 @@
 """Full fine-tuning as a line to compare ranks with: the policy without an adapter, and what is told of it."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import optuna
 import pytest
 import torch
-from optuna.distributions import FloatDistribution
+from optuna.trial import TrialState
 
 from objectives.engines.adapter_files import AdapterFolder
 from objectives.engines.protocol import Sampling
@@ -14,12 +14,14 @@ from objectives.engines.transformers import LiveEngine
 from objectives.errors import PolicyError
 from objectives.lora import LoraSpec
 from objectives.policies.whole import WholePolicy
+from objectives.trial.messages import HeldOutScore
 from sweep.confirmation.naming import family
 from sweep.errors import StudyFileError
 from sweep.plots.by_rank import by_rank_figure, by_rank_info
 from sweep.results import load_results
 from sweep.running import reference as running
-from sweep.running.reference import ReferenceSchedule, without_adapters
+from sweep.running.reference import RATES, ReferenceSchedule, without_adapters
+from sweep.storage.attributes import COLLAPSED, DROPPED, SCORES, SEED
 from sweep.storage.reference import read_reference, reference_name
 from sweep.storage.summary import summarize
 from sweep.study.reading import load_study
@@ -89,12 +91,15 @@ def searched(tmp_path):
     study = optuna.create_study(study_name=reference_name("tiny"), storage=url, direction="maximize")
     config = load_study("tiny")
     study.set_user_attr("config", without_adapters(config).model_dump(mode="json"))
-    rates = {"learning_rate": FloatDistribution(1e-12, 1.0, log=True)}
     for rate, value in ((1e-4, 0.5), (3e-4, 0.7), (1e-4, 0.6), (3e-4, 0.1)):
-        trial = optuna.trial.create_trial(params={"learning_rate": rate}, distributions=rates, value=value)
-        if value < 0.2:
-            trial.set_user_attr("collapsed", True)
-        study.add_trial(trial)
+        study.enqueue_trial({"learning_rate": rate}, user_attrs={SEED: 0})
+        trial = study.ask({"learning_rate": RATES})
+        score = HeldOutScore(step=6, sampled=value, greedy=None, prompts=64)
+        trial.set_user_attr(SCORES, [asdict(score)])
+        trial.set_user_attr(COLLAPSED, value < 0.2)
+        # As a collapse is told: its value is then the last reward of a step.
+        trial.report(0.0 if value < 0.2 else value, 6)
+        study.tell(trial, **({"state": TrialState.PRUNED} if value < 0.2 else {"values": value}))
     return search, url
 
 
@@ -141,11 +146,15 @@ def test_the_objective_stays_and_what_cannot_be_done_is_refused(monkeypatch):
     packed = load_study("tiny", ["learner.name=packed", "learner.loss_type=dr_grpo", "learner.temperature=0.7"])
     whole = without_adapters(packed)
     assert (whole.learner.name, whole.learner.loss_type, whole.learner.temperature) == ("trl", "dr_grpo", 0.7)
-    assert (whole.model.policy, whole.model.engine) == ("whole", "transformers")
+    assert (whole.model.policy, whole.model.engine, whole.model.dtype) == ("whole", "transformers", "float32")
+    # What is said of adapters, search and verdict may change: a study that is extended keeps its reference.
+    longer = load_study("tiny", ["learner.name=packed", "space.r=[1,2,4]", "verdict.seeds=5", "run.workers=2"])
+    kept = load_study("tiny", ["learner.name=packed"])
+    assert without_adapters(longer) == without_adapters(kept)
+    assert without_adapters(longer).run.workers == 1
     refused = {
         "learner.beta=0.1": "learner.beta=0.1 needs the base policy",
-        "model.load_in_4bit=true": "in 4 bits would round",
-        "model.dtype=bfloat16": "in bfloat16 would round",
+        "model.load_in_4bit=true": "of a base in 4 bits",
         "learner.algorithm=rloo": "needs name = 'packed'",
     }
     for override, told in refused.items():
@@ -161,6 +170,38 @@ def test_the_objective_stays_and_what_cannot_be_done_is_refused(monkeypatch):
 def test_a_study_that_somebody_writes_has_adapters():
     with pytest.raises(StudyFileError, match="there are no ranks: `sweep reference` sets it"):
         load_study("tiny", ["model.policy=whole"])
+
+
+def test_a_trial_that_failed_is_tried_again_and_one_that_was_dropped_is_not():
+    study = optuna.create_study()
+    first = ReferenceSchedule([1e-4], seeds=range(3))
+    first.queue(study)
+    for dropped in (False, True):
+        trial = study.ask({"learning_rate": RATES})
+        if dropped:
+            trial.set_user_attr(DROPPED, True)
+        study.tell(trial, state=TrialState.FAIL)
+    again = ReferenceSchedule([1e-4], seeds=range(3))
+    again.queue(study)
+    waiting = [t.user_attrs[SEED] for t in study.trials if t.state == TrialState.WAITING]
+    assert (waiting, again.trials) == ([2, 0], 4)
+
+
+def test_a_study_that_is_only_called_so_is_a_study(tmp_path):
+    stored_study(tmp_path)
+    stored_study(tmp_path, more=["study.name=tiny.reference"])
+    url = f"sqlite:///{tmp_path}/rank-sweep.db"
+    search = optuna.load_study(study_name="tiny", storage=url)
+    assert read_reference(search) is None
+    assert set(load_results(url).trials.study) == {"tiny", "tiny.reference"}
+
+
+@pytest.mark.parametrize("command", [["show"], ["report"], ["trials"], ["export", "-o", "x"], ["add", "r=4"]])
+def test_the_reference_itself_is_not_taken_for_a_study_of_ranks(command, searched, tmp_path):
+    name, *rest = command
+    done = sweep(name, "tiny.reference", *rest, "--storage", searched[1], cwd=tmp_path)
+    assert done.returncode == 4, done.stdout + done.stderr
+    assert "holds full fine-tuning beside 'tiny': name that one" in done.stderr
 
 
 @pytest.mark.parametrize("rate", ["nan", "inf", "0", "-1"])

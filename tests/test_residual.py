@@ -1,6 +1,8 @@
 """PiSSA and OLoRA: what they take out of the base is served back, and put back."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -23,8 +25,10 @@ from objectives.trial.messages import TrialSpec
 from objectives.trial.resources import Loaded
 from sweep.answer.paste import paste_calls
 from sweep.errors import StudyFileError
+from sweep.planning.memory import plan_memory
 from sweep.preflight.checks import check_study
 from sweep.study.reading import load_study
+from tests.support.command import SMALL, sweep
 from tests.support.feed import Feed
 
 PROMPT = torch.tensor([[3, 4, 5, 6, 7]])
@@ -148,6 +152,9 @@ def test_ranks_reach_half_the_wall_and_the_rest_is_refused():
         "learner.beta=0.1": "the reference policy is",
         "model.policy=unsloth": "Unsloth may share",
         "model.load_in_4bit=true": "round anew",
+        "model.dtype=bfloat16": "round anew",
+        "model.dtype=auto": "round anew",
+        "model.lora_dropout=0.1": "would drop what was taken out",
     }
     for override, told in refused.items():
         with pytest.raises((StudyFileError, ValidationError), match=told.replace(".", r"\.")):
@@ -168,3 +175,31 @@ def test_what_is_pasted_begins_as_the_trials_did_and_has_room_to_serve_it():
     assert "max_lora_rank=32," in pasted and "fast_inference=False," in pasted
     assert config.ceiling_for(16) == 32
     assert "init_lora_weights" not in paste_calls(load_study("tiny"), r=16, alpha=32)
+
+
+def test_the_plan_counts_the_copies_that_are_put_back():
+    plain = plan_memory(load_study("tiny", THEIRS), None).footprint
+    changed = plan_memory(load_study("tiny", [*THEIRS, "model.init_lora_weights=pissa"]), None).footprint
+    linears = [m for m in PeftPolicy(load_study("tiny").model).base.modules() if isinstance(m, torch.nn.Linear)]
+    copied = sum(4 * m.weight.numel() for m in linears if m.out_features != 72)  # not the logits
+    assert changed.trainer - plain.trainer == copied > 0
+
+
+@pytest.mark.long
+def test_what_is_exported_and_what_its_script_trains_lie_on_the_base_as_it_was(tmp_path):
+    done = sweep(
+        "run", "tiny", "--trials", 1, *SMALL, "--set", "space.r=[4]", "--set", "search.points_per_rank=1",
+        "--set", "study.keep_adapters=true", "--set", "learner.name=trl", "--set", "model.policy=peft",
+        "--set", "model.init_lora_weights=pissa", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert sweep("export", "tiny", "--trial", 0, "-o", "out", cwd=tmp_path).returncode == 0
+    out = tmp_path / "out"
+    assert "begun by pissa, so that the adapter here is one of rank 8" in (out / "README.md").read_text()
+    script = [sys.executable, "train.py", "--steps", "1"]
+    trained = subprocess.run(script, cwd=out, capture_output=True, text=True, check=False, timeout=300)
+    assert trained.returncode == 0, trained.stdout + trained.stderr
+    for folder in (out, out / "trained"):
+        config = json.loads((folder / "adapter_config.json").read_text())
+        assert (config["r"], config["init_lora_weights"]) == (8, True)
+        assert config["lora_alpha"] in (32, 64, 128)

@@ -72,7 +72,7 @@ class Footprint:
     sequence_cache: int
     """Keys and values of one sequence of full length."""
     trainer: int
-    """The adapters in training, their gradients and moments."""
+    """The adapters in training, their gradients and moments; on a CPU, what of the base they have to put back."""
     training_activations: int
     """Or what ranking held-out pairs takes, where that is more."""
 
@@ -144,6 +144,8 @@ def footprint(shape: ModelShape, workload: Workload, *, engine: EngineKind, max_
         ).bytes
     # A slot of a pack is padded to the ceiling, whatever rank trains in it.
     trainer, training_activations = _training(shape, workload, r=max_lora_rank if workload.packed else r)
+    if model.changes_base and not workload.on_gpu:
+        trainer += 4 * shape.linear_parameters  # the copies that it puts back, which lie on the host
     if engine == "none":
         scoring = pair_scoring_bytes(
             shape,

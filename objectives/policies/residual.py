@@ -22,7 +22,7 @@ from objectives.policies.protocol import peft_factors
 
 
 class BaseWeights:
-    """Copies of the weights that an initialisation changes: OLoRA does so in place."""
+    """Copies, on the host, of the weights that an initialisation changes: OLoRA does so in place."""
 
     def __init__(self, base: Any, target_modules: Sequence[str]) -> None:
         """Copies them.
@@ -33,7 +33,7 @@ class BaseWeights:
         """
         targets = set(target_modules)
         self._copies = {
-            name: module.weight.detach().clone()
+            name: module.weight.detach().to("cpu", copy=True)
             for name, module in base.named_modules()
             if name.rpartition(".")[2] in targets
         }
@@ -41,7 +41,8 @@ class BaseWeights:
     def put_back(self, base: Any) -> None:
         """Gives a base without adapters its own weights again, to the bit."""
         for name, weight in self._copies.items():
-            base.get_submodule(name).weight.data = weight
+            parameter = base.get_submodule(name).weight
+            parameter.data = weight.to(parameter.device)
 
 
 class ServedResidual:

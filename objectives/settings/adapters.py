@@ -77,5 +77,13 @@ def check_initialisation(model: ModelSettings, learner: LearnerSettings) -> None
         )
     if model.policy != "peft":
         raise ValueError(f"{given}, which Unsloth may share with its engine; allowed with it: model.policy = 'peft'")
-    if model.load_in_4bit:
-        raise ValueError(f"{given}, which 4 bits would round anew; allowed with it: model.load_in_4bit = false")
+    if model.load_in_4bit or model.dtype != "float32":
+        raise ValueError(
+            f"{given}, which fewer than 32 bits would round anew, to another policy than the engine's; allowed with "
+            "it: model.dtype = 'float32', model.load_in_4bit = false"
+        )
+    if model.lora_dropout:
+        raise ValueError(
+            f"{given}, and model.lora_dropout={model.lora_dropout:g} would drop what was taken out of it; allowed with "
+            "it: model.lora_dropout = 0"
+        )

@@ -55,9 +55,9 @@ class ModelSettings(Section):
     out none. With it, packed trials run a prompt once for each of its completions."""
 
     init_lora_weights: Initialisation = True
-    """What an adapter begins with: B at zero (true), or the base's own largest directions, taken out of the base
-    (`pissa`, `olora`). Those are served as adapters of twice the rank, so that r is at most half of `max_lora_rank`;
-    with `policy = "peft"` and the TRL learner."""
+    """What an adapter begins with: B at zero (true), or directions that are taken out of the base: its largest singular
+    ones (`pissa`) or the first of a QR decomposition (`olora`). Those are served as adapters of twice the rank, so that
+    r is at most half of `max_lora_rank`; with `policy = "peft"`, `dtype = "float32"` and the TRL learner."""
 
     bias: NoBias = "none"
     """Biases that are trained: none. vLLM serves adapters without them only."""

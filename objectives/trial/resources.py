@@ -77,7 +77,8 @@ def load(settings: WorkerSettings, *, max_loras: int = 1) -> Loaded:
     with hub_offline(local), stages.during(f"loading the model {model.name}"):
         policy = _load_policy(settings, on_gpu=on_gpu, max_loras=max_loras)
     with stages.during(f"preparing the task {settings.task.name}"):
-        check_targets(policy.base, model.target_modules)
+        if model.policy != "whole":
+            check_targets(policy.base, model.target_modules)
         # Before the task is made: the template decides how long a prompt is, and so which rows fit.
         use_template(policy.tokenizer, own_template(settings.task, folders), settings.task.chat_template_kwargs)
         task = _fitting_task(settings, policy)

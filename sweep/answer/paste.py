@@ -87,7 +87,7 @@ def _initialisation(model: ModelSettings) -> str:
         return ""
     return f"""
     init_lora_weights={json.dumps(model.init_lora_weights)},  # it changes the base, which an engine of Unsloth's shares
-    # vLLM serves what is saved with path_initial_model_for_weight_conversion of PEFT: an adapter of rank 2 r."""
+    # To be served, save it with path_initial_model_for_weight_conversion, of PEFT: an adapter of rank 2 r."""
 
 
 def _objective(learner: LearnerSettings) -> str:

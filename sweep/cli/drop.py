@@ -26,4 +26,4 @@ def drop(
     """
     from sweep.storage.requests import drop_trial
 
-    typer.echo(drop_trial(chosen_study(open_stored(study, storage), confirm=confirm), trial))
+    typer.echo(drop_trial(chosen_study(open_stored(study, storage, of_adapters=False), confirm=confirm), trial))

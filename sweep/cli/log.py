@@ -31,7 +31,7 @@ def log(
     from sweep.storage.database import log_folder
     from sweep.text import printable
 
-    stored = chosen_study(open_stored(study, storage), confirm=confirm)
+    stored = chosen_study(open_stored(study, storage, of_adapters=False), confirm=confirm)
     found = _trial(stored, trial)
     path = in_log_folder(found.user_attrs.get(LOG, ""), log_folder(storage, stored.study_name))
     if not path.is_file():

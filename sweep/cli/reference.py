@@ -22,9 +22,11 @@ def reference(
 ) -> None:
     """Train all weights for the same budget, as a line to compare ranks with.
 
-    For models that are small enough: in float32, by TRL, one trial after another, sampled by Transformers' `generate`.
+    For models that are small enough: in float32, by TRL, one trial after another, sampled by Transformers' `generate`,
+    whatever the study has; without a reference policy (learner.beta = 0) and without 4 bits.
     It takes a study whose search has been begun. What comes of it is stored as STUDY.reference, shown by `sweep show`
-    and drawn into the report. It has no part in the verdict, which is about ranks.
+    and drawn into the report. It has no part in the verdict, which is about ranks. `sweep log STUDY.reference 0` shows
+    a trial's log, `sweep drop STUDY.reference 0` ends one.
 
     Full fine-tuning wants lower rates than an adapter, so it looks at a tenth of the study's. Where the best one is the
     lowest or the highest, give others with `--learning-rate`: what is stored stays, and is compared with them.
@@ -45,6 +47,6 @@ def reference(
     for rate in found.rates:
         collapsed = f", {rate.collapsed} collapsed" if rate.collapsed else ""
         console.print(
-            f"  {rate.learning_rate:g}: {rate.mean:.{decimals}f} ({len(rate.values)} seeds{collapsed})", markup=False
+            f"  {rate.learning_rate:g}: {rate.mean:.{decimals}f} (n={len(rate.values)}{collapsed})", markup=False
         )
     console.print(found.sentence(decimals), markup=False)

@@ -20,7 +20,8 @@ def show(study: StoredStudyArgument, storage: StorageOption = DEFAULT_STORAGE, a
     values, collapsed, ended_early, tuned, and from confirmation lower, upper) and verdict (outcome, r, alpha,
     learning_rate, confidence, keep, tolerance, base, reason, ..., and where they were searched target_modules and
     use_rslora; null before confirmation), and earlier (verdicts from before `sweep extend`, by name) and longer
-    (verdicts of `sweep confirm --steps`, by steps). A trial that the pruner ended has no value: it would be one of a
+    (verdicts of `sweep confirm --steps`, by steps); after `sweep reference` also reference (learning_rate, values,
+    collapsed, by rate). A trial that the pruner ended has no value: it would be one of a
     shorter budget.
 
     Examples: `sweep show tiny`, `sweep show tiny --json > tiny.json`

@@ -126,7 +126,15 @@ def _adapter_details(draft: Draft, adapter: Call | None) -> None:
     dropout = draft.known(adapter, "lora_dropout")
     if dropout:
         draft.put_if_known("model", "lora_dropout", dropout, f"get_peft_model(lora_dropout={dropout})")
+    beginning = None if adapter is None else adapter.get("init_lora_weights")
+    if beginning in ("pissa", "olora"):
+        draft.unsaid.append(
+            f"get_peft_model(init_lora_weights={beginning!r}): model.init_lora_weights takes it, in float32, with "
+            "model.policy = 'peft' and learner.name = 'trl'"
+        )
     for argument in ("use_dora", "init_lora_weights", "modules_to_save", "loftq_config"):
+        if argument == "init_lora_weights" and beginning in (True, "pissa", "olora"):
+            continue
         if adapter is not None and adapter.get(argument):
             draft.unsaid.append(f"get_peft_model({argument}=...): vLLM serves plain adapters")
     if adapter is not None and adapter.get("bias", "none") != "none":

@@ -16,22 +16,26 @@ from objectives.memory.exact import base_weight_bytes
 from objectives.memory.shape import make_shape, read_config
 from objectives.settings.dpo import DpoSettings
 from objectives.settings.learner import TrlSettings
+from objectives.settings.sections import ModelSettings
 from objectives.trial.messages import TrialSpec
-from sweep.confirmation.naming import first_seed
+from sweep.confirmation.naming import FIRST_SEED
 from sweep.errors import StudyFileError, TrialsFailedError, UsageError
 from sweep.live_display.display import make_progress
 from sweep.running.open_study import open_to_run
 from sweep.running.recipe import check, settle
 from sweep.running.where import worker_device
 from sweep.search.schedule import waiting_trials
-from sweep.storage.attributes import REDONE, SEED
+from sweep.storage.attributes import DROPPED, REDONE, SEED
 from sweep.storage.database import match_study, open_storage, open_study
 from sweep.storage.reference import Reference, read_reference, reference_name
+from sweep.storage.schema import as_declared
 from sweep.storage.summary import summarize
-from sweep.study.file import StudyFile
+from sweep.study.file import SearchSection, SpaceSection, StudyFile
+from sweep.study.verdict_section import VerdictSection
 from sweep.text import size
 
-RATES = FloatDistribution(1e-12, 1.0, log=True)
+SLOWEST, FASTEST = 1e-12, 1.0
+RATES = FloatDistribution(SLOWEST, FASTEST, log=True)
 """Any learning rate: each is queued as it was asked for, and later runs may ask for others."""
 SLOWER = 10.0
 """How far below an adapter's rates those of full fine-tuning are looked for: the factor that Schulman and others (LoRA
@@ -53,11 +57,16 @@ class ReferenceSchedule:
     def queue(self, study: optuna.Study) -> None:
         """See `TrialSchedule.queue`."""
         stored = [trial for trial in study.get_trials(deepcopy=False) if REDONE not in trial.user_attrs]
-        held = {(trial.system_attrs["fixed_params"]["learning_rate"], trial.user_attrs[SEED]) for trial in stored}
-        self.trials = len(held | set(self._cells))
-        for rate, seed in self._cells:
-            if (rate, seed) not in held:
-                study.enqueue_trial({"learning_rate": rate}, user_attrs={SEED: seed})
+        held = {
+            (trial.system_attrs["fixed_params"]["learning_rate"], trial.user_attrs[SEED])
+            for trial in stored
+            # What failed before this run is tried again, once a run.
+            if trial.state.name != "FAIL" or DROPPED in trial.user_attrs
+        }
+        queued = [cell for cell in self._cells if cell not in held]
+        self.trials = len(stored) + len(queued)
+        for rate, seed in queued:
+            study.enqueue_trial({"learning_rate": rate}, user_attrs={SEED: seed})
 
     def next_trial(self, study: optuna.Study) -> optuna.Trial | None:
         """See `TrialSchedule.next_trial`."""
@@ -77,7 +86,7 @@ def run_reference(
         config: The study, as it was read.
         storage: Where its search is stored, a SQLAlchemy URL.
         rates: Learning rates; none for a tenth of the study's.
-        seeds: A rate: the first ones of the study's confirmation.
+        seeds: A rate: the first ones of the study's first confirmation.
         console: Where progress is shown.
 
     Returns:
@@ -93,11 +102,11 @@ def run_reference(
     check(config)
     opened = open_storage(storage, create=False, curves=False)
     searched = open_study(opened, config.study.name)
-    config = settle(config, searched)
+    config = settle(as_declared(searched, config), searched)
     match_study(searched, config)
     whole = without_adapters(config)
     asked = sorted(set(rates)) or [float(f"{rate / SLOWER:.3g}") for rate in config.space.learning_rate]
-    first = first_seed(searched)
+    first = config.study.seed + FIRST_SEED
     with open_to_run(whole, opened, name=reference_name(config.study.name)) as run:
         schedule = ReferenceSchedule(asked, seeds=range(first, first + seeds))
         run.supervise(schedule, progress=make_progress(console))
@@ -110,6 +119,8 @@ def run_reference(
 def without_adapters(config: StudyFile) -> StudyFile:
     """The study with all weights trained, by TRL, under the objective that its adapters had.
 
+    What it says of adapters, search and verdict is left out: a study that is extended keeps its reference.
+
     Raises:
         StudyFileError: where it cannot be.
     """
@@ -118,13 +129,12 @@ def without_adapters(config: StudyFile) -> StudyFile:
     if config.learner.beta > 0:
         raise StudyFileError(
             f"learner.beta={config.learner.beta:g} needs the base policy beside the trained one, which full "
-            "fine-tuning overwrites; allowed with sweep reference: learner.beta = 0"
+            "fine-tuning overwrites: only a study that was begun with learner.beta = 0 can have a reference"
         )
-    if config.model.load_in_4bit or config.model.number_format != "float32":
-        told = "4 bits" if config.model.load_in_4bit else config.model.number_format
+    if config.model.load_in_4bit:
         raise StudyFileError(
-            f"model.dtype: full fine-tuning in {told} would round its updates away; allowed with sweep reference: "
-            "model.dtype = 'float32', model.load_in_4bit = false"
+            "model.load_in_4bit: there is no full fine-tuning of a base in 4 bits: only a study that was begun with "
+            "model.load_in_4bit = false can have a reference"
         )
     _check_memory(config)
     given = {key: value for key, value in config.learner.model_dump().items() if key in TrlSettings.model_fields}
@@ -132,10 +142,19 @@ def without_adapters(config: StudyFile) -> StudyFile:
         learner = TrlSettings.model_validate(given | {"name": "trl", "importance_sampling_correction": "none"})
     except ValidationError as error:
         raise StudyFileError(f"sweep reference trains by TRL: {error.errors()[0]['msg']}") from error
-    model = config.model.model_copy(
-        update={"policy": "whole", "engine": "transformers", "init_lora_weights": True, "lora_dropout": 0.0}
+    kept = ("name", "adapter", "device", "max_seq_length", "gpu_memory_utilization", "gradient_checkpointing")
+    model = {key: getattr(config.model, key) for key in kept}
+    return config.model_copy(
+        update={
+            # In 16 bits, updates of a step's size would be rounded away.
+            "model": ModelSettings(**model, policy="whole", engine="transformers", dtype="float32", max_lora_rank=1),
+            "learner": learner,
+            "space": SpaceSection(r=(1,), alpha=(1,), learning_rate=(SLOWEST,)),
+            "search": SearchSection(points_per_rank=1, collapse_patience=config.search.collapse_patience),
+            "verdict": VerdictSection(),
+            "run": config.run.model_copy(update={"workers": 1, "ray": None}),
+        }
     )
-    return config.model_copy(update={"model": model, "learner": learner})
 
 
 def _check_memory(config: StudyFile) -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sweep.storage.attributes import COLLAPSED
+from sweep.storage.attributes import COLLAPSED, CONFIG, last_score
 from sweep.storage.optuna_internals import storage_of
 from sweep.storage.trials import wanted_trials
 
@@ -49,6 +48,7 @@ class Reference:
         best, n = self.best, len(self.rates)
         spread = f", sd {statistics.stdev(best.values):.{decimals}f}" if len(best.values) > 1 else ""
         seeds = f"{len(best.values)} seed" + ("s" if len(best.values) > 1 else "")
+        spread += f", {best.collapsed} collapsed" if best.collapsed else ""
         of = f", the best of {n} rates" if n > 1 else ""
         return f"full fine-tuning: {best.mean:.{decimals}f} at {best.learning_rate:g}{of} ({seeds}{spread})"
 
@@ -65,9 +65,10 @@ def reference_name(study: str) -> str:
     return study + SUFFIX
 
 
-def is_reference(name: str, names: Iterable[str]) -> bool:
-    """Whether a stored study is the reference of another one of these."""
-    return name.endswith(SUFFIX) and name.removesuffix(SUFFIX) in names
+def is_reference(attributes: dict[str, Any]) -> bool:
+    """Whether a stored study holds full fine-tuning, by its user attributes. Anybody may give a study such a name."""
+    model = attributes.get(CONFIG, {}).get("model", {})
+    return bool(model.get("policy") == "whole")
 
 
 def reference_study(search: optuna.Study) -> optuna.Study | None:
@@ -75,9 +76,10 @@ def reference_study(search: optuna.Study) -> optuna.Study | None:
     import optuna
 
     try:
-        return optuna.load_study(study_name=reference_name(search.study_name), storage=storage_of(search))
+        study = optuna.load_study(study_name=reference_name(search.study_name), storage=storage_of(search))
     except KeyError:
         return None
+    return study if is_reference(study.user_attrs) else None
 
 
 def read_reference(search: optuna.Study) -> Reference | None:
@@ -85,10 +87,10 @@ def read_reference(search: optuna.Study) -> Reference | None:
     study = reference_study(search)
     values, collapsed = defaultdict[float, list[float]](list), defaultdict[float, int](int)
     for trial in [] if study is None else wanted_trials(study, curves=False):
-        if trial.value is not None:
+        if (score := last_score(trial.user_attrs)) is not None:
             rate = trial.params["learning_rate"]
-            values[rate].append(trial.value)
-            collapsed[rate] += COLLAPSED in trial.user_attrs
+            values[rate].append(score.sampled)
+            collapsed[rate] += bool(trial.user_attrs.get(COLLAPSED))
     rates = tuple(
         Rate(learning_rate=rate, values=tuple(own), collapsed=collapsed[rate]) for rate, own in sorted(values.items())
     )
