@@ -5,11 +5,13 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from multiprocessing.process import BaseProcess
 
 import pytest
 
 from sweep.running.interrupts import HELD, Deferred, held_back
+from sweep.running.scratch import PREFIX
 from sweep.running.worker_process import WorkerProcess
 from sweep.study.reading import load_study
 
@@ -114,7 +116,8 @@ def test_a_signal_while_a_worker_is_started_leaves_none_behind(monkeypatch, tmp_
         os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(BaseProcess, "start", interrupted)
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with pytest.raises(KeyboardInterrupt):
         WorkerProcess(load_study("tiny").worker_settings(tmp_path), tmp_path / "worker.log")
     assert not multiprocessing.active_children()
+    assert not list(tmp_path.glob(f"{PREFIX}*"))
