@@ -61,7 +61,7 @@ class Results:
     | added | whether somebody chose it by hand, with `sweep add`: ranks are compared without it |
     | design | whether it belongs to the points that every rank gets |
     | held_out, held_out_greedy | mean reward on held-out prompts after its last step, sampled and greedy |
-    | held_out:NAME | mean of each reward function over the sampled completions |
+    | held_out:NAME | mean of each reward function over the sampled completions; of preference pairs, `margin` |
     | held_out_tokens, held_out_cut | their mean length; the share of them that were cut at the longest length |
     | gain | held_out less the base policy's, sampled with the same seed |
     | collapsed, reason | whether it collapsed; why it failed, was pruned or counts as collapsed |
@@ -182,9 +182,9 @@ def _trial_row(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
 
 def _measures(score: HeldOutScore) -> dict[str, float | None]:
     """What a score holds besides rewards as a whole; nothing in studies stored without."""
-    if score.completion_tokens is None:
-        return {}
     of_rewards = {f"held_out:{name}": value for name, value in score.rewards.items()}
+    if score.completion_tokens is None:
+        return of_rewards
     return {**of_rewards, "held_out_tokens": score.completion_tokens, "held_out_cut": score.cut}
 
 

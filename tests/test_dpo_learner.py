@@ -203,7 +203,9 @@ def test_a_pair_counts_by_what_it_gained_over_the_base_and_a_tie_counts_half(pol
             for pair in evaluator.pairs
         ]
         right = [gain > 0 for gain in gained]
-        assert evaluator.score(model, step=0).sampled == pytest.approx(sum(right) / 70)
+        score = evaluator.score(model, step=0)
+        assert score.sampled == pytest.approx(sum(right) / 70)
+        assert score.rewards == {"margin": pytest.approx(sum(gained) / 70, abs=1e-4)}
     finally:
         policy.release()
 
@@ -223,6 +225,7 @@ def test_likelihoods_that_are_no_numbers_are_a_collapse(policy, task):
             if "lora_B" in name:
                 torch.nn.init.constant_(weight, math.nan)
         ruined = evaluator.score(model, step=1)
+        assert ruined.rewards == {"margin": None}
         assert ruined.sampled == 0 and lost_on_held_out(ruined, evaluator.base_score(0))
     finally:
         policy.release()

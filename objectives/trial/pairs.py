@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -112,7 +113,7 @@ class PairEvaluator:
 
     A pair is ranked right where the chosen completion has gained more log-likelihood over the base policy than the
     rejected one: the sign of DPO's implicit reward margin (Rafailov et al., 2023, section 5.1). A tie counts half, so
-    the base policy's own score is one half.
+    the base policy's own score is one half. The mean margin, in nats and not yet multiplied by beta, is told beside it.
     """
 
     pairs: Sequence[Pair]
@@ -121,7 +122,7 @@ class PairEvaluator:
 
     def base_score(self, seed: int, known: HeldOutScore | None = None) -> HeldOutScore:
         """See `Evaluator.base_score`: nothing is sampled, so that it is the same for all seeds."""
-        return known or self._score(np.full(len(self.pairs), 0.5), spread=0.5, step=0)
+        return known or self._score(np.full(len(self.pairs), 0.5), spread=0.5, step=0, margin=0.0)
 
     def score(self, model: Any, *, step: int) -> HeldOutScore:
         """The share of pairs that a PEFT model ranks right.
@@ -141,11 +142,18 @@ class PairEvaluator:
             model.train(training)
         # A likelihood that is no number ranks nothing right: torch's sign of it is 0, that of a tie.
         right = torch.where(gained.isnan(), 0.0, (torch.sign(gained) + 1) / 2).numpy()
-        return self._score(right, spread=float(np.std(right)), step=step)
+        return self._score(right, spread=float(np.std(right)), step=step, margin=float(gained.mean()))
 
     @staticmethod
-    def _score(right: Any, *, spread: float, step: int) -> HeldOutScore:
-        return HeldOutScore(step=step, sampled=float(right.mean()), greedy=None, prompts=len(right), spread=spread)
+    def _score(right: Any, *, spread: float, step: int, margin: float) -> HeldOutScore:
+        return HeldOutScore(
+            step=step,
+            sampled=float(right.mean()),
+            greedy=None,
+            prompts=len(right),
+            spread=spread,
+            rewards={"margin": margin if math.isfinite(margin) else None},
+        )
 
 
 def _margins(model: Any, pairs: Sequence[Pair]) -> Tensor:
