@@ -213,6 +213,14 @@ def test_a_plan_has_what_an_adapter_of_each_set_costs(config, tmp_path):
     assert sweep("plan", "tiny", *overrides, "--full", cwd=tmp_path).returncode == 0
 
 
+def test_a_plan_of_a_pack_tables_what_a_slot_takes(tmp_path):
+    apart = load_study("tiny", [*SETTINGS, "space.r=[4, 64]", 'space.target_modules=["attention", "mlp"]'])
+    planned = plan_memory(settle(apart, None), None)
+    assert planned.trainer[-1].bytes == planned.pack.per_slot.trainer, "at r=64, the ceiling that slots are padded to"
+    costs = {each.name: each.parameters[64] for each in planned.target_sets}
+    assert planned.trainer[-1].parameters == costs["attention"] + costs["mlp"]
+
+
 def test_the_search_is_shown_set_by_set(searched, tmp_path):
     results = target_set_results(summarize(searched))
     assert [(each.name, each.n, each.best.r) for each in results] == [
