@@ -1,9 +1,11 @@
 """Target modules as a ladder: searched beside r, stored, shown with what they cost, frozen, confirmed and exported."""
 
+import itertools
 import json
 import sqlite3
 from collections import Counter, defaultdict
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
@@ -23,7 +25,7 @@ from sweep.search.design import design
 from sweep.search.schedule import missing_design, trial_spec
 from sweep.storage.attributes import FROZEN
 from sweep.storage.database import create_or_match_study, open_storage, open_study
-from sweep.storage.summary import summarize
+from sweep.storage.summary import summarize, summarize_ranks
 from sweep.study.reading import load_study
 from tests.support.command import SMALL, sweep
 from tests.support.scripted_worker import ScriptedWorker
@@ -136,6 +138,25 @@ def test_a_rank_that_lacks_points_with_a_set_is_not_tuned(config, supervise):
     short = config.model_copy(update={"search": config.search.model_copy(update={"trials": 17})})
     summary = summarize(supervise(short, ScriptedWorker(planted)))
     assert sorted(rank.tuned for rank in summary.ranks) == [False, True]
+    [lacking] = freeze(summary, short).untuned
+    assert lacking.n_points == 8
+    assert lacking.reason.startswith("not tuned: 2 of 3 search points with ")
+
+
+def test_points_with_one_set_do_not_stand_for_those_with_another(config, supervise):
+    """More points than the design has, all with two of the three sets."""
+    summary = summarize(supervise(config, ScriptedWorker(planted)))
+    like = summary.trials[0]
+    grid = itertools.product((16, 32), (1e-3, 2e-3, 4e-3), ("attention", "mlp"))
+    trials = tuple(trial for trial in summary.trials if trial.r == 16) + tuple(
+        replace(like, r=4, alpha=alpha, learning_rate=rate, target_modules=name) for alpha, rate, name in grid
+    )
+    ranks = summarize_ranks(trials, points_per_rank=3, sets=config.space.target_modules)
+    assert [rank.tuned for rank in ranks] == [False, True]
+    search = freeze(replace(summary, trials=trials), config)
+    assert [f.r for f in search.frozen] == [16]
+    found = [(rank.r, rank.n_points, rank.reason) for rank in search.untuned]
+    assert found == [(4, 12, "not tuned: 0 of 3 search points with all")]
 
 
 def test_a_study_that_searches_no_sets_is_stored_as_before(supervise, tmp_path):

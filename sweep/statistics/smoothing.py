@@ -111,7 +111,9 @@ class SmoothedSearch:
     sqrt(2) it is a first guess at the noise of a paired difference, for planning."""
 
 
-def freeze_configurations(points: Sequence[SearchPoint], ladder: Sequence[int], points_per_rank: int) -> SmoothedSearch:
+def freeze_configurations(
+    points: Sequence[SearchPoint], ladder: Sequence[int], points_per_rank: int, sets: Sequence[str] = ()
+) -> SmoothedSearch:
     """Pick one configuration per rank: the best smoothed estimate among those tried.
 
     Where sets of target modules or scalings were searched, a rank's best set and scaling are part of its configuration.
@@ -121,7 +123,8 @@ def freeze_configurations(points: Sequence[SearchPoint], ladder: Sequence[int], 
     Args:
         points: search trials that finished, collapsed ones included: they took part of the rank's budget.
         ladder: the ranks of the study; one without enough points is listed as untuned.
-        points_per_rank: distinct points that a rank needs to count as tuned.
+        points_per_rank: distinct points that a rank needs to count as tuned, with each set of target modules.
+        sets: those that were searched; none where they were not.
     """
     trials = defaultdict(list)
     for point in points:
@@ -133,7 +136,8 @@ def freeze_configurations(points: Sequence[SearchPoint], ladder: Sequence[int], 
     for r in sorted(set(ladder)):
         tried = [key for key in trials if key[0] == r]
         stable = [key for key in tried if not any(point.collapsed for point in trials[key])]
-        if reason := why_untuned(tried, stable, points_per_rank):
+        with_set = {name: sum(key[3] == name for key in tried) for name in sets}
+        if reason := why_untuned(tried, stable, points_per_rank, with_set):
             untuned.append(UntunedRank(r=r, n_points=len(tried), reason=reason))
             continue
         best = min(stable, key=lambda key: (-estimates[key], trials[key][0].plain_alpha * key[2], _order(key)))
