@@ -190,13 +190,7 @@ def summarize(study: optuna.Study, stored: Sequence[optuna.trial.FrozenTrial] | 
 def summarize_ranks(
     trials: tuple[TrialSummary, ...], *, points_per_rank: int, sets: Sequence[str]
 ) -> tuple[RankSummary, ...]:
-    """The ranks that have values, in ascending order, without what somebody chose by hand.
-
-    Args:
-        trials: Of a search.
-        points_per_rank: Points that the design gives each rank, with each set of target modules.
-        sets: Those that were searched; none where they were not.
-    """
+    """The ranks that have values, in ascending order, without what somebody chose by hand. See `why_untuned`."""
     ranks, trials = [], tuple(trial for trial in trials if not trial.added)
     for r in sorted({trial.r for trial in trials if trial.r is not None and trial.value is not None}):
         own = [trial for trial in trials if trial.r == r and trial.value is not None]
