@@ -60,3 +60,10 @@ def test_rslora_is_named(tmp_path):
 def test_two_scalings_are_not_thrown_together(tmp_path):
     study = stored_study(tmp_path, points=[], more=["space.use_rslora=[false, true]"])
     assert "two scalings" in best_rate_info(summarize(study)).sentence
+
+
+def test_sets_of_modules_are_not_thrown_together(tmp_path):
+    study = stored_study(tmp_path, points=[], more=['space.target_modules=["attention", "mlp"]'])
+    assert best_rate_info(summarize(study)).sentence == (
+        "How the best learning rate moves with rank is not known: trials are of 2 sets of target modules."
+    )

@@ -1,5 +1,7 @@
 """Full fine-tuning as a line to compare ranks with: the policy without an adapter, and what is told of it."""
 
+import csv
+import io
 import json
 from dataclasses import asdict, replace
 
@@ -128,6 +130,31 @@ def test_tables_plots_and_frames_hold_it(searched, tmp_path):
     assert family(search)[-1] == "tiny.reference"
     shown = sweep("show", "tiny", "--storage", url, cwd=tmp_path)
     assert "full fine-tuning: 0.55" in shown.stdout
+
+
+def test_its_trials_are_listed_by_a_mark_of_their_own(searched, tmp_path):
+    listed = sweep("trials", "tiny", cwd=tmp_path).stdout.splitlines()
+    assert [line.split()[0] for line in listed if " f" in line[:3]] == ["f0", "f1", "f2", "f3"]
+    assert "reference/" not in "".join(listed)
+    assert max(map(len, listed)) <= 80
+    without = sweep("trials", "tiny", "--phase", "search", cwd=tmp_path).stdout.splitlines()
+    head, own = (next(line for line in lines if "trial" in line) for lines in (listed, without))
+    assert head.index("state") == own.index("state"), "the mark takes no room from reasons"
+    only = json.loads(sweep("trials", "tiny", "--phase", "reference", "--json", cwd=tmp_path).stdout)
+    assert [(trial["phase"], trial["r"], trial["learning_rate"]) for trial in only] == [
+        ("reference", None, rate) for rate in (1e-4, 3e-4, 1e-4, 3e-4)
+    ]
+
+
+def test_whole_numbers_stay_whole_beside_trials_that_have_none(searched, tmp_path):
+    counted = ("r", "alpha", "seed", "steps", "tokens", "adapter_parameters")
+    told = json.loads(sweep("trials", "tiny", "--json", cwd=tmp_path).stdout)
+    assert [{name: type(trial[name]) for name in counted} for trial in told] == [
+        *[dict.fromkeys(counted, int)] * 5,
+        *[dict.fromkeys(counted, type(None))] * 4,
+    ]
+    rows = list(csv.DictReader(io.StringIO(sweep("trials", "tiny", "--csv", cwd=tmp_path).stdout)))
+    assert [row["r"] for row in rows] == ["1", "1", "16", "16", "16", "", "", "", ""]
 
 
 def test_what_is_held_is_not_run_again():

@@ -163,8 +163,16 @@ def test_ranks_reach_half_the_wall_and_the_rest_is_refused():
 
 def test_more_directions_than_a_module_has_are_refused(tiny):
     given = [*THEIRS, "model.init_lora_weights=olora", "model.max_lora_rank=256", "space.r=[1,128]", "space.alpha=[16]"]
-    with pytest.raises(StudyFileError, match="narrowest module has; allowed: up to 64"):
+    with pytest.raises(StudyFileError, match="narrowest target module has; allowed: up to 64"):
         check_study(load_study("tiny", given))
+
+
+def test_only_the_modules_that_get_an_adapter_bound_the_directions():
+    given = [*THEIRS, "model.init_lora_weights=olora", "model.max_lora_rank=256", "space.r=[1,128]", "space.alpha=[16]"]
+    for wide in ('model.target_modules=["q_proj", "o_proj"]', 'space.target_modules=["q_proj", "o_proj"]'):
+        check_study(load_study("tiny", [*given, wide]))
+    with pytest.raises(StudyFileError, match="allowed: up to 64"):
+        check_study(load_study("tiny", [*given, 'space.target_modules=["q_proj", "v_proj"]']))
 
 
 def test_what_is_pasted_begins_as_the_trials_did_and_has_room_to_serve_it():

@@ -10,7 +10,7 @@ import pytest
 from sweep.confirmation.outcome import freeze, store_frozen, stored_frozen
 from sweep.confirmation.schedule import ConfirmSchedule
 from sweep.search.schedule import trial_spec
-from sweep.statistics.smoothing import SearchPoint, smooth_scores
+from sweep.statistics.smoothing import SearchPoint, log2_axes, smooth_scores
 from sweep.storage.attributes import FROZEN
 from sweep.storage.database import create_or_match_study, open_storage
 from sweep.storage.summary import summarize
@@ -67,7 +67,11 @@ def test_rsLoRA_is_smoothed_as_the_plain_alpha_that_trains_the_same():
                 plain.append(SearchPoint(alpha=alpha * math.sqrt(r), **known))
                 rooted.append(SearchPoint(alpha=alpha, use_rslora=True, **known))
     np.testing.assert_allclose(smooth_scores(plain)[0], smooth_scores(rooted)[0], atol=1e-6)
-    assert not np.allclose(smooth_scores([*plain, *rooted])[0][:1], plain[0].score)
+    together = smooth_scores([*plain, *rooted])[0]
+    np.testing.assert_allclose(together[: len(plain)], together[len(plain) :], atol=1e-6)
+    # Taken at their word, the same alphas are other places.
+    unrooted = [dataclasses.replace(point, use_rslora=False) for point in rooted]
+    assert not np.allclose(smooth_scores(unrooted)[0], smooth_scores(plain)[0], atol=1e-4)
 
 
 def test_rsLoRA_trains_as_plain_scaling_with_alpha_times_the_root_of_r(tiny, unsloth_policy, vllm_engine, tmp_path):
@@ -77,6 +81,16 @@ def test_rsLoRA_trains_as_plain_scaling_with_alpha_times_the_root_of_r(tiny, uns
     make(slots=2).serve(feed)
     assert [m.grad_norm for m in feed.of(0)] == pytest.approx([m.grad_norm for m in feed.of(1)], rel=1e-4)
     assert feed.results[0].scores[0].sampled == pytest.approx(feed.results[1].scores[0].sampled, abs=0.02)
+
+
+@pytest.mark.parametrize("n", [2, 3, 4])
+def test_any_two_sets_lie_as_far_apart_as_two_neighbours_on_a_ladder_of_powers_of_four(n):
+    names = ["attention", "mlp", "all", "q_proj"][:n]
+    points = [SearchPoint(r=4, alpha=32, learning_rate=1e-3, score=0.5, target_modules=name) for name in names]
+    own, *others = log2_axes(points)
+    assert [float(np.linalg.norm(other - own)) for other in others] == pytest.approx([2.0] * (n - 1))
+    [low, high] = log2_axes([dataclasses.replace(points[0], r=r) for r in (4, 16)])
+    assert np.linalg.norm(high - low) == pytest.approx(2.0)
 
 
 def test_sets_of_modules_lie_apart_in_the_smoothing_and_a_single_one_changes_nothing():

@@ -1,9 +1,11 @@
 """Target modules as a ladder: searched beside r, stored, shown with what they cost, frozen, confirmed and exported."""
 
+import itertools
 import json
 import sqlite3
 from collections import Counter, defaultdict
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
@@ -16,6 +18,7 @@ from sweep.confirmation.outcome import freeze, store_frozen
 from sweep.confirmation.schedule import ConfirmSchedule
 from sweep.errors import StudyFileError
 from sweep.planning.memory import plan_memory
+from sweep.running import recipe
 from sweep.running.copy import copy_study
 from sweep.running.extend import extend_study
 from sweep.running.recipe import settle
@@ -23,7 +26,7 @@ from sweep.search.design import design
 from sweep.search.schedule import missing_design, trial_spec
 from sweep.storage.attributes import FROZEN
 from sweep.storage.database import create_or_match_study, open_storage, open_study
-from sweep.storage.summary import summarize
+from sweep.storage.summary import summarize, summarize_ranks
 from sweep.study.reading import load_study
 from tests.support.command import SMALL, sweep
 from tests.support.scripted_worker import ScriptedWorker
@@ -52,6 +55,10 @@ def searched(config, supervise):
     return supervise(config, ScriptedWorker(planted))
 
 
+def as_options(settings):
+    return [word for each in settings for word in ("--set", each)]
+
+
 def stored(tmp_path):
     return open_study(open_storage(f"sqlite:///{tmp_path}/rank-sweep.db", create=False), "tiny")
 
@@ -73,6 +80,11 @@ def test_every_rank_gets_the_same_points_with_every_set(config):
     ("overrides", "why"),
     [
         (["space.target_modules=[]"], "must hold one set or more"),
+        (
+            ['space.target_modules="all"'],
+            'must be a list of sets, as ["attention", "mlp", "all"] (given: ' + "'all')",
+        ),
+        (["space.target_modules=3"], "must be a list of sets"),
         (['space.target_modules=["q proj"]'], "'q proj' names no modules; allowed: attention, mlp, all"),
         (['space.target_modules=["all", "mlp+attention"]'], "'all' and 'mlp+attention' are the same modules"),
         (
@@ -136,6 +148,25 @@ def test_a_rank_that_lacks_points_with_a_set_is_not_tuned(config, supervise):
     short = config.model_copy(update={"search": config.search.model_copy(update={"trials": 17})})
     summary = summarize(supervise(short, ScriptedWorker(planted)))
     assert sorted(rank.tuned for rank in summary.ranks) == [False, True]
+    [lacking] = freeze(summary, short).untuned
+    assert lacking.n_points == 8
+    assert lacking.reason.startswith("not tuned: 2 of 3 search points with ")
+
+
+def test_points_with_one_set_do_not_stand_for_those_with_another(config, supervise):
+    """More points than the design has, all with two of the three sets."""
+    summary = summarize(supervise(config, ScriptedWorker(planted)))
+    like = summary.trials[0]
+    grid = itertools.product((16, 32), (1e-3, 2e-3, 4e-3), ("attention", "mlp"))
+    trials = tuple(trial for trial in summary.trials if trial.r == 16) + tuple(
+        replace(like, r=4, alpha=alpha, learning_rate=rate, target_modules=name) for alpha, rate, name in grid
+    )
+    ranks = summarize_ranks(trials, points_per_rank=3, sets=config.space.target_modules)
+    assert [rank.tuned for rank in ranks] == [False, True]
+    search = freeze(replace(summary, trials=trials), config)
+    assert [f.r for f in search.frozen] == [16]
+    found = [(rank.r, rank.n_points, rank.reason) for rank in search.untuned]
+    assert found == [(4, 12, "not tuned: 0 of 3 search points with all")]
 
 
 def test_a_study_that_searches_no_sets_is_stored_as_before(supervise, tmp_path):
@@ -206,11 +237,19 @@ def test_a_plan_has_what_an_adapter_of_each_set_costs(config, tmp_path):
     apart = alone("attention", "mlp")
     assert apart.adapters.restricted == alone("all").adapters.restricted
     assert apart.footprint.trainer == alone("mlp").footprint.trainer > alone("attention").footprint.trainer
-    overrides = [word for each in SEARCHED for word in ("--set", each)]
+    overrides = as_options(SEARCHED)
     told = " ".join(sweep("plan", "tiny", *overrides, cwd=tmp_path).stdout.split())
     assert "with each of 3 sets of modules" in told
     assert f"attention {costs['attention']:,}; mlp {costs['mlp']:,}; all {costs['all']:,}" in told
     assert sweep("plan", "tiny", *overrides, "--full", cwd=tmp_path).returncode == 0
+
+
+def test_a_plan_of_a_pack_tables_what_a_slot_takes(tmp_path):
+    apart = load_study("tiny", [*SETTINGS, "space.r=[4, 64]", 'space.target_modules=["attention", "mlp"]'])
+    planned = plan_memory(settle(apart, None), None)
+    assert planned.trainer[-1].bytes == planned.pack.per_slot.trainer, "at r=64, the ceiling that slots are padded to"
+    costs = {each.name: each.parameters[64] for each in planned.target_sets}
+    assert planned.trainer[-1].parameters == costs["attention"] + costs["mlp"]
 
 
 def test_the_search_is_shown_set_by_set(searched, tmp_path):
@@ -230,7 +269,35 @@ def test_the_search_is_shown_set_by_set(searched, tmp_path):
     done = sweep("report", "tiny", "-o", "page.html", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "page.html").read_text()
-    assert "By target modules, over all ranks" in page
+    assert "By target modules, over all ranks: every set had the same points in the design." in page
+
+
+def test_sets_are_said_to_have_had_the_same_points_only_once_they_had(config, supervise, tmp_path):
+    study = supervise(config.model_copy(update={"search": config.search.model_copy(update={"trials": 17})}),
+                      ScriptedWorker(planted))  # fmt: skip
+    assert len(study.trials) == 17
+    done = sweep("report", "tiny", "-o", "page.html", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "By target modules, over all ranks. Parameters" in (tmp_path / "page.html").read_text()
+
+
+def test_a_search_too_short_for_its_sets_is_told_so_before_anything_runs(supervise, tmp_path, console, monkeypatch):
+    class AboutToRun(Exception):
+        pass
+
+    def refuse(*_, **__):
+        raise AboutToRun
+
+    monkeypatch.setattr(recipe, "open_to_run", refuse)
+    told = "search.trials=17 ends the search within its design of 18 (3 points x 2 ranks x 3 sets of modules)"
+    for overrides, says in ((["search.trials=17"], True), ([], False)):
+        with pytest.raises(AboutToRun), console.capture() as captured:
+            recipe.run_search(
+                load_study("tiny", [*SEARCHED, *overrides]), storage=f"sqlite:///{tmp_path}/short.db", console=console
+            )
+        assert (told in " ".join(captured.get().split())) is says
+    assert told in " ".join(sweep("plan", "tiny", *as_options(SEARCHED), "--set", "search.trials=17",
+                                  cwd=tmp_path).stdout.split())  # fmt: skip
 
 
 def test_a_real_study_over_two_sets_ends_in_a_verdict_and_an_export(tmp_path):

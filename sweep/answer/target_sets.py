@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from dataclasses import dataclass
+from typing import Any
 
 from sweep.storage.summary import StudySummary, TrialSummary
 
@@ -44,6 +46,19 @@ def target_set_results(summary: StudySummary) -> tuple[TargetSetResult, ...]:
             )
         )
     return tuple(found)
+
+
+def same_points(summary: StudySummary) -> bool:
+    """Whether the search has finished its design, so that every set had the same points with every rank."""
+    config, found = summary.config, defaultdict[tuple[int, str], set[tuple[Any, ...]]](set)
+    for trial in summary.trials:
+        if trial.design and trial.value is not None and trial.r is not None and trial.target_modules is not None:
+            found[trial.r, trial.target_modules].add((trial.alpha, trial.learning_rate, trial.use_rslora))
+    for r in config.search_space().r:
+        points = [found[r, name] for name in config.space.target_modules or ()]
+        if any(own != points[0] or len(own) < config.search.points_per_rank for own in points):
+            return False
+    return True
 
 
 def adapter_parameters(summary: StudySummary) -> dict[tuple[int, str], int]:

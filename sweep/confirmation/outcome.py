@@ -68,7 +68,8 @@ def freeze(summary: StudySummary, config: StudyFile) -> SmoothedSearch:
     # Of no points at all this is true as well.
     if all(point.collapsed for point in points):
         raise NothingToConfirmError(f"study {summary.study!r} has no trial to confirm: run it first, `sweep run`")
-    return freeze_configurations(points, config.search_space().r, config.points_of_rank)
+    sets = config.space.target_modules or ()
+    return freeze_configurations(points, config.search_space().r, config.search.points_per_rank, sets)
 
 
 def store_frozen(study: optuna.Study, search: SmoothedSearch) -> SmoothedSearch:

@@ -16,7 +16,7 @@ from plotly.offline import get_plotlyjs
 from objectives.figures import decimals
 from sweep.answer.paste import ceiling_saving, paste_verdict
 from sweep.answer.spending import check_price, device_seconds
-from sweep.answer.target_sets import target_set_results
+from sweep.answer.target_sets import same_points, target_set_results
 from sweep.errors import UsageError
 from sweep.html_report.contents import Evidence, Report
 from sweep.html_report.downloads import downloads
@@ -89,6 +89,7 @@ def report_html(report: Report, *, price: float | None = None) -> str:
         glance=glance(report, price=price),
         price=price,
         target_sets=target_set_results(evidence.summary),
+        same_points=same_points(evidence.summary),
         downloads=downloads(evidence),
         rewards=_reward_rows(evidence.trials),
         seconds={t.number: device_seconds(t) for t in evidence.trials if attributes.COST in t.user_attrs},

@@ -9,7 +9,7 @@ from objectives.memory.exact import TrainerMemory, trainer_memory
 from objectives.memory.footprint import EngineKind, Fit, Footprint, fit
 from sweep.planning.adapters import AdapterPlan, ModelPlan, plan_adapters, read_model
 from sweep.planning.pack import PackPlan, plan_pack, study_footprint, with_slots
-from sweep.planning.target_sets import TargetSetCost, largest_set, target_set_costs
+from sweep.planning.target_sets import TargetSetCost, target_set_costs, trained_modules
 from sweep.preflight.devices import Device
 from sweep.preflight.placement import place
 from sweep.study.file import StudyFile
@@ -37,7 +37,7 @@ class MemoryPlan:
     adapters: AdapterPlan
     ceilings: tuple[CeilingPlan, ...]
     trainer: tuple[TrainerMemory, ...]
-    """By rank; of several sets of target modules, for the largest."""
+    """By rank; of several sets of target modules, for the largest, and in packs for all of them: slots are alike."""
     pack: PackPlan | None
     footprint: Footprint
     fit: Fit | None
@@ -87,7 +87,7 @@ def plan_memory(config: StudyFile, device: Device | None) -> MemoryPlan:
         target_modules=config.target_modules,
     )
     held = study_footprint(config, model.shape, device)
-    trained = config.modules_of(largest_set(config, model.shape))
+    trained = trained_modules(config, model.shape)
     return MemoryPlan(
         model=model,
         engine=place(config, device).engine,

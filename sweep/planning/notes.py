@@ -45,12 +45,22 @@ def time_note(time: TimeEstimate, device: Device) -> Iterator[str]:
         yield f"More than a day on {cards} (estimate): fewer steps, trials or held-out prompts, or more GPUs."
 
 
-def _search_notes(config: StudyFile) -> Iterator[str]:
+def design_note(config: StudyFile) -> str:
+    """That the search ends before every rank has its points; empty where it does not."""
     trials, design = config.search.trials, config.design_size
-    if trials < design:
-        yield (
-            f"search.trials={trials} ends the search within its design of {design}: not every rank will be tuned alike."
-        )
+    if trials >= design:
+        return ""
+    n, ranks, sets = config.search.points_per_rank, len(config.search_space().r), config.space.target_modules or ()
+    product = f" ({n} points x {ranks} ranks x {len(sets)} sets of modules)" if len(sets) > 1 else ""
+    return (
+        f"search.trials={trials} ends the search within its design of {design}{product}: not every rank will be "
+        "tuned alike."
+    )
+
+
+def _search_notes(config: StudyFile) -> Iterator[str]:
+    if note := design_note(config):
+        yield note
     if warning := pruner_warning(config.search.pruner):
         yield warning
     if len(config.space.learning_rate) < 3:

@@ -13,7 +13,7 @@ from objectives.settings.grpo import GrpoSettings
 from objectives.settings.learner import CPU_SLOTS, MOST_SLOTS
 from sweep.errors import StudyFileError
 from sweep.planning.adapters import plan_model
-from sweep.planning.target_sets import largest_set
+from sweep.planning.target_sets import trained_modules
 from sweep.preflight.devices import Device
 from sweep.preflight.placement import place
 from sweep.study.file import StudyFile
@@ -106,18 +106,16 @@ def study_footprint(
         ModelConfigError: where a target module is not in the model.
     """
     placed = place(config, device)
-    packed = config.learner.name == "packed"
     workload = Workload(
         model=config.model.model_copy(update={"target_modules": config.target_modules}),
-        # A pack wraps what any trial adapts; alone, a trial wraps its own modules.
-        trained_modules=config.target_modules if packed else config.modules_of(largest_set(config, shape)),
+        trained_modules=trained_modules(config, shape),
         budget=config.budget,
         micro_batch_size=config.learner.micro_batch_size,
         # TRL 1.13's DPOTrainer computes the prompt's logits too.
         completion_tokens=config.model.max_seq_length if config.learner.name == "dpo" else completion_tokens(config),
         held_out_prompts=config.task.held_out_prompts,
         slots=config.learner.slots,
-        packed=packed,
+        packed=config.learner.name == "packed",
         on_gpu=placed.on_gpu,
         entropy_bonus=isinstance(config.learner, GrpoSettings) and config.learner.entropy_coef > 0,
     )

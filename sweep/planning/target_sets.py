@@ -45,3 +45,13 @@ def largest_set(config: StudyFile, shape: ModelShape) -> str | None:
     """
     costs = target_set_costs(config, shape)
     return max(costs, key=lambda each: max(each.parameters.values())).name if costs else None
+
+
+def trained_modules(config: StudyFile, shape: ModelShape) -> tuple[str, ...]:
+    """The modules that an adapter holds in training: of several sets those of the largest, in a pack those of any.
+
+    Raises:
+        ModelConfigError: where a target module is not in the model.
+    """
+    # A slot of a pack takes every trial in turn, so it wraps what any of them adapts; alone, a trial wraps its own.
+    return config.target_modules if config.learner.name == "packed" else config.modules_of(largest_set(config, shape))

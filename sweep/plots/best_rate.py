@@ -13,6 +13,7 @@ from sweep.confirmation.outcome import search_points
 from sweep.plots.style import BAD, GOOD, INK, styled
 from sweep.statistics.best_rate import BestRates, RateLine, best_rates
 from sweep.storage.summary import StudySummary
+from sweep.study.file import SpaceSection
 from sweep.text import decimals_for
 
 FIXED, BY_R = "alpha fixed", "alpha proportional to r"
@@ -49,18 +50,24 @@ class BestRateInfo:
 
 def best_rate_info(summary: StudySummary) -> BestRateInfo:
     """Reads what is drawn from a study."""
-    points, scalings = search_points(summary), summary.config.space.use_rslora
+    points, space = search_points(summary), summary.config.space
     cells: dict[int, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
     for point in points:
         if not point.collapsed:
             cells[point.r][point.learning_rate].append(point.score)
     return BestRateInfo(
         tried={r: {rate: fmean(own) for rate, own in sorted(rates.items())} for r, rates in sorted(cells.items())},
-        found=BestRates(why_none="trials are of two scalings, with rsLoRA and without")
-        if len(scalings) > 1
-        else best_rates(points),
-        rslora=scalings == (True,),
+        found=BestRates(why_none=why) if (why := _why_not_one(space)) else best_rates(points),
+        rslora=space.use_rslora == (True,),
     )
+
+
+def _why_not_one(space: SpaceSection) -> str:
+    """Why trials have no best rate in common; empty where they may."""
+    if len(space.use_rslora) > 1:
+        return "trials are of two scalings, with rsLoRA and without"
+    sets = space.target_modules or ()
+    return f"trials are of {len(sets)} sets of target modules" if len(sets) > 1 else ""
 
 
 def best_rate_figure(info: BestRateInfo) -> go.Figure:

@@ -80,11 +80,12 @@ def _check_directions(study: StudyFile, shape: ModelShape) -> None:
     """PEFT would make an adapter of a lower rank, without a word."""
     if not study.model.changes_base:
         return
-    narrow = min(min(linear.inputs, linear.outputs) for linear in shape.linears)
-    if (top := study.search_space().r[-1]) > narrow:
+    adapted = [linear for linear in shape.linears if linear.name in study.target_modules]
+    narrow = min((min(linear.inputs, linear.outputs) for linear in adapted), default=None)
+    if narrow is not None and (top := study.search_space().r[-1]) > narrow:
         raise StudyFileError(
             f"space.r: r={top} with model.init_lora_weights={study.model.init_lora_weights!r} takes more directions "
-            f"out of the base than its narrowest module has; allowed: up to {narrow}"
+            f"out of the base than the narrowest target module has; allowed: up to {narrow}"
         )
 
 

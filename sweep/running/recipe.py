@@ -20,6 +20,7 @@ from sweep.confirmation.seed_by_seed import Progress
 from sweep.early_stopping.pruner import make_pruner
 from sweep.errors import NothingToConfirmError, TrialsFailedError, UsageError
 from sweep.live_display.display import make_progress
+from sweep.planning.notes import design_note
 from sweep.planning.pack import sized_pack
 from sweep.planning.verdict import plan_verdict
 from sweep.preflight.checks import check_generator, check_study
@@ -221,5 +222,8 @@ def _settled(config: StudyFile) -> Iterator[str]:
     if config.learner.name == "packed":
         at_once = "1 trial at a time" if config.learner.slots == 1 else f"{config.learner.slots} trials at once"
         yield f"packed: {at_once}; `sweep plan` says why"
+    # Sets multiply the design beyond what whoever counted ranks alone left room for.
+    if config.space.target_modules is not None and (note := design_note(config)):
+        yield note
     if warning := pruner_warning(config.search.pruner):
         yield warning

@@ -64,7 +64,8 @@ def best_rates(points: Sequence[SearchPoint]) -> BestRates:
     """How the best learning rate moves with rank.
 
     Args:
-        points: Search trials under alpha / r. Those that collapsed are left out: what they scored is the floor.
+        points: Search trials of one scaling and one set of target modules. Those that collapsed are left out: what
+            they scored is the floor.
     """
     points = [point for point in points if not point.collapsed]
     surface = _Surface.of(points)

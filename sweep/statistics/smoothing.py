@@ -20,30 +20,21 @@ seeds are fresh.
 from __future__ import annotations
 
 import math
-import warnings
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from sweep.statistics.gaussian_process import fit_and_predict
 from sweep.statistics.paired import FloatArray
 from sweep.statistics.tuning import why_untuned
-
-_MOST_POINTS_TO_FIT = 300
-"""Length scales cost cubic time per step of their fit, and hardly change beyond a few hundred points."""
-
-_LENGTH_SCALE_BOUNDS = (1.0, 20.0)
-"""In doublings: neighbours on a ladder always share something; 20 doublings is as good as no effect."""
 
 _SETS_APART = 2.0
 """How far two sets of target modules lie apart, in doublings: as two neighbours on a ladder of powers of four."""
 
 _DIGITS = 6
 """Of standardised scores and estimates. What is beyond them is rounding, which must not break a tie between equals."""
-
-_NOISE_BOUNDS = (0.02, 1.0)
-"""Share of the variance that is noise; never nearly none, or a few points would be interpolated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +111,9 @@ class SmoothedSearch:
     sqrt(2) it is a first guess at the noise of a paired difference, for planning."""
 
 
-def freeze_configurations(points: Sequence[SearchPoint], ladder: Sequence[int], points_per_rank: int) -> SmoothedSearch:
+def freeze_configurations(
+    points: Sequence[SearchPoint], ladder: Sequence[int], points_per_rank: int, sets: Sequence[str] = ()
+) -> SmoothedSearch:
     """Pick one configuration per rank: the best smoothed estimate among those tried.
 
     Where sets of target modules or scalings were searched, a rank's best set and scaling are part of its configuration.
@@ -130,7 +123,8 @@ def freeze_configurations(points: Sequence[SearchPoint], ladder: Sequence[int], 
     Args:
         points: search trials that finished, collapsed ones included: they took part of the rank's budget.
         ladder: the ranks of the study; one without enough points is listed as untuned.
-        points_per_rank: distinct points that a rank needs to count as tuned.
+        points_per_rank: distinct points that a rank needs to count as tuned, with each set of target modules.
+        sets: those that were searched; none where they were not.
     """
     trials = defaultdict(list)
     for point in points:
@@ -142,7 +136,8 @@ def freeze_configurations(points: Sequence[SearchPoint], ladder: Sequence[int], 
     for r in sorted(set(ladder)):
         tried = [key for key in trials if key[0] == r]
         stable = [key for key in tried if not any(point.collapsed for point in trials[key])]
-        if reason := why_untuned(tried, stable, points_per_rank):
+        with_set = {name: sum(key[3] == name for key in tried) for name in sets}
+        if reason := why_untuned(tried, stable, points_per_rank, with_set):
             untuned.append(UntunedRank(r=r, n_points=len(tried), reason=reason))
             continue
         best = min(stable, key=lambda key: (-estimates[key], trials[key][0].plain_alpha * key[2], _order(key)))
@@ -201,44 +196,21 @@ def smooth_scores(points: Sequence[SearchPoint]) -> tuple[FloatArray, float]:
     middle, scale = float(scores.mean()), float(scores.std())
     if scale <= 1e-12 * np.abs(scores).max():  # all the same, up to rounding
         return np.full(len(points), scores[0]), 0.0
-    estimates, noise_sd = _fit_and_predict(_log2_axes(points), np.round((scores - middle) / scale, _DIGITS))
+    estimates, noise_sd = fit_and_predict(log2_axes(points), np.round((scores - middle) / scale, _DIGITS))
     return middle + scale * np.round(estimates, _DIGITS), scale * noise_sd
 
 
-def _fit_and_predict(axes: FloatArray, scores: FloatArray) -> tuple[FloatArray, float]:
-    """Posterior mean at the points themselves, and the noise sd; axes has a row for each point, scores no units."""
-    # Imported here: it takes seconds, and only freezing needs it.
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.gaussian_process import GaussianProcessRegressor
-    from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
-
-    signal = ConstantKernel(1.0, (0.1, 10.0)) * RBF(
-        [3.0] + [2.0] * (axes.shape[1] - 1), [_LENGTH_SCALE_BOUNDS] * axes.shape[1]
-    )
-    kernel = signal + WhiteKernel(0.2, _NOISE_BOUNDS)
-    # The same points whenever the search is the same: what is frozen must not depend on a draw.
-    few = np.random.default_rng(0).permutation(len(scores))[:_MOST_POINTS_TO_FIT]
-    with warnings.catch_warnings():
-        # A length scale at its bound is an answer (the axis does not matter), not a failed fit.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        fitted = GaussianProcessRegressor(kernel, normalize_y=True).fit(axes[few], scores[few])
-    # Length scales come from the few; estimates are over all of the points.
-    model = GaussianProcessRegressor(fitted.kernel_, normalize_y=True, optimizer=None).fit(axes, scores)
-    # The white noise is in units of the variance of the scores, which the regressor normalised away.
-    noise_sd = math.sqrt(model.kernel_.k2.noise_level) * float(np.std(scores))
-    return np.asarray(model.predict(axes), dtype=np.float64), noise_sd
-
-
-def _log2_axes(points: Sequence[SearchPoint]) -> FloatArray:
+def log2_axes(points: Sequence[SearchPoint]) -> FloatArray:
     """Shape (n_points, 3 + s): log2 of r, alpha * learning_rate and alpha / learning_rate, and which set it is.
 
     Under rsLoRA, alpha is what it would be without: training is the same then. Of s sets of target modules each has an
-    axis, of two just one; with one set there is none.
+    axis, of two just one; with one set there is none. Any two lie equally far apart.
     """
     rows = [(p.r, p.plain_alpha * p.learning_rate, p.plain_alpha / p.learning_rate) for p in points]
     sets = sorted({point.target_modules for point in points if point.target_modules is not None})
-    apart = sets if len(sets) > 2 else sets[1:]
-    which = [[_SETS_APART * (point.target_modules == name) for name in apart] for point in points]
+    # With an axis for each, two sets differ on two axes.
+    axes, side = (sets, _SETS_APART / math.sqrt(2)) if len(sets) > 2 else (sets[1:], _SETS_APART)
+    which = [[side * (point.target_modules == name) for name in axes] for point in points]
     return np.hstack([np.log2(np.array(rows, dtype=np.float64)), np.array(which, dtype=np.float64)])
 
 

@@ -171,24 +171,26 @@ def summarize(study: optuna.Study, stored: Sequence[optuna.trial.FrozenTrial] | 
         StorageError: where it was not made by `sweep run`.
     """
     config = stored_config(study)
+    sets = config.space.target_modules or ()
     trials = tuple(
-        _trial_summary(trial, config.space.target_modules or ())
-        for trial in (wanted_trials(study, curves=False) if stored is None else stored)
+        _trial_summary(trial, sets) for trial in (wanted_trials(study, curves=False) if stored is None else stored)
     )
     base = study.user_attrs.get(attributes.BASELINE)
     return StudySummary(
         study=study.study_name,
         base=HeldOutScore(**base) if base else None,
         trials=trials,
-        ranks=summarize_ranks(trials, points_per_rank=config.points_of_rank),
+        ranks=summarize_ranks(trials, points_per_rank=config.search.points_per_rank, sets=sets),
         config=config,
         facts=study.user_attrs.get(attributes.FACTS, {}),
         reference=read_reference(study),
     )
 
 
-def summarize_ranks(trials: tuple[TrialSummary, ...], *, points_per_rank: int) -> tuple[RankSummary, ...]:
-    """The ranks that have values, in ascending order, without what somebody chose by hand."""
+def summarize_ranks(
+    trials: tuple[TrialSummary, ...], *, points_per_rank: int, sets: Sequence[str]
+) -> tuple[RankSummary, ...]:
+    """The ranks that have values, in ascending order, without what somebody chose by hand. See `why_untuned`."""
     ranks, trials = [], tuple(trial for trial in trials if not trial.added)
     for r in sorted({trial.r for trial in trials if trial.r is not None and trial.value is not None}):
         own = [trial for trial in trials if trial.r == r and trial.value is not None]
@@ -196,6 +198,7 @@ def summarize_ranks(trials: tuple[TrialSummary, ...], *, points_per_rank: int) -
         learned = [trial.value for trial in own if trial.value is not None and not trial.collapsed]
         tried = {_choice(trial) for trial in own}
         collapsing = {_choice(trial) for trial in own if trial.collapsed}
+        with_set = {name: sum(choice[2] == name for choice in tried) for name in sets}
         ranks.append(
             RankSummary(
                 r=r,
@@ -206,7 +209,7 @@ def summarize_ranks(trials: tuple[TrialSummary, ...], *, points_per_rank: int) -
                 collapsed=sum(trial.collapsed for trial in own),
                 ended_early=sum(trial.r == r and trial.ended_early for trial in trials),
                 best=own[values.index(max(values))],
-                tuned=not why_untuned(tried, tried - collapsing, points_per_rank),
+                tuned=not why_untuned(tried, tried - collapsing, points_per_rank, with_set),
             )
         )
     return tuple(ranks)

@@ -65,8 +65,10 @@ class SpaceSection(Section):
     @field_validator("target_modules", mode="before")
     @classmethod
     def _name_sets(cls, sets: Any) -> Any:
+        if sets is None:
+            return None
         if not isinstance(sets, (list, tuple)):
-            return sets
+            raise ValueError('must be a list of sets, as ["attention", "mlp", "all"]')  # noqa: TRY004 - pydantic's
         return ["+".join(map(str, each)) if isinstance(each, (list, tuple)) else each for each in sets]
 
     @model_validator(mode="after")

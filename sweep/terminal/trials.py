@@ -24,7 +24,8 @@ CAPTION = "time: the trial's share of the device's, as in the report; trials of 
 def trials_table(trials: pd.DataFrame) -> Table:
     """A row for each trial of `sweep.results`, with the reason why it failed, was pruned or collapsed where it did.
 
-    A `c` before its number marks one of a confirmation, and a `+` behind its state one that somebody chose by hand.
+    A `c` before its number marks one of a confirmation, an `f` one of full fine-tuning, and a `+` behind its state one
+    that somebody chose by hand.
     """
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), caption=CAPTION, caption_justify="left")
     sets = "target_modules" in trials and trials.target_modules.nunique() > 1
@@ -61,6 +62,8 @@ def _marked(phase: str, number: str) -> str:
     """A trial's number with its phase: each confirmation counts its trials from 0, as the search does."""
     if phase == "search":
         return number
+    if phase == "reference":
+        return f"f{number}"
     generation = phase.removeprefix("confirm").strip().replace(" steps", "s")
     return f"c{generation}/{number}" if generation else f"c{number}"
 
