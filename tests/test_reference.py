@@ -151,7 +151,7 @@ def test_whole_numbers_stay_whole_beside_trials_that_have_none(searched, tmp_pat
     told = json.loads(sweep("trials", "tiny", "--json", cwd=tmp_path).stdout)
     assert [{name: type(trial[name]) for name in counted} for trial in told] == [
         *[dict.fromkeys(counted, int)] * 5,
-        *[dict.fromkeys(counted, type(None))] * 4,
+        *[dict.fromkeys(counted, type(None)) | {"seed": int}] * 4,
     ]
     rows = list(csv.DictReader(io.StringIO(sweep("trials", "tiny", "--csv", cwd=tmp_path).stdout)))
     assert [row["r"] for row in rows] == ["1", "1", "16", "16", "16", "", "", "", ""]
