@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ValidationInfo
+from pydantic_core import PydanticKnownError
 
 from objectives.lora import TARGET_MODULES
 from objectives.settings.dpo import DpoSettings
@@ -49,6 +50,8 @@ def _wraps(policy: Any, info: ValidationInfo) -> Any:
             "'whole' trains no adapter, so that there are no ranks: `sweep reference` sets it; "
             "allowed: 'unsloth', 'peft'"
         )
+    if info.context and policy not in ("unsloth", "peft"):
+        raise PydanticKnownError("literal_error", {"expected": "'unsloth' or 'peft'"})
     return policy
 
 
