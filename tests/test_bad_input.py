@@ -1,8 +1,6 @@
 """Every mistake in `bad_input.py` ends in its exit code and a few lines that help; nothing is made, nothing loaded."""
 
 import os
-import subprocess
-import sys
 from copy import deepcopy
 from pathlib import Path
 
@@ -15,14 +13,9 @@ from sweep.preflight.checks import check_study
 from sweep.study.file import StudyFile
 from sweep.study.reading import load_study, make_study, parse_override, parse_study
 from tests.support.bad_input import CASES, SHIPPED
+from tests.support.forked import ForkedCommand
 
 HEAVY = ("torch", "vllm", "unsloth", "trl", "transformers", "peft", "datasets")
-PROGRAM = f"""
-import atexit, os, sys
-atexit.register(lambda: os.write(9, " ".join(m for m in {HEAVY!r} if m in sys.modules).encode()))
-from sweep.cli import main
-main()
-"""
 
 
 def toml(content):
@@ -57,16 +50,11 @@ def edited(edit):
     return toml(content)
 
 
-def run(case, folder):
-    read, write = os.pipe()
-    program = f"import os; os.dup2({write}, 9)\n{PROGRAM}"
-    done = subprocess.run(
-        [sys.executable, "-c", program, *case.command], cwd=folder, pass_fds=[write], capture_output=True, text=True,
-        timeout=60, check=False, env={**os.environ, "COLUMNS": "200"},
-    )  # fmt: skip
-    os.close(write)
-    with os.fdopen(read) as pipe:
-        return done, pipe.read()
+@pytest.fixture(scope="module")
+def command():
+    forked = ForkedCommand()
+    yield forked
+    forked.close()
 
 
 def test_there_are_enough_mistakes():
@@ -75,16 +63,16 @@ def test_there_are_enough_mistakes():
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_a_mistake_is_answered(case, tmp_path):
+def test_a_mistake_is_answered(case, command, tmp_path):
     if case.edit:
         (tmp_path / "study.toml").write_text(edited(case.edit))
     for name, content in case.files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     before = sorted(tmp_path.rglob("*"))
-    done, loaded = run(case, tmp_path)
+    done = command(*case.command, cwd=tmp_path, environment={**os.environ, "COLUMNS": "200"})
     assert done.returncode == case.code, done.stderr
-    assert loaded == ""
+    assert not done.modules.intersection(HEAVY)
     assert "Traceback" not in done.stderr and done.stdout == ""
     assert 1 <= len(done.stderr.splitlines()) <= 6, done.stderr
     assert all(line.startswith("sweep: ") for line in done.stderr.splitlines())

@@ -288,6 +288,7 @@ def freeze_of(study):
     return stored_frozen(study).frozen
 
 
+@pytest.mark.long
 def test_the_command_confirms_a_study_and_shows_the_verdict(tmp_path):
     small = [*SMALL, "--set", "space.r=[1,64]", "--set", "search.points_per_rank=1", "--set", "budget.steps=4"]
     assert sweep("run", "tiny", "--trials", 2, *small, cwd=tmp_path).returncode == 0

@@ -108,6 +108,7 @@ def crashes(completions, **columns):
 """
 
 
+@pytest.mark.long
 def test_a_crash_in_a_loaded_worker_names_its_last_frame(tmp_path):
     (tmp_path / "mine.py").write_text(CRASHING)
     done = sweep("run", "tiny", *SMALL, "--set", "task.reward=['mine:crashes']", cwd=tmp_path)
@@ -129,6 +130,7 @@ def hangs(completions, **columns):
 """
 
 
+@pytest.mark.long
 def test_a_reward_that_hangs_and_swallows_everything_is_ended_and_named(tmp_path):
     (tmp_path / "mine.py").write_text(HANGING)
     done = sweep(
@@ -150,6 +152,7 @@ def test_a_model_that_cannot_be_loaded_ends_in_one_line(tmp_path):
     assert states(tmp_path).count("RUNNING") == 0
 
 
+@pytest.mark.long
 def test_the_transformers_engine_and_plain_peft_run_the_same_study(tmp_path):
     done = sweep(
         "run", "tiny", "--trials", 3, *SMALL, "--set", "model.engine=transformers", "--set", "model.policy=peft",
@@ -161,6 +164,7 @@ def test_the_transformers_engine_and_plain_peft_run_the_same_study(tmp_path):
     assert states(tmp_path) == ["COMPLETE"] * 3
 
 
+@pytest.mark.long
 def test_the_packed_learner_runs_the_same_study_several_trials_at_once(tmp_path):
     done = sweep(
         "run", "tiny", "--trials", 5, *SMALL, "--set", "learner.name=packed", "--set", "learner.pack_size=3",

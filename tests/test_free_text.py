@@ -53,6 +53,7 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("name", "functions"), [("gsm8k", {"correct", "well_formed"}), ("gym", {"chain_sum_score"})])
 def test_a_study_on_free_text_runs_to_its_end(folder, name, functions):
     done = sweep("run", f"{name}.toml", cwd=folder)
@@ -97,6 +98,7 @@ def test_a_scripted_right_answer_gets_its_reward(folder):
     assert totals(make_rewards(task, gym, []), rows, right, [[1], [1]]) == [1.0, 1.0]
 
 
+@pytest.mark.long
 def test_a_broken_reward_stops_the_study_with_one_line_and_its_traceback_in_the_log(folder):
     (folder / "broken.py").write_text("def broken(completions, **columns):\n    return [1 / 0 for _ in completions]\n")
     study = STUDY.format(name="broken", task=GSM8K + '\nreward = ["broken:broken"]')

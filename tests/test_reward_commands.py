@@ -166,6 +166,7 @@ def test_a_first_try_names_what_a_study_would_trip_over(folder, hub):
     assert any(w.startswith("1 of ") and "longer than 112 tokens" in w for w in tried["warnings"])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("learner", ["trl", "packed"])
 def test_a_study_runs_on_what_trl_allows(folder, hub, learner):
     task = 'reward = { main = "my_rewards:some", accuracy = "my_rewards:pooled" }\nreward_weights = [1.0, 0.0]'

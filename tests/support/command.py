@@ -1,11 +1,15 @@
-"""The installed `sweep` command, as a user runs it."""
+"""The `sweep` command, as a user runs it."""
 
+import atexit
+import functools
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+from tests.support.forked import ForkedCommand
 
 SWEEP = str(Path(sys.executable).parent / "sweep")
 SMALL = [
@@ -15,8 +19,35 @@ SMALL = [
 """Overrides that make a trial of `tiny` take a second."""
 
 
+FORKED = {
+    "show",
+    "plan",
+    "trials",
+    "log",
+    "studies",
+    "report",
+    "export",
+    "add",
+    "drop",
+    "copy",
+    "lora",
+    "init",
+    "extend",
+}
+"""Those that start no worker: they are forked from a process that has imported the command already."""
+
+
+@functools.cache
+def _forked():
+    command = ForkedCommand()
+    atexit.register(command.close)
+    return command
+
+
 def sweep(*arguments, cwd, timeout=300, env=None):
-    """Runs the command to its end."""
+    """Runs the command to its end: the installed one, where it starts workers."""
+    if arguments and arguments[0] in FORKED and "--measure" not in arguments:
+        return _forked()(*arguments, cwd=cwd, environment={**os.environ, **(env or {})})
     return subprocess.run(
         [SWEEP, *map(str, arguments)],
         cwd=cwd,
