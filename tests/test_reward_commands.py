@@ -201,6 +201,7 @@ def test_both_learners_see_and_count_completions_without_a_reward(folder, hub):
     assert 20 < stored[0].user_attrs["baseline"]["unscored"] < 120
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("command", ["run", "confirm"])
 def test_a_changed_reward_or_changed_data_are_refused_as_a_changed_key_is(folder, command):
     """Of the study that the test before has stored."""

@@ -183,7 +183,7 @@ def test_a_plan_says_what_several_workers_take_and_bring(config, tmp_path):
         sweep("plan", "tiny", *options, cwd=tmp_path).stdout for options in ((), ("--set", "run.workers=2"))
     )
     assert "workers" not in alone
-    assert "2, each with its own model and engine, 1.6 GiB of memory in all" in " ".join(shared.split())
+    assert "2, each with its own model and engine, 1.8 GiB of memory in all" in " ".join(shared.split())
     assert len(shared.splitlines()) <= 24
     many = sweep("plan", "tiny", "--set", "run.workers=99", cwd=tmp_path).stdout
     assert "note: run.workers=99; this machine has" in " ".join(many.split())
