@@ -65,21 +65,31 @@ class LiveBytes(TorchDispatchMode):
         self._now -= self._live.pop(key, 0)
 
 
+def step_bytes(model, objective, *, r, logits_at_once=None):
+    """What a pack's step holds at its most beside weights and optimizer, and what its gradients are of it."""
+    packed, optimizer = make_pack([lora(r)] * SLOTS, r_max=r, base=model)
+    stepper = Stepper(packed, optimizer, objective, max_grad_norm=1.0)
+    if logits_at_once is not None:
+        stepper._head = Head(packed, at_once=logits_at_once)
+    own = (packed.weights, packed.gradients, optimizer.first, optimizer.second)
+    batch = random_batch(
+        model.config.vocab_size, prompt=PROMPT, slots=SLOTS, completions=objective.group_size,
+        tokens=objective.max_completion_tokens,
+    )  # fmt: skip
+    with LiveBytes([*model.parameters(), *model.buffers(), *own]) as live:
+        stepper.step(range(SLOTS), batch)
+    return live.most, packed.gradients.nbytes
+
+
 @pytest.mark.parametrize(("entropy_coef", "logit_copies"), [(0.0, 4), (0.1, 5)])
 @pytest.mark.parametrize("tokens", [64, 160])
 @pytest.mark.parametrize("logits_at_once", [None, 40 * SHAPE["vocab_size"]])
 def test_a_step_holds_what_the_plan_says_within_a_tenth(tokens, logits_at_once, entropy_coef, logit_copies):
     torch.manual_seed(0)
     model = LlamaForCausalLM(LlamaConfig(**SHAPE)).train()
-    packed, optimizer = make_pack([lora(8)] * SLOTS, r_max=8, base=model)
     objective = Objective(loss_type="dapo", group_size=GROUP, max_completion_tokens=tokens, entropy_coef=entropy_coef)
-    stepper = Stepper(packed, optimizer, objective, max_grad_norm=1.0)
-    stepper._head = Head(packed, at_once=logits_at_once or 2**40)
-    own = (packed.weights, packed.gradients, optimizer.first, optimizer.second)
-    batch = random_batch(SHAPE["vocab_size"], prompt=PROMPT, slots=SLOTS, completions=GROUP, tokens=tokens)
-    with LiveBytes([*model.parameters(), *model.buffers(), *own]) as live:
-        stepper.step(range(SLOTS), batch)
-    planned = packed.gradients.nbytes + training_activation_bytes(
+    most, gradients = step_bytes(model, objective, r=8, logits_at_once=logits_at_once or 2**40)
+    planned = gradients + training_activation_bytes(
         make_shape({**SHAPE, "model_type": "llama", "dtype": "float32"}),
         "float32",
         logits_dtype="float32",
@@ -92,20 +102,15 @@ def test_a_step_holds_what_the_plan_says_within_a_tenth(tokens, logits_at_once, 
         adapter_width=8 * len(TARGET_MODULES),
         logit_copies=logit_copies,
     )
-    assert live.most == pytest.approx(planned, rel=0.1)
+    assert most == pytest.approx(planned, rel=0.1)
 
 
 def test_adapters_half_as_wide_as_the_model_are_in_the_plan():
     torch.manual_seed(0)
     group, tokens, r = 32, 48, NARROW["hidden_size"] // 2
-    packed, optimizer = make_pack([lora(r)] * SLOTS, r_max=r, base=LlamaForCausalLM(LlamaConfig(**NARROW)).train())
     objective = Objective(loss_type="dapo", group_size=group, max_completion_tokens=tokens)
-    stepper = Stepper(packed, optimizer, objective, max_grad_norm=1.0)
-    own = (*packed.model.parameters(), packed.weights, packed.gradients, optimizer.first, optimizer.second)
-    batch = random_batch(NARROW["vocab_size"], prompt=PROMPT, slots=SLOTS, completions=group, tokens=tokens)
-    with LiveBytes(own) as live:
-        stepper.step(range(SLOTS), batch)
-    planned = packed.gradients.nbytes + training_activation_bytes(
+    most, gradients = step_bytes(LlamaForCausalLM(LlamaConfig(**NARROW)).train(), objective, r=r)
+    planned = gradients + training_activation_bytes(
         make_shape({**NARROW, "model_type": "llama", "dtype": "float32"}),
         "float32",
         logits_dtype="float32",
@@ -116,7 +121,7 @@ def test_adapters_half_as_wide_as_the_model_are_in_the_plan():
         packed=True,
         adapter_width=r * len(TARGET_MODULES),
     )
-    assert live.most == pytest.approx(planned, rel=0.1)
+    assert most == pytest.approx(planned, rel=0.1)
 
 
 @pytest.mark.parametrize(("checkpointing", "slots", "completions"), [("standard", 4, 4), ("off", 4, 2)])

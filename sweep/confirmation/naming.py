@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from sweep.storage.attributes import EXTENSIONS
-from sweep.storage.optuna_internals import storage_of
+from sweep.storage.optuna_internals import storage_of, study_beside
 from sweep.storage.reference import reference_name, reference_study
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def family(search: optuna.Study) -> list[str]:
 def longer_confirmations(search: optuna.Study) -> dict[int, optuna.Study]:
     """What a search's newest confirmation was taken on to, by steps."""
     names = _horizons(search, confirmation_name(search.study_name, generation_of(search)))
-    found = {steps: _load(search, name) for steps, name in names.items()}
+    found = {steps: study_beside(search, name) for steps, name in names.items()}
     return {steps: study for steps, study in found.items() if study is not None}
 
 
@@ -91,13 +91,4 @@ def _horizons(search: optuna.Study, confirmation: str) -> dict[int, str]:
 
 
 def _stored(search: optuna.Study, generation: int) -> optuna.Study | None:
-    return _load(search, confirmation_name(search.study_name, generation))
-
-
-def _load(search: optuna.Study, name: str) -> optuna.Study | None:
-    import optuna
-
-    try:
-        return optuna.load_study(study_name=name, storage=storage_of(search))
-    except KeyError:
-        return None
+    return study_beside(search, confirmation_name(search.study_name, generation))

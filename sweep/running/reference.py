@@ -11,9 +11,7 @@ from rich.console import Console
 
 from objectives.errors import ModelConfigError
 from objectives.machine import total_memory
-from objectives.memory.config_files import find_config
 from objectives.memory.exact import base_weight_bytes
-from objectives.memory.shape import make_shape, read_config
 from objectives.settings.dpo import DpoSettings
 from objectives.settings.learner import TrlSettings
 from objectives.settings.sections import ModelSettings
@@ -21,21 +19,21 @@ from objectives.trial.messages import TrialSpec
 from sweep.confirmation.naming import FIRST_SEED
 from sweep.errors import StudyFileError, TrialsFailedError, UsageError
 from sweep.live_display.display import make_progress
+from sweep.planning.adapters import read_model
 from sweep.running.open_study import open_to_run
 from sweep.running.recipe import check, settle
 from sweep.running.where import worker_device
 from sweep.search.schedule import waiting_trials
 from sweep.storage.attributes import DROPPED, REDONE, SEED
 from sweep.storage.database import match_study, open_storage, open_study
-from sweep.storage.reference import Reference, read_reference, reference_name
+from sweep.storage.reference import Reference, reference_name
 from sweep.storage.schema import as_declared
 from sweep.storage.summary import summarize
 from sweep.study.file import SearchSection, SpaceSection, StudyFile
 from sweep.study.verdict_section import VerdictSection
 from sweep.text import size
 
-SLOWEST, FASTEST = 1e-12, 1.0
-RATES = FloatDistribution(SLOWEST, FASTEST, log=True)
+RATES = FloatDistribution(1e-12, 1.0, log=True)
 """Any learning rate: each is queued as it was asked for, and later runs may ask for others."""
 SLOWER = 10.0
 """How far below an adapter's rates those of full fine-tuning are looked for: the factor that Schulman and others (LoRA
@@ -111,9 +109,10 @@ def run_reference(
         schedule = ReferenceSchedule(asked, seeds=range(first, first + seeds))
         run.supervise(schedule, progress=make_progress(console))
         logs = run.logs
-    if (reference := read_reference(searched)) is None:
+    summary = summarize(searched)
+    if summary.reference is None:
         raise TrialsFailedError(f"every trial without an adapter failed; their logs say why: {logs}")
-    return reference, summarize(searched).decimals
+    return summary.reference, summary.decimals
 
 
 def without_adapters(config: StudyFile) -> StudyFile:
@@ -149,7 +148,7 @@ def without_adapters(config: StudyFile) -> StudyFile:
             # In 16 bits, updates of a step's size would be rounded away.
             "model": ModelSettings(**model, policy="whole", engine="transformers", dtype="float32", max_lora_rank=1),
             "learner": learner,
-            "space": SpaceSection(r=(1,), alpha=(1,), learning_rate=(SLOWEST,)),
+            "space": SpaceSection(r=(1,), alpha=(1,), learning_rate=(RATES.low,)),
             "search": SearchSection(points_per_rank=1, collapse_patience=config.search.collapse_patience),
             "verdict": VerdictSection(),
             "run": config.run.model_copy(update={"workers": 1, "ray": None}),
@@ -159,7 +158,7 @@ def without_adapters(config: StudyFile) -> StudyFile:
 
 def _check_memory(config: StudyFile) -> None:
     try:
-        shape = make_shape(read_config(find_config(config.model.path)))
+        shape = read_model(config.model.name).shape
     except ModelConfigError:  # the loaded model will tell
         return
     device = worker_device(config)

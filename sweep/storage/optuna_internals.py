@@ -19,6 +19,16 @@ def storage_of(study: optuna.Study) -> optuna.storages.BaseStorage:
     return study._storage
 
 
+def study_beside(study: optuna.Study, name: str) -> optuna.Study | None:
+    """Another study of the same storage; None where it has none of that name."""
+    import optuna
+
+    try:
+        return optuna.load_study(study_name=name, storage=storage_of(study))
+    except KeyError:
+        return None
+
+
 def study_id(study: optuna.Study) -> int:
     """A study's number in its storage, by which optuna-dashboard's pages and artifacts know it."""
     return study._study_id

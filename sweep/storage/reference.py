@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sweep.storage.attributes import COLLAPSED, CONFIG, last_score
-from sweep.storage.optuna_internals import storage_of
+from sweep.storage.optuna_internals import study_beside
 from sweep.storage.trials import wanted_trials
 
 if TYPE_CHECKING:
@@ -73,13 +73,8 @@ def is_reference(attributes: dict[str, Any]) -> bool:
 
 def reference_study(search: optuna.Study) -> optuna.Study | None:
     """The study that holds them; None where there is none."""
-    import optuna
-
-    try:
-        study = optuna.load_study(study_name=reference_name(search.study_name), storage=storage_of(search))
-    except KeyError:
-        return None
-    return study if is_reference(study.user_attrs) else None
+    study = study_beside(search, reference_name(search.study_name))
+    return study if study is not None and is_reference(study.user_attrs) else None
 
 
 def read_reference(search: optuna.Study) -> Reference | None:
