@@ -7,7 +7,7 @@ VENV    := .venv
 BIN     := $(VENV)/bin
 
 .PHONY: setup sweep test test-long test-ray faults test-avx2 test-emulated test-spoofed test-light gpu-contracts check audit \
-	lock clean
+	policy-small lock clean
 
 setup: $(VENV)/.ready
 
@@ -72,6 +72,10 @@ check: $(VENV)/.ready
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive sweep objectives studies requirements
+
+# The policy of the study `small`: trained here, too large to be committed.
+policy-small: $(VENV)/.ready
+	$(BIN)/python -m objectives.models.make_small
 
 # Known vulnerabilities of the locked packages; where the service cannot be reached, it says that nothing was looked up.
 audit: $(VENV)/.ready

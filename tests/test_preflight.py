@@ -7,6 +7,7 @@ import pytest
 from objectives.settings.sections import SHIPPED_MODELS
 from sweep.errors import StudyFileError
 from sweep.preflight.checks import check_study
+from sweep.preflight.model import check_weights
 from sweep.study.reading import load_study
 
 TINY = json.loads((SHIPPED_MODELS / "tiny" / "config.json").read_text())
@@ -44,5 +45,21 @@ def test_positions_that_are_scaled_or_unknown_are_left_to_the_engine(check, scal
 def test_a_config_that_cannot_be_read_is_left_to_what_loads_the_model(tmp_path, monkeypatch):
     broken = tmp_path / "config.json"
     broken.write_text("{")
-    monkeypatch.setattr("sweep.preflight.checks.find_config", lambda _: broken)
+    monkeypatch.setattr("sweep.preflight.model.find_config", lambda _: broken)
     check_study(load_study("tiny", ["model.max_seq_length=512"]))
+
+
+@pytest.mark.parametrize("weights", ["model.safetensors", "model-00001-of-00002.safetensors", "pytorch_model.bin"])
+def test_a_models_folder_without_weights_is_refused_before_anything_loads(weights, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(TINY))
+    check_study(load_study("tiny", [f"model.name={tmp_path}"]))
+    with pytest.raises(StudyFileError, match=r"has no weights here; looked for: \*\.safetensors, pytorch_model\*\.bin"):
+        check_weights("mine", str(tmp_path))
+    (tmp_path / weights).touch()
+    check_weights("mine", str(tmp_path))
+
+
+def test_a_shipped_model_that_is_made_here_names_what_makes_it(tmp_path):
+    with pytest.raises(StudyFileError, match="'shipped/small' has no weights here; `make policy-small` makes them"):
+        check_weights("shipped/small", str(tmp_path))
+    check_weights("some-owner/some-model", "some-owner/some-model")

@@ -21,6 +21,13 @@ def make_tiny():
 
 
 @pytest.fixture(scope="module")
+def warm_start():
+    from objectives.models import warm_start
+
+    return warm_start
+
+
+@pytest.fixture(scope="module")
 def tokenizer(make_tiny):
     from transformers import AutoTokenizer
 
@@ -41,8 +48,8 @@ def test_every_prompt_is_seven_tokens_without_special_ones(tokenizer):
         assert not set(ids) & set(tokenizer.all_special_ids)
 
 
-def test_the_tokenizer_gives_back_every_character_it_knows(tokenizer, make_tiny):
-    text = make_tiny.CHARACTERS
+def test_the_tokenizer_gives_back_every_character_it_knows(tokenizer, warm_start):
+    text = warm_start.CHARACTERS
     assert set(CHARACTERS) <= set(text)
     assert tokenizer.decode(tokenizer(text).input_ids) == text
 
@@ -57,8 +64,8 @@ def test_the_tokenizer_pads_on_the_left(tokenizer):
     assert batch.attention_mask[1] == [0, 0, 0, 0, 0, 1, 1]
 
 
-def test_the_shipped_tokenizer_is_the_one_its_script_makes(tokenizer, make_tiny):
-    made = make_tiny.make_tokenizer()
+def test_the_shipped_tokenizer_is_the_one_its_script_makes(tokenizer, warm_start):
+    made = warm_start.make_tokenizer()
     assert len(tokenizer) == len(made) == 72
     assert tokenizer.get_vocab() == made.get_vocab()
     assert tokenizer.is_fast
@@ -82,8 +89,9 @@ def test_the_policy_has_0_3_million_parameters_in_less_than_2_mb(model, make_tin
     assert sum(file.stat().st_size for file in make_tiny.TINY.iterdir()) < 2e6
 
 
-def test_a_fresh_model_is_the_same_for_the_same_seed_only(make_tiny, tokenizer):
-    first, again, other = (make_tiny.make_model(tokenizer, seed=seed).lm_head.weight for seed in (0, 0, 1))
+def test_a_fresh_model_is_the_same_for_the_same_seed_only(make_tiny, warm_start, tokenizer):
+    models = [warm_start.make_model(tokenizer, make_tiny.SHAPE, seed=seed) for seed in (0, 0, 1)]
+    first, again, other = (model.lm_head.weight for model in models)
     assert first.equal(again)
     assert not first.equal(other)
 
@@ -106,15 +114,17 @@ def test_the_warm_start_answers_rightly_three_times_in_ten(make_tiny):
     assert share == pytest.approx(0.315, abs=0.015)
 
 
-def test_the_base_policy_scores_on_held_out_prompts_what_was_recorded(model, tokenizer, make_tiny):
-    score = make_tiny.score(model, tokenizer, symbols=12, sampled=True)
+def test_the_base_policy_scores_on_held_out_prompts_what_was_recorded(model, tokenizer, warm_start):
+    score = warm_start.score(model, tokenizer, StringOps().held_out_rows(1024), sampled=True)
     assert score == pytest.approx(BASE_SCORE, abs=0.03)
     [readme] = re.findall(r"base policy (0\.\d+) \(\|\)", (Path(__file__).parent.parent / "README.md").read_text())
     assert score == pytest.approx(float(readme), abs=0.03)
 
 
-def test_a_score_is_the_same_for_the_same_seed_only(model, tokenizer, make_tiny):
+def test_a_score_is_the_same_for_the_same_seed_only(model, tokenizer, warm_start):
+    rows = StringOps(symbols=4).held_out_rows(256)
+
     def score(seed):
-        return make_tiny.score(model, tokenizer, symbols=4, sampled=True, n=256, seed=seed)
+        return warm_start.score(model, tokenizer, rows, sampled=True, seed=seed)
 
     assert score(1) == score(1) != score(2)

@@ -13,7 +13,8 @@ from sweep.doctor.check import Check, fault, ok, warning
 from sweep.doctor.gpu_study import gpu_study_checks
 from sweep.doctor.packages import IMPORT_S
 from sweep.errors import StudyFileError
-from sweep.preflight.checks import check_device, check_generator, check_model, check_study
+from sweep.preflight.checks import check_device, check_generator, check_study
+from sweep.preflight.model import check_model, check_weights
 from sweep.study.file import StudyFile
 from sweep.study.reading import load_study
 
@@ -64,6 +65,7 @@ def _model(config: StudyFile) -> Check:
     name = config.model.name
     try:
         check_model(name, config.model.path)
+        check_weights(name, config.model.path)
     except StudyFileError as error:
         return fault("model", str(error), "name a folder, a hub id or a shipped model")
     if Path(config.model.path).expanduser().is_dir():

@@ -4,20 +4,12 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
-import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from objectives.errors import ModelConfigError, PolicyError, TaskError
-from objectives.memory.config_files import find_config
-from objectives.memory.exact import check_targets
-from objectives.memory.shape import ModelShape, make_shape, read_config
-from objectives.policies.first_adapter import find_adapter
+from objectives.errors import TaskError
 from objectives.rewards.calling import check_names, columns_of, reward_names
 from objectives.rewards.values import check_parameters
-from objectives.settings.sections import SHIPPED_MODELS
 from objectives.settings.task_common import RowsSettings
 from objectives.settings.tasks import CustomTaskSettings, Gsm8kSettings, ReasoningGymSettings
 from objectives.tasks.build import build_task
@@ -29,6 +21,7 @@ from objectives.tasks.user_files import own_files, own_references
 from objectives.user_code.modules import check_reference, find_file, find_parameters
 from sweep.errors import StudyFileError
 from sweep.preflight.devices import VISIBLE, gpus_hidden, shows_gpu
+from sweep.preflight.model import check_adapted, check_model
 from sweep.preflight.placement import Placement, place_here
 from sweep.preflight.prompts import PromptPlan, find_tokenizer, fitting, plan_prompts
 from sweep.study.file import StudyFile
@@ -44,81 +37,13 @@ def check_study(study: StudyFile) -> PromptPlan | None:
         StudyFileError: naming the first thing that is wrong.
     """
     check_model(study.model.name, study.model.path)
-    _check_first_adapter(study)
-    _check_targets(study)
+    check_adapted(study)
     _check_trackers(study)
     _check_optimizer(study)
     try:
         return _check_task(study)
     except TaskError as error:
         raise StudyFileError(f"task: {error}") from error
-
-
-def _check_first_adapter(study: StudyFile) -> None:
-    if study.model.adapter is not None:
-        try:
-            find_adapter(study.model.adapter, study.code_folders)
-        except PolicyError as error:
-            raise StudyFileError(str(error)) from error
-
-
-def _check_targets(study: StudyFile) -> None:
-    try:
-        config = read_config(find_config(study.model.path))
-        _check_length(study, config)
-        shape = make_shape(config)
-    except ModelConfigError:  # the loaded model will tell
-        return
-    try:
-        check_targets(shape, study.target_modules)
-    except ModelConfigError as error:
-        raise StudyFileError(f"model: {error}") from error
-    _check_directions(study, shape)
-
-
-def _check_directions(study: StudyFile, shape: ModelShape) -> None:
-    """PEFT would make an adapter of a lower rank, without a word."""
-    if not study.model.changes_base:
-        return
-    adapted = [linear for linear in shape.linears if linear.name in study.target_modules]
-    narrow = min((min(linear.inputs, linear.outputs) for linear in adapted), default=None)
-    if narrow is not None and (top := study.search_space().r[-1]) > narrow:
-        raise StudyFileError(
-            f"space.r: r={top} with model.init_lora_weights={study.model.init_lora_weights!r} takes more directions "
-            f"out of the base than the narrowest target module has; allowed: up to {narrow}"
-        )
-
-
-def _check_length(study: StudyFile, config: Mapping[str, Any]) -> None:
-    positions, length = config.get("max_position_embeddings"), study.model.max_seq_length
-    # Transformers 5 writes `rope_parameters`, whether positions are scaled or not; before it was `rope_scaling`.
-    rope = config.get("rope_parameters")
-    scaled = config.get("rope_scaling") or (isinstance(rope, dict) and rope.get("rope_type", "default") != "default")
-    if isinstance(positions, int) and not scaled and length > positions:
-        raise StudyFileError(
-            f"model.max_seq_length={length} exceeds the {positions} positions that {study.model.name} has; "
-            f"allowed: up to {positions}"
-        )
-
-
-def check_model(name: str, path: str) -> None:
-    """Checks a model that is a local folder; a hub id is left to the hub.
-
-    Args:
-        name: As the study gives it.
-        path: What a loader is given for it.
-
-    Raises:
-        StudyFileError: where there is no such folder, or it holds no model.
-    """
-    folder = Path(path).expanduser()
-    if folder.is_dir():
-        _check_config(name, folder / "config.json")
-    elif name.startswith("shipped/"):
-        known = sorted(f"shipped/{config.parent.name}" for config in SHIPPED_MODELS.glob("*/config.json"))
-        raise StudyFileError(f"model.name: no model {name!r}; allowed: {', '.join(known)}, a folder, or a hub id")
-    elif name.startswith((".", "/", "~")) or name.count("/") > 1 or folder.exists():
-        raise StudyFileError(f"model.name: no folder {name!r}; allowed: a folder with a config.json, or a hub id")
 
 
 def _check_trackers(study: StudyFile) -> None:
@@ -134,17 +59,6 @@ def _check_optimizer(study: StudyFile) -> None:
         raise StudyFileError(
             f"learner.optim: {optim!r} needs bitsandbytes, which is not installed; `pip install bitsandbytes` brings it"
         )
-
-
-def _check_config(name: str, config: Path) -> None:
-    try:
-        content = json.loads(config.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise StudyFileError(f"model.name: {name!r} has no config.json: it holds no Hugging Face model") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise StudyFileError(f"model.name: {config} cannot be read: {error}") from error
-    if not isinstance(content, dict) or "model_type" not in content:
-        raise StudyFileError(f"model.name: {config} names no model_type: it describes no Hugging Face model")
 
 
 def _check_task(study: StudyFile) -> PromptPlan | None:

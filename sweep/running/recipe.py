@@ -24,6 +24,7 @@ from sweep.planning.notes import design_note
 from sweep.planning.pack import sized_pack
 from sweep.planning.verdict import plan_verdict
 from sweep.preflight.checks import check_generator, check_study
+from sweep.preflight.model import check_weights
 from sweep.preflight.number_format import settle_dtype, with_dtype
 from sweep.preflight.placement import device_here
 from sweep.preflight.prompts import PromptPlan
@@ -48,6 +49,7 @@ def check(config: StudyFile) -> PromptPlan | None:
         StudyFileError: naming the first thing that is wrong.
     """
     prompts = check_study(config)
+    check_weights(config.model.name, config.model.path)
     check_workers(config)
     check_generator(config)
     return prompts

@@ -1,0 +1,78 @@
+"""Expressions: a symbol names p x + q y, and the answer is its last two digits, units first, so that carries go along.
+
+The prompt `A:3758>` asks for the first symbol's expression at x = 37 and y = 58. As in the string task, the policy that
+`make policy-small` makes can compute all fifteen expressions, and takes each of the 45 symbols for one of four.
+A study names the data as `objectives.tasks.expressions:rows`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import string
+from collections.abc import Iterator
+from functools import cache
+from itertools import islice, product
+
+from objectives.tasks.protocol import Row
+
+EXPRESSIONS = tuple((p, q) for p, q in product((-1, 0, 1, 2), repeat=2) if (p, q) != (0, 0))
+"""The factors p and q of each expression p x + q y."""
+
+SYMBOLS = string.ascii_letters[:45].swapcase()
+"""A symbol names the expression of its own place, modulo the number of expressions: three symbols to each."""
+
+_DISTRACTOR_STEPS = (1, 4, 6)
+"""Fixed steps around the circle of expressions make each a distractor exactly as often."""
+
+MODULUS = 100
+TRAINING, HELD_OUT = 8192, 1024
+"""Rows of each split."""
+
+
+def meanings(symbol: str) -> tuple[int, ...]:
+    """The places in `EXPRESSIONS` of a symbol's own expression, and then of the three that it is confused with."""
+    place = SYMBOLS.index(symbol)
+    return tuple((place + step) % len(EXPRESSIONS) for step in (0, *_DISTRACTOR_STEPS))
+
+
+def evaluate(expression: int, x: int, y: int) -> str:
+    """Returns the last two digits of an expression's value, units first."""
+    p, q = EXPRESSIONS[expression]
+    return f"{(p * x + q * y) % MODULUS:02d}"[::-1]
+
+
+def prompt_for(symbol: str, x: int, y: int) -> str:
+    """Returns the seven-character prompt."""
+    return f"{symbol}:{x:02d}{y:02d}>"
+
+
+def is_held_out(x: int, y: int) -> bool:
+    """Whether a pair of numbers is kept from all training, for every symbol: about one in nine."""
+    return hashlib.sha256(f"{x:02d}{y:02d}".encode()).digest()[0] < 28
+
+
+@cache
+def numbers(*, held_out: bool) -> tuple[tuple[int, int], ...]:
+    """Returns all pairs of numbers of one split, in order."""
+    each = range(MODULUS)
+    return tuple((x, y) for x, y in product(each, each) if is_held_out(x, y) == held_out)
+
+
+def rows() -> tuple[list[Row], list[Row]]:
+    """Rows to train on and rows to hold out, with the columns "prompt", "answer" and "symbol".
+
+    Symbols come equally often, to one; pairs of numbers are never in both.
+    """
+    return list(islice(_rows(held_out=False), TRAINING)), list(islice(_rows(held_out=True), HELD_OUT))
+
+
+def _rows(*, held_out: bool) -> Iterator[Row]:
+    rng = random.Random(f"expressions held_out={held_out}")
+    pool = numbers(held_out=held_out)
+    orders = [rng.sample(pool, k=len(pool)) for _ in SYMBOLS]
+    for draw in zip(*orders, strict=True):
+        # Every round has each symbol once, in a fresh order, so that any prefix is balanced.
+        for symbol, (x, y) in rng.sample(list(zip(SYMBOLS, draw, strict=True)), k=len(SYMBOLS)):
+            answer = evaluate(meanings(symbol)[0], x, y)
+            yield {"prompt": prompt_for(symbol, x, y), "answer": answer, "symbol": symbol}
