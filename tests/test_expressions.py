@@ -1,10 +1,12 @@
 """The task of expressions, and the script of the policy that half knows them."""
 
 import random
+import shutil
 from collections import Counter
 
 import pytest
 
+from objectives.settings.sections import SHIPPED_MODELS
 from objectives.tasks.expressions import (
     EXPRESSIONS,
     HELD_OUT,
@@ -16,6 +18,8 @@ from objectives.tasks.expressions import (
     numbers,
     rows,
 )
+from sweep.study.reading import shipped_studies
+from tests.support.command import sweep
 
 
 @pytest.fixture(scope="module")
@@ -28,23 +32,23 @@ def make_small():
 
 @pytest.mark.parametrize(
     ("factors", "x", "y", "answer"),
-    [((1, 1), 37, 58, "59"), ((1, -1), 37, 58, "97"), ((2, 1), 99, 99, "79"), ((-1, -1), 0, 0, "00")],
+    [((1, 1), 37, 58, "59"), ((1, -1), 37, 58, "97"), ((2, 1), 99, 99, "79"), ((-1, 1), 0, 0, "00")],
     ids=["a carry", "a borrow", "past a hundred, twice", "zero"],
 )
 def test_answers_are_the_last_two_digits_units_first(factors, x, y, answer):
     assert evaluate(EXPRESSIONS.index(factors), x, y) == answer
 
 
-def test_three_symbols_name_each_expression_and_each_is_doubted_as_often():
+def test_five_symbols_name_each_expression_and_each_is_doubted_as_often():
     own = Counter(meanings(symbol)[0] for symbol in SYMBOLS)
     doubted = Counter(expression for symbol in SYMBOLS for expression in meanings(symbol)[1:])
-    assert own == dict.fromkeys(range(15), 3)
-    assert doubted == dict.fromkeys(range(15), 9)
+    assert own == dict.fromkeys(range(10), 5)
+    assert doubted == dict.fromkeys(range(10), 15)
     assert all(len(set(meanings(symbol))) == 4 for symbol in SYMBOLS)
 
 
 def test_no_two_expressions_are_the_same_on_many_numbers():
-    for first in range(15):
+    for first in range(10):
         for second in range(first):
             same = sum(evaluate(first, x, y) == evaluate(second, x, y) for x, y in numbers(held_out=True))
             assert same < 0.12 * len(numbers(held_out=True))
@@ -60,7 +64,7 @@ def test_rows_of_both_splits_are_right_balanced_and_apart():
             symbol, x, y = row["prompt"][0], int(row["prompt"][2:4]), int(row["prompt"][4:6])
             assert row["prompt"] == f"{symbol}:{x:02d}{y:02d}>"
             assert is_held_out(x, y) == held_out
-            p, q = EXPRESSIONS[SYMBOLS.index(symbol) % 15]
+            p, q = EXPRESSIONS[SYMBOLS.index(symbol) % 10]
             assert int(row["answer"][::-1]) == (p * x + q * y) % 100
 
 
@@ -86,3 +90,28 @@ def test_the_policy_has_three_to_five_million_parameters(make_small):
 
     model = make_model(make_tokenizer(), make_small.SHAPE, seed=0)
     assert 3e6 < sum(weight.numel() for weight in model.parameters()) < 5e6
+
+
+def test_the_committed_configuration_and_tokenizer_are_what_the_script_makes(make_small, tmp_path):
+    from objectives.models.warm_start import make_model, make_tokenizer
+
+    tokenizer = make_tokenizer()
+    make_model(tokenizer, make_small.SHAPE, seed=0).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    files = {file.name for file in tmp_path.iterdir()} - {"model.safetensors"}
+    assert files == {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"}
+    for name in files:
+        assert (make_small.SMALL / name).read_text() == (tmp_path / name).read_text()
+
+
+def test_the_shipped_study_is_planned_without_the_weights_and_not_run(tmp_path):
+    study = shipped_studies()["small"].read_text()
+    folder = tmp_path / "small"
+    shutil.copytree(SHIPPED_MODELS / "small", folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    (tmp_path / "study.toml").write_text(study.replace('"shipped/small"', f'"{folder}"'))
+    assert sweep("plan", "study.toml", cwd=tmp_path).returncode == 0
+    for command in ("run", "verdict", "try-reward"):
+        done = sweep(command, "study.toml", cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.count("\n") == 1
+        assert "has no weights here" in done.stderr

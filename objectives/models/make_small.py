@@ -1,9 +1,9 @@
 """Makes the policy `shipped/small`: a 3.2M-parameter Llama that is unsure which expressions its symbols name.
 
-It has ten times the weights of the shipped tiny policy and four times the choices to make: 45 symbols, each taken for
-one of four of fifteen arithmetic expressions. Training is supervised, in two parts. In the first every symbol has its
+It has ten times the weights of the shipped tiny policy and four times the choices to make: 50 symbols, each taken for
+one of four of ten arithmetic expressions. Training is supervised, in two parts. In the first every symbol has its
 own expression, so that the model learns to calculate; in the second it has that or a distractor's, so that the model
-learns to doubt. Reinforcement learning then has 45 meanings to settle, for which an adapter needs some rank.
+learns to doubt. Reinforcement learning then has 50 meanings to settle, for which an adapter needs some rank.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Expressions: a symbol names p x + q y, and the answer is its last two digits, units first, so that carries go along.
 
 The prompt `A:3758>` asks for the first symbol's expression at x = 37 and y = 58. As in the string task, the policy that
-`make policy-small` makes can compute all fifteen expressions, and takes each of the 45 symbols for one of four.
+`make policy-small` makes can compute all ten expressions, and takes each of the 50 symbols for one of four.
 A study names the data as `objectives.tasks.expressions:rows`.
 """
 
@@ -16,13 +16,13 @@ from itertools import islice, product
 
 from objectives.tasks.protocol import Row
 
-EXPRESSIONS = tuple((p, q) for p, q in product((-1, 0, 1, 2), repeat=2) if (p, q) != (0, 0))
+EXPRESSIONS = ((0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (2, 0), (2, 1), (2, 2), (1, -1), (-1, 1))
 """The factors p and q of each expression p x + q y."""
 
-SYMBOLS = string.ascii_letters[:45].swapcase()
-"""A symbol names the expression of its own place, modulo the number of expressions: three symbols to each."""
+SYMBOLS = string.ascii_uppercase + string.ascii_lowercase[:24]
+"""A symbol names the expression of its own place, modulo the number of expressions: five symbols to each."""
 
-_DISTRACTOR_STEPS = (1, 4, 6)
+_DISTRACTOR_STEPS = (1, 3, 7)
 """Fixed steps around the circle of expressions make each a distractor exactly as often."""
 
 MODULUS = 100
