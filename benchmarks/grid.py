@@ -21,6 +21,7 @@ import optuna
 from rich.console import Console
 
 from objectives.trial.messages import TrialSpec
+from sweep.errors import SweepError
 from sweep.live_display.display import make_progress
 from sweep.plots.best_rate import best_rate_info
 from sweep.running.open_study import open_to_run
@@ -100,8 +101,11 @@ def main() -> None:
     parser.add_argument("--storage", default="sqlite:///rank-sweep.db")
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
     arguments = parser.parse_args()
-    config = load_study(arguments.study, arguments.set)
-    check(config)
+    try:
+        config = load_study(arguments.study, arguments.set)
+        check(config)
+    except SweepError as error:
+        parser.exit(error.exit_code, "".join(f"grid: {line}\n" for line in str(error).splitlines()))
     opened = open_storage(arguments.storage, create=True)
     config = settle(config, None)
     with open_to_run(config, opened, name=f"{config.study.name}.grid") as run:

@@ -1,7 +1,9 @@
 """The task of expressions, and the script of the policy that half knows them."""
 
+import dataclasses
 import random
 import shutil
+import sys
 from collections import Counter
 
 import pytest
@@ -18,6 +20,7 @@ from objectives.tasks.expressions import (
     numbers,
     rows,
 )
+from sweep.preflight.model import check_weights
 from sweep.study.reading import shipped_studies
 from tests.support.command import sweep
 
@@ -115,3 +118,12 @@ def test_the_shipped_study_is_planned_without_the_weights_and_not_run(tmp_path):
         assert (done.returncode, done.stdout) == (2, "")
         assert done.stderr.count("\n") == 1
         assert "has no weights here" in done.stderr
+
+
+def test_the_script_trains_saves_and_scores(make_small, tmp_path, monkeypatch, capsys):
+    few = dataclasses.replace(make_small.TRAINING, steps=4, warmup_steps=1, batch_size=8)
+    monkeypatch.setattr(make_small, "TRAINING", few)
+    monkeypatch.setattr(sys, "argv", ["make_small", "--output", str(tmp_path)])
+    make_small.main()
+    check_weights("small", str(tmp_path))
+    assert "Exact match on 1,024 held-out prompts:\nsampled 0." in capsys.readouterr().out

@@ -40,6 +40,8 @@ class Training:
     warmup_steps: int
     batch_size: int
     learning_rate: float
+    dtype: torch.dtype = torch.float32
+    """What matrices are multiplied in; weights stay in float32."""
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:
@@ -125,7 +127,8 @@ def train(
         labels = input_ids.clone()
         # The label that the loss leaves out: prompts are given, and only answers are learned.
         labels[:, : len(batch[0][0])] = -100
-        loss = model(input_ids=input_ids, labels=labels).loss
+        with torch.autocast("cpu", training.dtype, enabled=training.dtype != torch.float32):
+            loss = model(input_ids=input_ids, labels=labels).loss
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
