@@ -1,11 +1,14 @@
 """`sweep init`: a source's statements, each with its own text, whatever characters stand in it."""
 
 import ast
+import json
 
 import pytest
 
 from sweep.init.source import read_source
 from tests.support.init_sources import DATA, LOAD, REWARD, TRAIN, converter, task_of
+
+CELL = {"cells": [{"cell_type": "code", "source": ["A = 1"]}]}
 
 
 @pytest.fixture
@@ -34,6 +37,13 @@ def test_line_ends_of_other_systems_are_read(converted, end):
         converted(f"TEXT = '''a{end}b'''{end}LENGTH = len(TEXT)", REWARD.replace("2.0", "LENGTH"), LOAD, DATA, TRAIN)
     )
     assert task.right(["2"], ["2"]) == [3]
+
+
+@pytest.mark.parametrize(("name", "text"), [("mine.py", "A = 1"), ("mine.ipynb", json.dumps(CELL))])
+def test_a_byte_order_mark_is_no_statement(name, text, tmp_path):
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8-sig")
+    assert [statement.text for statement in read_source(path).statements] == ["A = 1"]
 
 
 def test_statements_of_one_line_are_told_apart_behind_letters_of_several_bytes(tmp_path):

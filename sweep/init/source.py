@@ -51,7 +51,7 @@ def read_source(path: Path) -> Source:
         UsageError: where it cannot be read, or is neither.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # Windows' editors begin files with a mark
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: cannot be read: {error}") from error
     if path.suffix == ".ipynb":
