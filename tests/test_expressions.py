@@ -117,7 +117,7 @@ def test_the_shipped_study_is_planned_without_the_weights_and_not_run(tmp_path):
         done = sweep(command, "study.toml", cwd=tmp_path)
         assert (done.returncode, done.stdout) == (2, "")
         assert done.stderr.count("\n") == 1
-        assert "has no weights here" in done.stderr
+        assert "has no weights; looked for" in done.stderr
 
 
 def test_the_script_trains_saves_and_scores(make_small, tmp_path, monkeypatch, capsys):

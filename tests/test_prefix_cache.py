@@ -1,4 +1,4 @@
-"""New weights under an old prompt: the engine must not serve tokens that it cached for the old ones."""
+"""Long prompts, in engines of their own: new weights under an old prompt, and more prompts than one pass takes."""
 
 import pytest
 import torch
@@ -10,6 +10,7 @@ from objectives.models.make_random import make_random_model
 from objectives.settings.sections import ModelSettings
 
 GREEDY = Sampling(temperature=0.0, max_tokens=8, logprobs=True)
+WARM = Sampling(temperature=1.0, max_tokens=8)
 
 
 @pytest.fixture(scope="module")
@@ -24,10 +25,10 @@ def model(tmp_path_factory):
     )
 
 
-def start(model):
+def start(model, max_num_seqs=8):
     from objectives.engines.vllm import VllmEngine
 
-    return VllmEngine.start(model, max_lora_rank=8, max_num_seqs=8)
+    return VllmEngine.start(model, max_lora_rank=8, max_num_seqs=max_num_seqs)
 
 
 def test_a_long_prompt_gets_the_new_weights_as_a_fresh_engine_would(model, unsloth_policy, tmp_path):
@@ -64,3 +65,13 @@ def test_a_long_prompt_gets_the_new_weights_as_a_fresh_engine_would(model, unslo
     assert new.token_ids == expected.token_ids
     assert new.logprobs == pytest.approx(expected.logprobs, abs=1e-4)
     assert new != old
+
+
+def test_a_prompt_that_a_pass_has_no_room_for_is_sampled_as_it_would_be_alone(model, unsloth_policy):
+    engine = start(model, max_num_seqs=32)
+    prompts = [[5 + (i * step) % 250 for i in range(500)] for step in range(1, 21)]
+    together = engine.rollout(prompts, [None] * 20, WARM, range(20))
+    [alone] = engine.rollout([prompts[16]], [None], WARM, [16])
+    engine.close()
+    assert 16 * 500 < model.batched_tokens < 17 * 500
+    assert together[16].token_ids == alone.token_ids

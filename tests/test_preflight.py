@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from objectives.memory.config_files import BROUGHT
 from objectives.settings.sections import SHIPPED_MODELS
 from sweep.errors import StudyFileError
 from sweep.preflight.checks import check_study
@@ -53,13 +54,20 @@ def test_a_config_that_cannot_be_read_is_left_to_what_loads_the_model(tmp_path, 
 def test_a_models_folder_without_weights_is_refused_before_anything_loads(weights, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(TINY))
     check_study(load_study("tiny", [f"model.name={tmp_path}"]))
-    with pytest.raises(StudyFileError, match=r"has no weights here; looked for: \*\.safetensors, pytorch_model\*\.bin"):
+    with pytest.raises(StudyFileError, match=r"has no weights; looked for: \*\.safetensors, pytorch_model\*\.bin"):
         check_weights("mine", str(tmp_path))
     (tmp_path / weights).touch()
     check_weights("mine", str(tmp_path))
 
 
-def test_a_shipped_model_that_is_made_here_names_what_makes_it(tmp_path):
-    with pytest.raises(StudyFileError, match="'shipped/small' has no weights here; `make policy-small` makes them"):
-        check_weights("shipped/small", str(tmp_path))
+@pytest.mark.parametrize(("name", "command"), BROUGHT.items())
+def test_a_shipped_model_whose_weights_do_not_come_along_names_what_brings_them(name, command, tmp_path):
+    for folder in (tmp_path, tmp_path / "none"):
+        with pytest.raises(
+            StudyFileError, match=f"'{name}' has no weights on this machine yet; `{command}` brings them"
+        ):
+            check_weights(name, str(folder))
+
+
+def test_a_hub_id_is_left_to_the_hub():
     check_weights("some-owner/some-model", "some-owner/some-model")

@@ -42,10 +42,14 @@ TASKS = {
     "string_ops": {"name": "string_ops", "symbols": 4},
     "a file": {"name": "dataset", "data": "rows.jsonl", **REWARD},
     "code": {"name": "dataset", "data": "contract_code:rows", **REWARD},
+    "sums": {
+        "name": "dataset", "data": "objectives.tasks.sums:sums", "reward": ["objectives.tasks.sums:right"],
+        "max_completion_tokens": 6,
+    },
     "gsm8k": {"name": "gsm8k", "data": "gsm.jsonl"},
     "reasoning_gym": {"name": "reasoning_gym", "dataset": "chain_sum", "train_prompts": 100, "held_out_prompts": 20},
     "a class": {"name": "contract_code:Doubling", "options": {"rows": 200}},
-}
+}  # fmt: skip
 MANY = 10**6
 
 

@@ -71,6 +71,9 @@ class VllmEngine:
                 max_num_batched_tokens=settings.batched_tokens,
                 gpu_memory_utilization=settings.gpu_memory_utilization,
                 enforce_eager=current_platform.is_cpu(),
+                # Of a prompt in two parts, vLLM 0.32 samples after the first too, and takes that back by the offset of
+                # the sequence's generator (`GPUModelRunner._bookkeeping_sync`). Generators of processors have none.
+                enable_chunked_prefill=False if current_platform.is_cpu() else None,
                 # The log-probabilities that the learner needs are those of the tempered distribution.
                 logprobs_mode="processed_logprobs",
                 # Unrestricted, vLLM also sets adapter memory aside for embeddings and logits.

@@ -28,7 +28,8 @@ class ModelSettings(Section):
     """The base model, how it becomes a policy, and which engine rolls out from it."""
 
     name: str = Field(min_length=1)
-    """A hub id, a local folder, or `shipped/tiny`, the policy that comes with the project."""
+    """A hub id, a local folder, or `shipped/tiny`, the policy that comes with the project; `shipped/small` and
+    `shipped/smollm2_135m` once `make policy-small` and `make smollm2` have brought them."""
 
     adapter: str | None = Field(default=None, min_length=1)
     """A first adapter, as after supervised warm-up: a folder that PEFT's `save_pretrained` wrote, looked for beside the

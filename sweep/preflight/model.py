@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from objectives.errors import ModelConfigError, PolicyError
-from objectives.memory.config_files import find_config
+from objectives.memory.config_files import BROUGHT, find_config
 from objectives.memory.exact import check_targets
 from objectives.memory.shape import ModelShape, make_shape, read_config
 from objectives.policies.first_adapter import find_adapter
@@ -18,8 +18,6 @@ from sweep.study.file import StudyFile
 
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 """Files in a model's folder, one of which a loader wants."""
-MADE_HERE = {"shipped/small": "make policy-small"}
-"""Shipped models whose weights are made where they are wanted, by which command."""
 
 
 def check_model(name: str, path: str) -> None:
@@ -35,7 +33,7 @@ def check_model(name: str, path: str) -> None:
     folder = Path(path).expanduser()
     if folder.is_dir():
         _check_config(name, folder / "config.json")
-    elif name.startswith("shipped/"):
+    elif name.startswith("shipped/") and name not in BROUGHT:
         known = sorted(f"shipped/{config.parent.name}" for config in SHIPPED_MODELS.glob("*/config.json"))
         raise StudyFileError(f"model.name: no model {name!r}; allowed: {', '.join(known)}, a folder, or a hub id")
     elif name.startswith((".", "/", "~")) or name.count("/") > 1 or folder.exists():
@@ -53,9 +51,12 @@ def check_weights(name: str, path: str) -> None:
         StudyFileError: where it has none.
     """
     folder = Path(path).expanduser()
-    if folder.is_dir() and not any(next(folder.glob(pattern), None) for pattern in WEIGHTS):
-        made = f"`{MADE_HERE[name]}` makes them" if name in MADE_HERE else f"looked for: {', '.join(WEIGHTS)}"
-        raise StudyFileError(f"model.name: {name!r} has no weights here; {made}")
+    if any(next(folder.glob(pattern), None) for pattern in WEIGHTS):
+        return
+    if name in BROUGHT:
+        raise StudyFileError(f"model.name: {name!r} has no weights on this machine yet; `{BROUGHT[name]}` brings them")
+    if folder.is_dir():
+        raise StudyFileError(f"model.name: {name!r} has no weights; looked for: {', '.join(WEIGHTS)}")
 
 
 def check_adapted(study: StudyFile) -> None:
@@ -89,7 +90,7 @@ def _check_first_adapter(study: StudyFile) -> None:
 
 def _check_targets(study: StudyFile) -> None:
     try:
-        config = read_config(find_config(study.model.path))
+        config = read_config(find_config(study.model.name))
         _check_length(study, config)
         shape = make_shape(config)
     except ModelConfigError:  # the loaded model will tell
