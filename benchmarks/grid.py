@@ -102,14 +102,22 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
     arguments = parser.parse_args()
     try:
-        config = load_study(arguments.study, arguments.set)
-        check(config)
+        run_grid(load_study(arguments.study, arguments.set), arguments.storage, seeds=arguments.seeds)
     except SweepError as error:
         parser.exit(error.exit_code, "".join(f"grid: {line}\n" for line in str(error).splitlines()))
-    opened = open_storage(arguments.storage, create=True)
+
+
+def run_grid(config: StudyFile, storage: str, *, seeds: int) -> None:
+    """Runs what is missing of a grid, and reports it.
+
+    Raises:
+        SweepError: for what is wrong with the study, the machine or the storage.
+    """
+    check(config)
+    opened = open_storage(storage, create=True)
     config = settle(config, None)
     with open_to_run(config, opened, name=f"{config.study.name}.grid") as run:
-        run.supervise(GridSchedule(config, seeds=arguments.seeds), progress=make_progress(Console(highlight=False)))
+        run.supervise(GridSchedule(config, seeds=seeds), progress=make_progress(Console(highlight=False)))
     report(config, run.study)
 
 

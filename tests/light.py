@@ -21,7 +21,8 @@ IN_THE_WHEEL = {
     "licenses/LICENSE", "sweep/py.typed", "objectives/py.typed", "sweep/html_report/page.html",
     "sweep/export/train.py.jinja", "sweep/export/card.md.jinja", "studies/tiny.toml", "studies/llama32_1b_gsm8k.toml",
     "studies/notebooks/rank_report.py", "objectives/models/tiny/model.safetensors",
-    "objectives/models/tiny/tokenizer.json",
+    "objectives/models/tiny/tokenizer.json", "objectives/models/small/tokenizer.json", "studies/small.toml",
+    "studies/smollm2_135m.toml", "objectives/models/configs/shipped--smollm2_135m.json",
 }  # fmt: skip
 """Ends of the names of files that no import would miss."""
 

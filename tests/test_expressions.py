@@ -1,6 +1,7 @@
 """The task of expressions, and the script of the policy that half knows them."""
 
 import dataclasses
+import json
 import random
 import shutil
 import sys
@@ -104,7 +105,8 @@ def test_the_committed_configuration_and_tokenizer_are_what_the_script_makes(mak
     files = {file.name for file in tmp_path.iterdir()} - {"model.safetensors"}
     assert files == {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"}
     for name in files:
-        assert (make_small.SMALL / name).read_text() == (tmp_path / name).read_text()
+        committed, made = (json.loads((place / name).read_text()) for place in (make_small.SMALL, tmp_path))
+        assert committed | {"transformers_version": ""} == made | {"transformers_version": ""}
 
 
 def test_the_shipped_study_is_planned_without_the_weights_and_not_run(tmp_path):

@@ -3,12 +3,11 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from objectives.errors import ModelConfigError
-from objectives.memory.config_files import BROUGHT, find_config
+from objectives.memory.config_files import find_config
 from objectives.trial.messages import HeldOutScore
 from sweep.errors import UsageError
 from sweep.planning.measured import Measured
@@ -90,6 +89,12 @@ def test_a_ceiling_that_is_rounded_up_or_too_high_is_noted():
     notes = plan("model.max_lora_rank=65").notes
     assert notes[0] == "model.max_lora_rank=65 costs as much as 128: vLLM allows no value in between."
     assert notes[1] == "r goes up to 64 only: model.max_lora_rank=64 would serve it and save 1.0 MiB."
+
+
+def test_a_lower_ceiling_than_the_alphas_is_noted_with_what_lifts_their_wall():
+    (note,) = plan("space.r=[1, 4, 32]", "space.alpha=[16, 64]").notes
+    assert note.startswith("r goes up to 32 only: model.max_lora_rank=32 with space.alpha_above_ceiling=true would")
+    plan("space.r=[1, 4, 32]", "space.alpha=[16, 64]", "model.max_lora_rank=32", "space.alpha_above_ceiling=true")
 
 
 def test_a_search_that_ends_within_its_design_is_noted():
@@ -301,8 +306,6 @@ def test_a_mistake_is_exit_code_2_and_one_line(arguments, message, tmp_path):
 @pytest.mark.parametrize("study", shipped_studies())
 @pytest.mark.parametrize("device", [[], ["--device", "L4"]])
 def test_every_shipped_study_can_be_planned_in_80_columns(study, device, tmp_path):
-    if (model := load_study(study).model).name in BROUGHT and not Path(model.path).is_dir():
-        pytest.skip(f"no weights here; {BROUGHT[model.name]}")
     for full in ([], ["--full"]):
         done = sweep("plan", study, *device, *full, cwd=tmp_path, env={"COLUMNS": "80"})
         assert (done.returncode, done.stderr) == (0, "")

@@ -1,6 +1,7 @@
 """What is checked of a model from its config.json alone."""
 
 import json
+import re
 
 import pytest
 
@@ -54,7 +55,7 @@ def test_a_config_that_cannot_be_read_is_left_to_what_loads_the_model(tmp_path, 
 def test_a_models_folder_without_weights_is_refused_before_anything_loads(weights, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(TINY))
     check_study(load_study("tiny", [f"model.name={tmp_path}"]))
-    with pytest.raises(StudyFileError, match=r"has no weights; looked for: \*\.safetensors, pytorch_model\*\.bin"):
+    with pytest.raises(StudyFileError, match=r"has no weights; looked for: model\*\.safetensors, pytorch_model\*\.bin"):
         check_weights("mine", str(tmp_path))
     (tmp_path / weights).touch()
     check_weights("mine", str(tmp_path))
@@ -63,9 +64,8 @@ def test_a_models_folder_without_weights_is_refused_before_anything_loads(weight
 @pytest.mark.parametrize(("name", "command"), BROUGHT.items())
 def test_a_shipped_model_whose_weights_do_not_come_along_names_what_brings_them(name, command, tmp_path):
     for folder in (tmp_path, tmp_path / "none"):
-        with pytest.raises(
-            StudyFileError, match=f"'{name}' has no weights on this machine yet; `{command}` brings them"
-        ):
+        said = re.escape(f"'{name}' is not on this machine yet; {command} brings it")
+        with pytest.raises(StudyFileError, match=said):
             check_weights(name, str(folder))
 
 

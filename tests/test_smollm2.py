@@ -52,7 +52,7 @@ def test_without_the_weights_the_study_is_planned_and_what_loads_it_says_in_one_
     done = sweep(command, "smollm2_135m", cwd=tmp_path)
     [line] = done.stderr.splitlines()
     assert (done.returncode, done.stdout) == (2, "")
-    assert f"`{BROUGHT[NAME]}` brings them" in line
+    assert f"{BROUGHT[NAME]} brings it" in line
 
 
 def test_where_neither_source_has_it_the_script_says_both_reasons_in_one_line(tmp_path):

@@ -12,8 +12,11 @@ from objectives.settings.sections import SHIPPED_MODELS
 
 SHIPPED_CONFIGS = SHIPPED_MODELS / "configs"
 """The shapes of models that shipped studies name, as `organisation--name.json`."""
-BROUGHT = {"shipped/small": "make policy-small", "shipped/smollm2_135m": "make smollm2"}
-"""Models whose weights do not come with the project, and the command that brings them."""
+BROUGHT = {
+    "shipped/small": "`make policy-small` (python -m objectives.models.make_small)",
+    "shipped/smollm2_135m": "`make smollm2` (python -m objectives.models.make_smollm2)",
+}
+"""Models whose weights do not come with the project, and what brings them."""
 REPOSITORY = re.compile(r"[\w.-]{1,96}(/[\w.-]{1,96})?")
 
 
@@ -33,7 +36,8 @@ def find_config(name: str) -> Path:
     if _is(path, folder=True):
         if (config := path / "config.json").is_file():
             return config
-        raise ModelConfigError(f"{name!r} is a folder without a config.json")
+        if name not in BROUGHT:
+            raise ModelConfigError(f"{name!r} is a folder without a config.json")
     if REPOSITORY.fullmatch(name) and (prefix != "shipped" or name in BROUGHT):
         flat = name.replace("/", "--")
         for found in (_cached_config(flat), SHIPPED_CONFIGS / f"{flat}.json"):

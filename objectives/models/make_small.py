@@ -3,7 +3,10 @@
 It has ten times the weights of the shipped tiny policy and four times the choices to make: 50 symbols, each taken for
 one of four of ten arithmetic expressions. Training is supervised, in two parts. In the first every symbol has its
 own expression, so that the model learns to calculate; in the second it has that or a distractor's, so that the model
-learns to doubt. Reinforcement learning then has 50 meanings to settle, for which an adapter needs some rank.
+learns to doubt. Reinforcement learning then has 50 meanings to settle.
+
+Weights depend on the processor and on the number of threads, in their last digits: another machine's policy of the same
+seed is another one. A study stores the digest of those it ran on.
 """
 
 from __future__ import annotations

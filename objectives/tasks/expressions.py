@@ -48,7 +48,10 @@ def prompt_for(symbol: str, x: int, y: int) -> str:
 
 
 def is_held_out(x: int, y: int) -> bool:
-    """Whether a pair of numbers is kept from all training, for every symbol: about one in nine."""
+    """Whether a pair of numbers is kept from all training, for every symbol: about one in nine.
+
+    The same numbers the other way round may be trained on: of two of the ten expressions they have the same value.
+    """
     return hashlib.sha256(f"{x:02d}{y:02d}".encode()).digest()[0] < 28
 
 

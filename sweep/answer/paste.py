@@ -136,7 +136,7 @@ def adapter_bytes(model: ModelSettings, ceiling: int) -> int | None:
     None where the model's config.json is not on this machine, or memory cannot be planned for it.
     """
     try:
-        shape = read_shape(find_config(model.path))
+        shape = read_shape(find_config(model.name))
         # Unsloth's engine on a GPU is not restricted to the target modules.
         return engine_memory(shape, max_lora_rank=ceiling, dtype=model.number_format, target_modules=None).bytes
     except TrialError:

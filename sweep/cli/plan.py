@@ -55,6 +55,7 @@ def plan(
     from sweep.planning.whole_plan import whole_plan
     from sweep.preflight.checks import check_device
     from sweep.preflight.devices import planned_device
+    from sweep.preflight.model import check_weights
     from sweep.preflight.number_format import with_dtype
     from sweep.preflight.placement import device_here
     from sweep.study.reading import find_study, load_study, parse_override, read_toml
@@ -69,6 +70,7 @@ def plan(
         from sweep.planning.pack import with_slots
         from sweep.running.calibration import calibrate
 
+        check_weights(declared.model.name, declared.model.path)
         check_device(with_dtype(declared, planned_for))
         with Console(stderr=True).status("running a few steps of one trial"):
             pack = None if planned.memory is None else planned.memory.pack

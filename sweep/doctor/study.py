@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from objectives.memory.config_files import BROUGHT
 from objectives.tasks.user_files import own_references
 from sweep.doctor.check import Check, fault, ok, warning
 from sweep.doctor.gpu_study import gpu_study_checks
@@ -67,7 +68,8 @@ def _model(config: StudyFile) -> Check:
         check_model(name, config.model.path)
         check_weights(name, config.model.path)
     except StudyFileError as error:
-        return fault("model", str(error), "name a folder, a hub id or a shipped model")
+        mend = "bring it" if name in BROUGHT else "name a folder, a hub id or a shipped model"
+        return fault("model", str(error), mend)
     if Path(config.model.path).expanduser().is_dir():
         return ok("model", f"{name}, a local folder")
     from huggingface_hub import try_to_load_from_cache

@@ -83,11 +83,14 @@ def _ceiling_notes(config: StudyFile, engine: EngineKind, adapters: AdapterPlan)
             f"model.max_lora_rank={adapters.max_lora_rank} costs as much as {adapters.engine_max_lora_rank}: vLLM "
             "allows no value in between."
         )
-    top = config.search_space().r[-1]
+    space = config.search_space()
+    top = space.r[-1]
     enough = next(c.max_lora_rank for c in adapters.ceilings if c.max_lora_rank >= top)
     if enough < adapters.engine_max_lora_rank:
         saved = adapters.bytes_at(adapters.engine_max_lora_rank, engine) - adapters.bytes_at(enough, engine)
-        yield f"r goes up to {top} only: model.max_lora_rank={enough} would serve it and save {size(saved)}."
+        walled = space.alpha_per_r is None and not space.alpha_above_ceiling and space.alpha[-1] > enough
+        also = " with space.alpha_above_ceiling=true" if walled else ""
+        yield f"r goes up to {top} only: model.max_lora_rank={enough}{also} would serve it and save {size(saved)}."
 
 
 def _device_notes(config: StudyFile, device: Device | None) -> Iterator[str]:

@@ -16,7 +16,7 @@ from objectives.settings.sections import SHIPPED_MODELS
 from sweep.errors import StudyFileError
 from sweep.study.file import StudyFile
 
-WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
 """Files in a model's folder, one of which a loader wants."""
 
 
@@ -31,10 +31,14 @@ def check_model(name: str, path: str) -> None:
         StudyFileError: where there is no such folder, or it holds no model.
     """
     folder = Path(path).expanduser()
+    if name in BROUGHT:
+        return  # what it is, is known without its folder; `check_weights` looks into that
     if folder.is_dir():
         _check_config(name, folder / "config.json")
-    elif name.startswith("shipped/") and name not in BROUGHT:
-        known = sorted(f"shipped/{config.parent.name}" for config in SHIPPED_MODELS.glob("*/config.json"))
+    elif name.startswith("shipped/"):
+        known = sorted(
+            {f"shipped/{config.parent.name}" for config in SHIPPED_MODELS.glob("*/config.json")} | BROUGHT.keys()
+        )
         raise StudyFileError(f"model.name: no model {name!r}; allowed: {', '.join(known)}, a folder, or a hub id")
     elif name.startswith((".", "/", "~")) or name.count("/") > 1 or folder.exists():
         raise StudyFileError(f"model.name: no folder {name!r}; allowed: a folder with a config.json, or a hub id")
@@ -51,10 +55,11 @@ def check_weights(name: str, path: str) -> None:
         StudyFileError: where it has none.
     """
     folder = Path(path).expanduser()
-    if any(next(folder.glob(pattern), None) for pattern in WEIGHTS):
+    there = any(next(folder.glob(pattern), None) for pattern in WEIGHTS)
+    if name in BROUGHT and not (there and (folder / "tokenizer.json").is_file()):
+        raise StudyFileError(f"model.name: {name!r} is not on this machine yet; {BROUGHT[name]} brings it")
+    if there:
         return
-    if name in BROUGHT:
-        raise StudyFileError(f"model.name: {name!r} has no weights on this machine yet; `{BROUGHT[name]}` brings them")
     if folder.is_dir():
         raise StudyFileError(f"model.name: {name!r} has no weights; looked for: {', '.join(WEIGHTS)}")
 

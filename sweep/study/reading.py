@@ -75,7 +75,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         StudyFileError: where it cannot be read, or is not TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # Windows' editors begin files with a mark
     except (OSError, UnicodeDecodeError) as error:
         raise StudyFileError(f"{path}: cannot be read: {error}") from error
     except (ValueError, RecursionError) as error:

@@ -7,11 +7,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from objectives.errors import TaskError
+from objectives.memory.config_files import BROUGHT
 from objectives.tasks.user_files import own_files, own_modules
 from objectives.user_code.modules import find_file
 from objectives.user_code.sources import own_sources
 from sweep.errors import StudyMismatchError
 from sweep.study.file import StudyFile
+
+WEIGHTS = "model*.safetensors"
 
 
 def own_paths(config: StudyFile) -> dict[str, Path]:
@@ -29,10 +32,13 @@ def own_paths(config: StudyFile) -> dict[str, Path]:
 
 
 def source_hashes(config: StudyFile) -> dict[str, str]:
-    """The SHA-256 of each of `own_paths`, and of functions that were sent by value."""
+    """The SHA-256 of each of `own_paths`, of functions sent by value, and of weights that are made where they are."""
     hashes = dict(config.sources_by_value)
     for name, path in own_paths(config).items():
         hashes[name] = _digest(sorted(path.rglob("*")) if path.is_dir() else [path])
+    if config.model.name in BROUGHT:
+        # Made again, or brought from elsewhere, they are others under the same name.
+        hashes[config.model.name] = _digest(sorted(Path(config.model.path).glob(WEIGHTS)))
     return hashes
 
 
