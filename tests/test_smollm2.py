@@ -19,6 +19,8 @@ from objectives.memory.config_files import BROUGHT, SHIPPED_CONFIGS
 from objectives.models import make_smollm2
 from objectives.models.make_random import make_random_model
 from objectives.models.make_smollm2 import END, FOLDER, SourceError, check_digest, convert, gguf_reader
+from sweep.doctor.check import Status
+from sweep.doctor.study import study_checks
 from sweep.errors import StudyFileError
 from sweep.preflight.model import check_weights
 from sweep.study.reading import load_study
@@ -49,15 +51,17 @@ def test_the_study_can_be_planned_on_a_model_of_another_folder(tmp_path):
 
 
 @pytest.mark.skipif(FOLDER.is_dir(), reason="the weights are here")
-@pytest.mark.parametrize("command", ["try-reward", "verdict"])
-def test_without_the_weights_the_study_is_planned_and_what_loads_it_says_in_one_line_what_brings_them(
-    command, tmp_path
-):
+@pytest.mark.parametrize(
+    "command", [["try-reward"], ["verdict"], ["plan", "--measure"]], ids=lambda command: command[-1]
+)
+def test_without_the_weights_the_study_is_planned_and_what_loads_it_says_what_brings_them(command, tmp_path):
     assert sweep("plan", "smollm2_135m", "--device", "L4", cwd=tmp_path).returncode == 0
-    done = sweep(command, "smollm2_135m", cwd=tmp_path)
+    done = sweep(command[0], "smollm2_135m", *command[1:], cwd=tmp_path)
     [line] = done.stderr.splitlines()
     assert (done.returncode, done.stdout) == (2, "")
     assert f"{BROUGHT[NAME]} brings it" in line
+    [model] = [check for check in study_checks("smollm2_135m", [], quick=True) if check.name == "model"]
+    assert (model.status, model.remedy) == (Status.FAULT, "bring it")
 
 
 def test_where_neither_source_has_it_the_script_says_both_reasons_in_one_line(tmp_path):

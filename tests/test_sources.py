@@ -48,6 +48,17 @@ def test_every_file_of_the_users_own_is_hashed(folder):
     assert source_hashes(load_study("tiny")) == {}
 
 
+def test_weights_that_are_made_in_place_are_hashed(tmp_path, monkeypatch):
+    monkeypatch.setattr("objectives.settings.sections.SHIPPED_MODELS", tmp_path)
+    (tmp_path / "small").mkdir()
+    weights = tmp_path / "small" / "model.safetensors"
+    digests = []
+    for content in (b"one", b"other", b"one"):
+        weights.write_bytes(content)
+        digests.append(source_hashes(load_study("small")).pop("shipped/small"))
+    assert digests[0] == digests[2] != digests[1]
+
+
 def test_the_same_files_elsewhere_are_the_same(folder, tmp_path_factory):
     import shutil
 

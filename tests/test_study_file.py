@@ -173,3 +173,8 @@ def test_lines_of_a_study_file_are_counted_by_newlines_alone(tmp_path):
     file = tmp_path / "study.toml"
     file.write_text('[study]\ndescription = "one\u2028two\x85three"\n[budget]\nsteps = 4\n')
     assert line_of(file, "budget.steps") == 4
+
+
+def test_a_study_file_may_begin_with_a_byte_order_mark(tmp_path):
+    (tmp_path / "mine.toml").write_text(find_study("tiny").read_text(), encoding="utf-8-sig")
+    assert load_study(str(tmp_path / "mine.toml")).study.name == "tiny"

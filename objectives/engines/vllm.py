@@ -72,7 +72,8 @@ class VllmEngine:
                 gpu_memory_utilization=settings.gpu_memory_utilization,
                 enforce_eager=current_platform.is_cpu(),
                 # Of a prompt in two parts, vLLM 0.32 samples after the first too, and takes that back by the offset of
-                # the sequence's generator (`GPUModelRunner._bookkeeping_sync`). Generators of processors have none.
+                # the sequence's generator (`GPUModelRunner._bookkeeping_sync`). Generators of processors have none. It
+                # warns that models are not tested so; what changes is that a prompt waits for a pass with room for it.
                 enable_chunked_prefill=False if current_platform.is_cpu() else None,
                 # The log-probabilities that the learner needs are those of the tempered distribution.
                 logprobs_mode="processed_logprobs",
