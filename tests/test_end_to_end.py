@@ -145,6 +145,7 @@ def test_a_reward_that_hangs_and_swallows_everything_is_ended_and_named(tmp_path
 def test_a_model_that_cannot_be_loaded_ends_in_one_line(tmp_path):
     (tmp_path / "strange").mkdir()
     (tmp_path / "strange" / "config.json").write_text('{"model_type": "strange"}')
+    (tmp_path / "strange" / "model.safetensors").touch()
     done = sweep("run", "tiny", *SMALL, "--set", f"model.name={tmp_path}/strange", cwd=tmp_path)
     assert done.returncode == 5
     assert "Traceback" not in done.stderr
