@@ -51,7 +51,10 @@ def test_a_config_that_cannot_be_read_is_left_to_what_loads_the_model(tmp_path, 
     check_study(load_study("tiny", ["model.max_seq_length=512"]))
 
 
-@pytest.mark.parametrize("weights", ["model.safetensors", "model-00001-of-00002.safetensors", "pytorch_model.bin"])
+@pytest.mark.parametrize(
+    "weights",
+    ["model.safetensors", "model-00001-of-00002.safetensors", "pytorch_model.bin", "model.safetensors.index.json"],
+)
 def test_a_models_folder_without_weights_is_refused_before_anything_loads(weights, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(TINY))
     check_study(load_study("tiny", [f"model.name={tmp_path}"]))

@@ -16,7 +16,7 @@ from objectives.settings.sections import SHIPPED_MODELS
 from sweep.errors import StudyFileError
 from sweep.study.file import StudyFile
 
-WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
+WEIGHTS = ("model*.safetensors", "pytorch_model*.bin", "model.safetensors.index.json")
 """Files in a model's folder, one of which a loader wants."""
 
 
