@@ -88,7 +88,7 @@ def from_hub(folder: Path) -> str:
         snapshot_download(REPOSITORY, revision=revision, local_dir=folder, allow_patterns=HUB_FILES)
     # ValueError: what answers is no hub. The hub's own errors are an OSError or an HTTPError.
     except (HTTPError, OSError, ValueError) as error:
-        raise SourceError(f"the hub: {first_line(str(error)) or type(error).__name__}") from error
+        raise SourceError(f"the hub: {first_line(str(error))}") from error
     return f"{REPOSITORY} from the Hugging Face hub, revision {revision}"
 
 

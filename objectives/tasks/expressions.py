@@ -7,13 +7,13 @@ A study names the data as `objectives.tasks.expressions:rows`.
 
 from __future__ import annotations
 
-import hashlib
 import random
 import string
 from collections.abc import Iterator
 from functools import cache
 from itertools import islice, product
 
+from objectives.tasks import string_ops
 from objectives.tasks.protocol import Row
 
 EXPRESSIONS = ((0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (2, 0), (2, 1), (2, 2), (1, -1), (-1, 1))
@@ -52,7 +52,7 @@ def is_held_out(x: int, y: int) -> bool:
 
     The same numbers the other way round may be trained on: of two of the ten expressions they have the same value.
     """
-    return hashlib.sha256(f"{x:02d}{y:02d}".encode()).digest()[0] < 28
+    return string_ops.is_held_out(f"{x:02d}{y:02d}")
 
 
 @cache
@@ -73,9 +73,5 @@ def rows() -> tuple[list[Row], list[Row]]:
 def _rows(*, held_out: bool) -> Iterator[Row]:
     rng = random.Random(f"expressions held_out={held_out}")
     pool = numbers(held_out=held_out)
-    orders = [rng.sample(pool, k=len(pool)) for _ in SYMBOLS]
-    for draw in zip(*orders, strict=True):
-        # Every round has each symbol once, in a fresh order, so that any prefix is balanced.
-        for symbol, (x, y) in rng.sample(list(zip(SYMBOLS, draw, strict=True)), k=len(SYMBOLS)):
-            answer = evaluate(meanings(symbol)[0], x, y)
-            yield {"prompt": prompt_for(symbol, x, y), "answer": answer, "symbol": symbol}
+    for symbol, (x, y) in string_ops.balanced(rng, SYMBOLS, pool):
+        yield {"prompt": prompt_for(symbol, x, y), "answer": evaluate(meanings(symbol)[0], x, y), "symbol": symbol}

@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import islice, product
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from objectives.tasks.protocol import RewardFunction, Row
+
+T = TypeVar("T")
 
 LETTERS = "abcdefghij"
 """The alphabet of the strings; caesar shifts wrap around in it."""
@@ -92,6 +94,16 @@ def strings(*, held_out: bool) -> tuple[str, ...]:
     return tuple(letters for letters in every if is_held_out(letters) == held_out)
 
 
+def balanced(rng: random.Random, symbols: Sequence[str], pool: Sequence[T]) -> Iterator[tuple[str, T]]:
+    """Gives every symbol every member of the pool once, in rounds that have each symbol once, in a fresh order.
+
+    So any number of pairs is spread over the symbols as evenly as it divides.
+    """
+    orders = [rng.sample(pool, k=len(pool)) for _ in symbols]
+    for draw in zip(*orders, strict=True):
+        yield from rng.sample(list(zip(symbols, draw, strict=True)), k=len(symbols))
+
+
 def exact_match(prompts: list[str], completions: list[str], answer: list[str], **columns: Any) -> list[float]:
     """Rewards 1.0 for a completion that is the answer and nothing else, otherwise 0.0."""
     return [float(completion == right) for completion, right in zip(completions, answer, strict=True)]
@@ -151,12 +163,5 @@ class StringOps:
         rng = random.Random(f"string_ops seed={self.seed} held_out={held_out}")
         symbols = tuple(SYMBOLS)[: self.symbols]
         pool = strings(held_out=held_out)
-        orders = [rng.sample(pool, k=len(pool)) for _ in symbols]
-        for draw in zip(*orders, strict=True):
-            # Every round has each symbol once, in a fresh order, so that any prefix is balanced.
-            for symbol, letters in rng.sample(list(zip(symbols, draw, strict=True)), k=len(symbols)):
-                yield {
-                    "prompt": prompt_for(symbol, letters),
-                    "answer": apply(symbol, letters),
-                    "symbol": symbol,
-                }
+        for symbol, letters in balanced(rng, symbols, pool):
+            yield {"prompt": prompt_for(symbol, letters), "answer": apply(symbol, letters), "symbol": symbol}

@@ -197,7 +197,7 @@ STORAGES = [
 MODELS = [
     key("model.name", "./nowhere", "model.name: no folder './nowhere'"),
     key("model.name", "/no/such/model", "model.name: no folder"),
-    key("model.name", "shipped/huge", "allowed: ", "shipped/tiny"),
+    key("model.name", "shipped/huge", "allowed: shipped/small, shipped/smollm2_135m, shipped/tiny"),
     Case(
         name="an empty model folder", edit={"model.name": "model"}, files={"model/README": ""}, says=("no config.json",)
     ),
